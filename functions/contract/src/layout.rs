@@ -1,0 +1,45 @@
+//! Where things lie on the file system, and the environment that says so.
+//!
+//! ```text
+//! revisions/<sha256>/…      immutable; present means complete and verified
+//! staging/<sha256>/…        in flight: parts and a journal, safe to lose, safe to resume
+//! manifests/<sha256>.json   what one published function version serves
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::Digest;
+
+/// Where the access point is mounted in both functions. Lambda demands a path under `/mnt/`
+/// (`FileSystemConfig.LocalMountPath`).
+pub const MOUNT_PATH: &str = "/mnt/larder";
+
+/// Environment variable: where the file system is. [`MOUNT_PATH`] when unset.
+pub const ENV_ROOT: &str = "LARDER_ROOT";
+
+/// Environment variable of the inference function: the digest of its manifest.
+pub const ENV_MANIFEST: &str = "LARDER_MANIFEST";
+
+/// Environment variable of the inference function: its memory in MiB, for threads and budgets.
+pub const ENV_MEMORY: &str = "LARDER_MEMORY_MIB";
+
+/// Every environment variable that starts so is the controller's.
+pub const ENV_RESERVED_PREFIX: &str = "LARDER_";
+
+/// The folder of a complete, verified revision.
+#[must_use]
+pub fn revision_dir(root: &Path, revision: &Digest) -> PathBuf {
+    root.join("revisions").join(revision.hex())
+}
+
+/// The folder of a revision in flight.
+#[must_use]
+pub fn staging_dir(root: &Path, revision: &Digest) -> PathBuf {
+    root.join("staging").join(revision.hex())
+}
+
+/// The file of a manifest.
+#[must_use]
+pub fn manifest_path(root: &Path, manifest: &Digest) -> PathBuf {
+    root.join("manifests").join(format!("{}.json", manifest.hex()))
+}

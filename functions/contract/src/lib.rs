@@ -1,0 +1,19 @@
+//! What Larder's three programs say to each other.
+//!
+//! - [`digest`]: SHA-256 content addresses.
+//! - [`revision`]: what a model's content *is*, computed alike by controller and model-sync.
+//! - [`manifest`]: what one published function version serves.
+//! - [`sync`]: the request to model-sync and its report.
+//! - [`layout`]: where things lie on the file system, and the environment of the functions.
+//!
+//! Deliberately absent: I/O. Everything here is data and pure functions.
+
+pub mod digest;
+pub mod layout;
+pub mod manifest;
+pub mod revision;
+pub mod sync;
+
+pub use digest::Digest;
+pub use manifest::{Manifest, ManifestModel, Task};
+pub use revision::{ObjectEntry, RelativePath};

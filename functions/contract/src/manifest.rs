@@ -1,0 +1,102 @@
+//! What one published function version serves.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// What a model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Text in pictures: detection, optional orientation, recognition.
+    Ocr,
+    /// Any ONNX graph, tensors in and out.
+    Tensor,
+}
+
+impl Task {
+    /// The task's name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ocr => "ocr",
+            Self::Tensor => "tensor",
+        }
+    }
+}
+
+/// One model of a [`Manifest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ManifestModel {
+    /// The name that clients use. Unique in the manifest.
+    pub name: String,
+    /// What it does; read from the files when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// Its content: a folder under `revisions/`.
+    pub revision: Digest,
+    /// Loaded before the sandbox takes traffic, or at first use.
+    pub preload: bool,
+}
+
+/// What one published function version serves. Stored as `manifests/<digest>.json`.
+///
+/// The function has the digest in its environment, so a Lambda version pins models as it pins code.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The models, by name.
+    pub models: Vec<ManifestModel>,
+}
+
+impl Manifest {
+    /// A manifest with its models in the order of their names.
+    #[must_use]
+    pub fn new(mut models: Vec<ManifestModel>) -> Self {
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { models }
+    }
+
+    /// The bytes that are stored and hashed: compact JSON, fields in the order of this file.
+    ///
+    /// # Panics
+    /// Never: the types hold nothing that JSON cannot say.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "strings, booleans and lists always serialise")]
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a manifest always serialises")
+    }
+
+    /// The digest of [`Manifest::canonical`].
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.canonical())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_is_stable() {
+        let model = |name: &str| ManifestModel {
+            name: name.to_owned(),
+            task: Some(Task::Ocr),
+            revision: Digest::of(b"x"),
+            preload: true,
+        };
+        let manifest = Manifest::new(vec![model("b"), model("a")]);
+        assert_eq!(manifest, Manifest::new(vec![model("a"), model("b")]));
+        let text = String::from_utf8(manifest.canonical()).unwrap();
+        let hex = Digest::of(b"x").hex();
+        assert_eq!(
+            text,
+            format!(
+                r#"{{"models":[{{"name":"a","task":"ocr","revision":"sha256:{hex}","preload":true}},{{"name":"b","task":"ocr","revision":"sha256:{hex}","preload":true}}]}}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+    }
+}
