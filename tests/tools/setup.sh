@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, a Python
+# environment with MiniStack, and a font that can draw Chinese. On a bare Debian it needs Go, Python 3
+# and the network once; afterwards it finds everything in the cache and ends at once.
+#
+#   tests/tools/setup.sh            the above; prints where the settings file is
+#   tests/tools/setup.sh images     also what builds and runs container images
+#   eval "$(tests/tools/setup.sh env)"   sets up, then prints the settings alone, for a shell
+#
+# The cache is ${XDG_CACHE_HOME:-~/.cache}/larder. Each part lies in a folder named by the hash of what it
+# is made from, is built aside and renamed when whole, so an interrupted run leaves nothing half made.
+# KUBEBUILDER_ASSETS, when set to a folder with kube-apiserver, etcd and kubectl, is used as it is.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/larder
+goal=${1:-tools}
+case $goal in tools | images | env) ;; *)
+  sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  exit 2
+  ;;
+esac
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "setup: $*"
+  exit 1
+}
+
+# step WHAT COMMAND…: runs it, its output kept in a log, and says how long it took.
+step() {
+  local what=$1 log="$cache/log/${1//[^A-Za-z0-9.]/-}.log" begun=$SECONDS
+  shift
+  mkdir -p "$cache/log"
+  printf '%s … ' "$what" >&2
+  if "$@" >"$log" 2>&1; then
+    say "$((SECONDS - begun)) s"
+  else
+    say "failed after $((SECONDS - begun)) s"
+    tail -n 25 "$log" >&2
+    die "$what failed; the whole output is in $log"
+  fi
+}
+
+# key FILE…: a short name for this content on this machine.
+key() { { uname -sm; cat "$@"; } | sha256sum | cut -c1-12; }
+
+need() { command -v "$1" >/dev/null || die "$1 is missing: $2"; }
+
+# The version that a go.mod pins for a module.
+pinned() { sed -n "s|^[[:space:]]*\(require \)\{0,1\}$2 \(v[^ ]*\).*|\2|p" "$here/$1/go.mod" | head -n 1; }
+
+# The `|| exit` are there because `set -e` does not reach into a function that a condition calls.
+build_go() { # MODULE OUT LDFLAGS PACKAGE…: every package's program into OUT, all or none.
+  local module=$1 out=$2 flags=$3 aside
+  shift 3
+  rm -rf "$cache"/tools/.build.*
+  aside=$(mktemp -d "$cache/tools/.build.XXXXXX") || return
+  for package in "$@"; do
+    local program=${package##*/}
+    [[ $program == v[0-9] ]] && program=etcd
+    (cd "$here/$module" && GOFLAGS=-mod=readonly go build -trimpath -ldflags "-s -w $flags" \
+      -o "$aside/$program" "$package") || return
+  done
+  chmod 755 "$aside" && rm -rf "$out" && mv -T "$aside" "$out"
+}
+
+build_venv() { # A venv holds its own path, so it is made in place and a mark says that it is whole.
+  local out=$1
+  rm -rf "$out"
+  python3 -m venv "$out" || return
+  "$out/bin/python" -m pip install --disable-pip-version-check --no-input -r "$here/requirements.txt" || return
+  "$out/bin/python" -c 'import ministack, rapidocr, onnxruntime, PIL, boto3' || return
+  touch "$out/.whole"
+}
+
+# packages WHY NAME…: installs the Debian packages that are missing, or says how.
+packages() {
+  local why=$1 missing=()
+  shift
+  for name in "$@"; do
+    [[ $(dpkg-query -W -f '${Status}' "$name" 2>/dev/null) == *"ok installed" ]] || missing+=("$name")
+  done
+  ((${#missing[@]})) || return 0
+  if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    step "Debian packages ${missing[*]}" install_packages "${missing[@]}"
+  else
+    die "$why needs packages that are missing. Run: sudo apt-get install -y --no-install-recommends ${missing[*]}"
+  fi
+}
+
+install_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -y --no-install-recommends "$@" || {
+    apt-get update && apt-get install -y --no-install-recommends "$@"
+  }
+}
+
+tools() {
+  local go_hint="install Go 1.24 or newer (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a folder with kube-apiserver, etcd and kubectl"
+  if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
+    for program in kube-apiserver etcd kubectl; do
+      [[ -x $KUBEBUILDER_ASSETS/$program ]] || die "KUBEBUILDER_ASSETS has no $program: unset it or add that program"
+    done
+    assets=$KUBEBUILDER_ASSETS
+  else
+    local kube_version etcd_version kube etcd
+    kube_version=$(pinned kubernetes k8s.io/kubernetes)
+    etcd_version=$(pinned etcd go.etcd.io/etcd/server/v3)
+    kube=$cache/tools/kubernetes-$kube_version-$(key "$here"/kubernetes/go.{mod,sum})
+    etcd=$cache/tools/etcd-$etcd_version-$(key "$here"/etcd/go.{mod,sum})
+    if [[ ! -d $etcd ]]; then
+      need go "$go_hint"
+      step "etcd $etcd_version (about half a minute)" build_go etcd "$etcd" "" go.etcd.io/etcd/server/v3
+    fi
+    if [[ ! -d $kube ]]; then
+      need go "$go_hint"
+      step "kube-apiserver and kubectl $kube_version (about five minutes)" build_go kubernetes "$kube" \
+        "-X k8s.io/component-base/version.gitVersion=$kube_version" \
+        k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+    fi
+    assets=$cache/tools/assets-$(key "$here"/{kubernetes,etcd}/go.{mod,sum})
+    if [[ ! -d $assets ]]; then
+      local aside
+      aside=$(mktemp -d "$cache/tools/.assets.XXXXXX")
+      ln -s "$kube/kube-apiserver" "$kube/kubectl" "$etcd/etcd" "$aside/"
+      chmod 755 "$aside" && mv -T "$aside" "$assets"
+    fi
+  fi
+
+  need python3 "install Python 3.11 or newer"
+  venv=$cache/python/$(key "$here/requirements.txt" <(python3 --version))
+  if [[ ! -e $venv/.whole ]]; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages "the Python environment" python3-venv
+    step "Python environment (about a minute)" build_venv "$venv"
+  fi
+
+  font=$(chinese_font)
+  if [[ -z $font ]]; then
+    packages "drawing Chinese test pictures" fonts-wqy-zenhei
+    font=$(chinese_font)
+    [[ -n $font ]] || die "no font that draws Chinese was found; install fonts-wqy-zenhei or fonts-noto-cjk"
+  fi
+}
+
+chinese_font() {
+  local file
+  for file in /usr/share/fonts/truetype/wqy/wqy-zenhei.ttc /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc; do
+    [[ -e $file ]] && printf '%s' "$file" && return
+  done
+  command -v fc-list >/dev/null && fc-list ':lang=zh-cn' file | sed -n '1s/: *$//p'
+}
+
+images() {
+  # crun would do as well; what matters is a runtime that works without systemd.
+  packages "building and running images" podman buildah runc conmon netavark iptables
+}
+
+mkdir -p "$cache/tools" "$cache/python"
+# One at a time: a second run waits, then finds everything made.
+exec 9>"$cache/.lock"
+flock -n 9 || {
+  say "another setup is at work; waiting for it"
+  flock -w 1800 9 || die "the other setup did not end in 30 minutes; see $cache/log"
+}
+tools
+[[ $goal == images ]] && images
+settings=$(mktemp "$cache/.env.XXXXXX")
+cat >"$settings" <<END
+LARDER_ASSETS=$assets
+LARDER_PYTHON=$venv/bin/python
+LARDER_FONT=$font
+END
+chmod 644 "$settings"
+mv -T "$settings" "$cache/env"
+if [[ $goal == env ]]; then cat "$cache/env"; else say "ready: $cache/env"; fi
