@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Larder's inference function.
+
+pub mod onnx;
+pub mod tasks;

@@ -1,0 +1,234 @@
+//! ONNX Runtime: finding the library, one environment with one thread pool, and sessions.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::ep;
+use ort::session::Session as OrtSession;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{Tensor, ValueType};
+
+/// Environment variable: the path of the ONNX Runtime library.
+pub const ENV_LIBRARY: &str = "ORT_DYLIB_PATH";
+
+/// Memory that comes with one whole processor (AWS Lambda, "Configure Lambda function memory").
+const MIB_PER_PROCESSOR: u32 = 1769;
+
+/// What went wrong with ONNX Runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// The shared library cannot be used.
+    #[error(
+        "ONNX Runtime cannot be loaded from {}: version 1.{minimum} or later is needed; set {ENV_LIBRARY} to a libonnxruntime.so, or put one beside this program or into /opt/lib",
+        path.display(),
+        minimum = ort::MINOR_VERSION
+    )]
+    Library {
+        /// Where it was looked for last.
+        path: PathBuf,
+        /// The loader's reason.
+        source: ort::LoadDynamicError,
+    },
+    /// The environment cannot be made.
+    #[error("ONNX Runtime cannot be initialised")]
+    Environment {
+        /// ONNX Runtime's reason.
+        source: ort::Error,
+    },
+    /// A model file cannot be opened as a session.
+    #[error("ONNX Runtime cannot open the model {}", path.display())]
+    Open {
+        /// The model file.
+        path: PathBuf,
+        /// ONNX Runtime's reason.
+        source: ort::Error,
+    },
+    /// A run failed.
+    #[error("ONNX Runtime failed to run the model {}", path.display())]
+    Run {
+        /// The model file.
+        path: PathBuf,
+        /// ONNX Runtime's reason.
+        source: ort::Error,
+    },
+    /// A model's inputs or outputs are not what its task needs.
+    #[error("the model {} {problem}", path.display())]
+    Unfit {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong, as a verb phrase.
+        problem: String,
+    },
+}
+
+/// ONNX Runtime, initialised. One for each process.
+#[derive(Debug)]
+pub struct Engine {
+    environment: Environment,
+}
+
+impl Engine {
+    /// Loads the library and makes the environment: one pool of `threads` for all sessions, which sleep
+    /// when idle (spinning threads would take the processor from each other and from HTTP).
+    ///
+    /// # Errors
+    /// [`OnnxError::Library`] or [`OnnxError::Environment`], also when called twice in a process.
+    pub fn start(library: &Path, threads: usize) -> Result<Self, OnnxError> {
+        let builder = ort::init_from(library)
+            .map_err(|source| OnnxError::Library { path: library.to_owned(), source })?;
+        let build = || {
+            let pool = GlobalThreadPoolOptions::default()
+                .with_intra_threads(threads)?
+                .with_inter_threads(1)?
+                .with_spin_control(false)?;
+            builder.with_name("larder").with_telemetry(false).with_global_thread_pool(pool).build()
+        };
+        let environment = build().map_err(|source| OnnxError::Environment { source })?;
+        Ok(Self { environment })
+    }
+
+    /// Opens an ONNX file.
+    ///
+    /// # Errors
+    /// [`OnnxError::Open`].
+    pub fn open(&self, path: &Path) -> Result<Session, OnnxError> {
+        let open = || -> Result<OrtSession, ort::Error> {
+            OrtSession::builder(&self.environment)?
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?
+                .commit_from_file(path)
+        };
+        let inner = open().map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
+        Ok(Session { inner, path: path.to_owned() })
+    }
+}
+
+/// One model file, open.
+#[derive(Debug)]
+pub struct Session {
+    inner: OrtSession,
+    path: PathBuf,
+}
+
+/// A tensor as ONNX Runtime shows it: its shape and its values, row by row.
+pub(crate) type View<'a> = (&'a [i64], &'a [f32]);
+
+impl Session {
+    /// The file it was opened from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn ort(&self) -> &OrtSession {
+        &self.inner
+    }
+
+    pub(crate) fn ort_mut(&mut self) -> &mut OrtSession {
+        &mut self.inner
+    }
+
+    /// Text that the model's author put into its metadata.
+    pub(crate) fn custom_metadata(&self, key: &str) -> Option<String> {
+        self.inner.metadata().ok()?.custom(key)
+    }
+
+    /// The last dimension of the first output, if it is fixed.
+    pub(crate) fn classes(&self) -> Option<usize> {
+        let ValueType::Tensor { shape, .. } = self.inner.outputs().first()?.dtype() else { return None };
+        usize::try_from(*shape.last()?).ok()
+    }
+
+    /// Refuses a model that does not have exactly one input and at least one output.
+    pub(crate) fn takes_one_picture(&self) -> Result<(), OnnxError> {
+        match (self.inner.inputs().len(), self.inner.outputs().len()) {
+            (1, 1..) => Ok(()),
+            (inputs, outputs) => Err(self.unfit(format!(
+                "has {inputs} inputs and {outputs} outputs, but a model of an ocr task has one of each"
+            ))),
+        }
+    }
+
+    /// Runs a model of one input and hands its first output to `read`.
+    pub(crate) fn run_one<R>(
+        &mut self,
+        shape: [usize; 4],
+        values: Vec<f32>,
+        read: impl FnOnce(View<'_>) -> R,
+    ) -> Result<R, OnnxError> {
+        let path = &self.path;
+        let failed = |source| OnnxError::Run { path: path.clone(), source };
+        let input = Tensor::from_array((shape, values)).map_err(failed)?;
+        let outputs = self.inner.run(ort::inputs![input]).map_err(failed)?;
+        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        Ok(read((shape, values)))
+    }
+
+    pub(crate) fn unfit(&self, problem: String) -> OnnxError {
+        OnnxError::Unfit { path: self.path.clone(), problem }
+    }
+}
+
+/// The number of threads that a sandbox with this much memory can keep busy.
+#[must_use]
+pub fn threads(memory_mib: u32) -> usize {
+    usize::try_from(memory_mib / MIB_PER_PROCESSOR).unwrap_or(1).max(1)
+}
+
+/// Where the library is: the configured path, else beside the program, else `/opt/lib` (a Lambda layer),
+/// else wherever the system's loader finds it.
+#[must_use]
+pub fn library_path(configured: Option<&Path>, program: Option<&Path>) -> PathBuf {
+    if let Some(path) = configured {
+        return path.to_owned();
+    }
+    let beside = program.and_then(Path::parent);
+    beside
+        .into_iter()
+        .chain([Path::new("/opt/lib")])
+        .find_map(library_in)
+        .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"))
+}
+
+/// `libonnxruntime.so` or the first `libonnxruntime.so.<version>` of a folder.
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name().and_then(|n| n.to_str()).is_some_and(|n| {
+                n.strip_prefix("libonnxruntime.so")
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        })
+        .collect();
+    found.sort();
+    found.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_follow_memory() {
+        for (memory, expected) in [(128, 1), (1769, 1), (3537, 1), (3538, 2), (10_240, 5)] {
+            assert_eq!(threads(memory), expected, "{memory}");
+        }
+    }
+
+    #[test]
+    fn the_library_is_looked_for_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("larder-inference");
+        let find = |configured: Option<&str>| library_path(configured.map(Path::new), Some(&program));
+        assert_eq!(find(Some("/x/lib.so")), Path::new("/x/lib.so"));
+        std::fs::write(folder.path().join("libonnxruntime_providers_shared.so"), "").unwrap();
+        let versioned = folder.path().join("libonnxruntime.so.1.32.0");
+        std::fs::write(&versioned, "").unwrap();
+        assert_eq!(find(None), versioned);
+        let plain = folder.path().join("libonnxruntime.so");
+        std::fs::write(&plain, "").unwrap();
+        assert_eq!(find(None), plain);
+    }
+}

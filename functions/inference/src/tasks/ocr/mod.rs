@@ -1,0 +1,207 @@
+//! Text in pictures, as PaddleOCR's models and RapidOCR's pipeline read it.
+//!
+//! In the order of the work: [`picture`] (decode), [`prepare`] (size), [`detect`] (boxes; with [`plane`],
+//! [`contours`], [`rectangle`], [`unclip`]), [`order`], [`crop`], [`orient`] (optional), [`recognise`].
+//! Everything but this file is pure: numbers in, numbers out.
+//!
+//! Constants and rounding follow Python `rapidocr` 3.10, so that both read the same; the parity test
+//! compares them. Deliberately absent: word and character boxes.
+
+mod contours;
+mod crop;
+mod detect;
+mod order;
+mod orient;
+pub mod picture;
+mod plane;
+mod prepare;
+mod recognise;
+mod rectangle;
+mod resize;
+mod unclip;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::onnx::{Engine, OnnxError, Session};
+use crate::tasks::files::OcrFiles;
+use detect::Map;
+use picture::Picture;
+use plane::{Point, Quad};
+use recognise::{Alphabet, Reading};
+
+/// Readings below this confidence are not reported.
+const LEAST_CONFIDENCE: f64 = 0.5;
+
+/// The key of the recognition model's metadata that holds its characters, one a line.
+const CHARACTERS_KEY: &str = "character";
+
+/// Why text cannot be read, or a model not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum OcrError {
+    /// ONNX Runtime, or a file that it cannot use.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The dictionary file cannot be read.
+    #[error("the dictionary {} cannot be read", path.display())]
+    Dictionary {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+}
+
+/// One line of text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// What it says.
+    pub text: String,
+    /// How sure the model is, 0 to 1.
+    pub confidence: f64,
+    /// Its corners in pixels of the picture: top left, top right, bottom right, bottom left.
+    #[serde(rename = "box")]
+    pub corners: [[f32; 2]; 4],
+}
+
+/// The models of one ocr folder, open.
+#[derive(Debug)]
+pub struct OcrModel {
+    detector: Session,
+    orienter: Option<Session>,
+    recogniser: Session,
+    alphabet: Alphabet,
+}
+
+impl OcrModel {
+    /// Opens the models.
+    ///
+    /// # Errors
+    /// [`OcrError`] when a file cannot be opened or is not a model of its kind.
+    pub fn open(engine: &Engine, files: &OcrFiles) -> Result<Self, OcrError> {
+        let detector = engine.open(&files.detector)?;
+        let orienter = files.orienter.as_deref().map(|path| engine.open(path)).transpose()?;
+        let recogniser = engine.open(&files.recogniser)?;
+        for session in [Some(&detector), orienter.as_ref(), Some(&recogniser)].into_iter().flatten() {
+            session.takes_one_picture()?;
+        }
+        let alphabet = alphabet(&recogniser, files)?;
+        Ok(Self { detector, orienter, recogniser, alphabet })
+    }
+
+    /// Whether there is an orientation model.
+    #[must_use]
+    pub fn can_orient(&self) -> bool {
+        self.orienter.is_some()
+    }
+
+    /// Reads the text of a picture, in reading order. With `orient`, lines that are upside down are
+    /// turned first, if there is a model for it.
+    ///
+    /// # Errors
+    /// [`OcrError::Onnx`] when a model fails to run.
+    pub fn read(&mut self, picture: &Picture, orient: bool) -> Result<Vec<Line>, OcrError> {
+        let prepared = prepare::prepared(picture);
+        let boxes = order::reading_order(self.detect(&prepared.picture)?);
+        let (mut crops, mut framed) = (Vec::new(), Vec::new());
+        for quad in boxes {
+            if let Some(crop) = crop::straightened(&prepared.picture, &quad) {
+                crops.push(crop);
+                framed.push(quad);
+            }
+        }
+        if orient {
+            crops = self.orient(crops)?;
+        }
+        let readings = self.recognise(&crops)?;
+        Ok(framed
+            .iter()
+            .zip(readings)
+            .filter(|(_, reading)| reading.confidence >= LEAST_CONFIDENCE && !reading.text.trim().is_empty())
+            .map(|(quad, Reading { text, confidence })| Line {
+                text,
+                confidence,
+                corners: prepared.original_box(quad).map(|Point { x, y }| [x, y]),
+            })
+            .collect())
+    }
+
+    fn detect(&mut self, picture: &Picture) -> Result<Vec<Quad>, OcrError> {
+        let [width, height] = detect::network_size(picture.width, picture.height);
+        let mut values = vec![0.0; 3 * width * height];
+        resize::resized(picture, width, height).write_planes(&mut values, width);
+        let boxes = self.detector.run_one([1, 3, height, width], values, |(shape, probabilities)| {
+            let fits = *shape == [1, 1, signed(height), signed(width)];
+            fits.then(|| detect::boxes(Map { width, height, probabilities }, picture.width, picture.height))
+        })?;
+        let unfit = || self.detector.unfit("answers with something else than a map of its input".to_owned());
+        Ok(boxes.ok_or_else(unfit)?)
+    }
+
+    fn orient(&mut self, mut crops: Vec<Picture>) -> Result<Vec<Picture>, OcrError> {
+        let Some(orienter) = &mut self.orienter else { return Ok(crops) };
+        for batch in crops.chunks_mut(orient::BATCH) {
+            let shape = [batch.len(), 3, orient::HEIGHT, orient::WIDTH];
+            let turned =
+                orienter.run_one(shape, orient::tensor(batch), |(_, values)| orient::upside_down(values))?;
+            for (crop, turned) in batch.iter_mut().zip(turned) {
+                if turned {
+                    *crop = crop.clone().turned_around();
+                }
+            }
+        }
+        Ok(crops)
+    }
+
+    fn recognise(&mut self, crops: &[Picture]) -> Result<Vec<Reading>, OcrError> {
+        let mut readings: Vec<Option<Reading>> = vec![None; crops.len()];
+        for batch in recognise::batches(crops) {
+            let shape = [batch.members.len(), 3, recognise::HEIGHT, batch.width];
+            let alphabet = &self.alphabet;
+            let read = self.recogniser.run_one(shape, batch.values, |(shape, values)| match *shape {
+                [_, steps, classes] if classes == signed(alphabet.classes()) && steps > 0 => values
+                    .chunks_exact(values.len() / batch.members.len())
+                    .map(|steps| alphabet.decode(steps))
+                    .collect(),
+                _ => Vec::new(),
+            })?;
+            if read.len() != batch.members.len() {
+                let problem = "answers with something else than class probabilities by step".to_owned();
+                return Err(self.recogniser.unfit(problem).into());
+            }
+            for (member, reading) in batch.members.into_iter().zip(read) {
+                readings[member] = Some(reading);
+            }
+        }
+        Ok(readings.into_iter().flatten().collect())
+    }
+}
+
+fn alphabet(recogniser: &Session, files: &OcrFiles) -> Result<Alphabet, OcrError> {
+    let (alphabet, origin) = if let Some(list) = recogniser.custom_metadata(CHARACTERS_KEY) {
+        (Alphabet::parse(&list), "its metadata".to_owned())
+    } else if let Some(path) = &files.dictionary {
+        let list = std::fs::read_to_string(path)
+            .map_err(|source| OcrError::Dictionary { path: path.clone(), source })?;
+        (Alphabet::parse(&list), path.display().to_string())
+    } else {
+        let problem = format!(
+            "has no character list: neither the metadata key {CHARACTERS_KEY:?} nor a .txt dictionary is there; add one with a character a line"
+        );
+        return Err(recogniser.unfit(problem).into());
+    };
+    match recogniser.classes() {
+        Some(classes) if classes != alphabet.classes() => Err(recogniser
+            .unfit(format!(
+                "tells {classes} classes apart, but {origin} makes {} with blank and space",
+                alphabet.classes()
+            ))
+            .into()),
+        _ => Ok(alphabet),
+    }
+}
+
+fn signed(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}

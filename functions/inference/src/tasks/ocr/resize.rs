@@ -1,0 +1,107 @@
+//! Scaling by linear interpolation, in the fixed-point arithmetic of the reference (11 bits a weight).
+
+use super::picture::Picture;
+
+const ONE: f32 = 2048.0;
+
+/// `picture` scaled to `width` × `height`, both above zero.
+pub(crate) fn resized(picture: &Picture, width: usize, height: usize) -> Picture {
+    if (width, height) == (picture.width, picture.height) {
+        return picture.clone();
+    }
+    let across = taps(picture.width, width);
+    let down = taps(picture.height, height);
+    let mut rows: [(usize, Vec<[i32; 3]>); 2] = [(usize::MAX, Vec::new()), (usize::MAX, Vec::new())];
+    let mut pixels = Vec::with_capacity(width * height);
+    for tap in &down {
+        // Neighbouring rows share their sources, so the last two scaled rows are kept.
+        if rows[1].0 == tap.first {
+            rows.swap(0, 1);
+        }
+        for (kept, wanted) in rows.iter_mut().zip([tap.first, tap.second]) {
+            if kept.0 != wanted {
+                *kept = (wanted, scaled_row(picture, wanted, &across));
+            }
+        }
+        let [(_, above), (_, below)] = &rows;
+        pixels.extend(above.iter().zip(below).map(|(a, b)| {
+            std::array::from_fn(|c| {
+                let sum =
+                    ((tap.first_weight * (a[c] >> 4)) >> 16) + ((tap.second_weight * (b[c] >> 4)) >> 16);
+                u8::try_from((sum + 2) >> 2).unwrap_or(u8::MAX)
+            })
+        }));
+    }
+    Picture { width, height, pixels }
+}
+
+fn scaled_row(picture: &Picture, y: usize, across: &[Tap]) -> Vec<[i32; 3]> {
+    let row = &picture.pixels[y * picture.width..(y + 1) * picture.width];
+    let mix = |tap: &Tap, c: usize| {
+        i32::from(row[tap.first][c]) * tap.first_weight + i32::from(row[tap.second][c]) * tap.second_weight
+    };
+    across.iter().map(|tap| std::array::from_fn(|c| mix(tap, c))).collect()
+}
+
+/// Which two source positions make one target position, and how much of each.
+struct Tap {
+    first: usize,
+    second: usize,
+    first_weight: i32,
+    second_weight: i32,
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions are clamped to the picture, weights lie in 0..=2048"
+)]
+fn taps(from: usize, to: usize) -> Vec<Tap> {
+    let scale = from as f64 / to as f64;
+    (0..to)
+        .map(|target| {
+            let position = ((target as f64 + 0.5) * scale - 0.5) as f32;
+            let (first, fraction) = if position < 0.0 {
+                (0, 0.0)
+            } else if position as usize >= from - 1 {
+                (from - 1, 0.0)
+            } else {
+                (position as usize, position.fract())
+            };
+            let weight = |share: f32| (share * ONE).round_ties_even() as i32;
+            Tap {
+                first,
+                second: (first + 1).min(from - 1),
+                first_weight: weight(1.0 - fraction),
+                second_weight: weight(fraction),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(from: (usize, usize, &[u8]), to: (usize, usize, &[u8])) {
+        let picture =
+            Picture { width: from.0, height: from.1, pixels: from.2.iter().map(|&v| [v; 3]).collect() };
+        let scaled = resized(&picture, to.0, to.1);
+        let values: Vec<u8> = scaled.pixels.iter().map(|p| p[1]).collect();
+        assert_eq!((scaled.width, scaled.height, &values[..]), to);
+    }
+
+    #[test]
+    fn scales_as_the_reference() {
+        check((2, 1, &[10, 20]), (2, 1, &[10, 20]));
+        // Expected values are OpenCV's (`cv2.resize`, linear).
+        check((2, 1, &[0, 100]), (4, 1, &[0, 25, 75, 100]));
+        check((4, 1, &[0, 50, 100, 200]), (2, 1, &[25, 150]));
+        check((1, 2, &[0, 255]), (1, 3, &[0, 128, 255]));
+        check(
+            (3, 2, &[10, 90, 250, 7, 77, 177]),
+            (5, 3, &[10, 42, 90, 186, 250, 9, 38, 84, 164, 214, 7, 35, 77, 137, 177]),
+        );
+    }
+}
