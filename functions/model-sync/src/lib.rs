@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Copies models from S3 to the file system that Larder's functions share: verified, resumable, atomic.
+//!
+//! One straight line, read it in [`copy`]:
+//!
+//! ```text
+//! list ──▶ revision ──▶ begin (lock, journal) ──▶ plan ──▶ fetch parts ──▶ verify files ──▶ publish
+//! ```
+//!
+//! - [`source`]: what is asked of an object store, as a narrow trait; [`s3`] is the real one.
+//! - [`listing`]: a prefix as the files of a model, or the reason why it cannot be one.
+//! - [`plan`]: pure; which byte ranges are still to be fetched.
+//! - [`transfer`]: those ranges, many at once, into files at their offsets.
+//! - [`checksum`]: does a file on disk have the content that the source says?
+//! - [`store`]: staging, lock, journal, heartbeat, and the atomic step to `revisions/`.
+//! - [`status`]: how far a request is; reads the file system only.
+//! - [`handler`]: a request of the controller, answered; [`lambda`] brings them, [`command`] is the command
+//!   line.
+//! - [`retry`]: how often and when again.
+//!
+//! Deliberately absent: collecting old revisions, and sharing of files between revisions.
+
+pub mod checksum;
+pub mod command;
+pub mod copy;
+pub mod handler;
+pub mod lambda;
+pub mod listing;
+pub mod plan;
+pub mod retry;
+pub mod s3;
+pub mod source;
+pub mod status;
+pub mod store;
+pub mod transfer;

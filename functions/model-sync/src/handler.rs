@@ -1,0 +1,149 @@
+//! The controller's requests, answered.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use larder_contract::ManifestModel;
+use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
+use tokio_util::sync::CancellationToken;
+
+use crate::copy::{CopyError, Ending, budget, copy};
+use crate::listing::list;
+use crate::source::Source;
+use crate::store::{self, Failure};
+use crate::transfer::{Progress, Settings};
+use crate::{status, transfer};
+
+/// What a request is carried out with.
+#[derive(Debug)]
+pub struct Handler<F> {
+    /// Opens the source of a model.
+    pub open: F,
+    /// How to copy.
+    pub settings: Settings,
+}
+
+/// How long before its deadline a copy stops: time to sync what is finished and to answer.
+///
+/// A quarter of short times, so that a function with a short time-out gets something done.
+#[must_use]
+pub fn time_to_copy(until_deadline: Duration) -> Duration {
+    until_deadline.saturating_sub((until_deadline / 4).min(Duration::from_secs(15)))
+}
+
+/// Why one model is not there, next to what the file system shows.
+struct Trouble {
+    model: String,
+    state: ModelState,
+    message: String,
+}
+
+impl<F, S> Handler<F>
+where
+    F: Fn(&SyncSource) -> S,
+    S: Source,
+{
+    /// Answers one event. What goes wrong with a model is in its report; the other models go on.
+    pub async fn handle(&self, event: SyncEvent, root: &Path, stop: &CancellationToken) -> SyncReport {
+        match event {
+            SyncEvent::Status(request) => status::report(root, &request, SystemTime::now()),
+            SyncEvent::Copy(request) => self.copy_all(&request, root, stop).await,
+        }
+    }
+
+    async fn copy_all(&self, request: &SyncRequest, root: &Path, stop: &CancellationToken) -> SyncReport {
+        let mut troubles = Vec::new();
+        for model in &request.manifest.models {
+            if stop.is_cancelled() {
+                break;
+            }
+            match self.copy_one(request, model, root, stop).await {
+                Ok(ending) => {
+                    tracing::info!(model = %model.name, revision = %model.revision, ?ending, "copy");
+                }
+                Err(failure) => {
+                    tracing::warn!(model = %model.name, revision = %model.revision, "{}", failure.message);
+                    if let Err(error) = store::keep_failure(root, &model.revision, &failure) {
+                        tracing::warn!(%error, "the failure cannot be kept for status");
+                    }
+                    let Failure { state, message } = failure;
+                    troubles.push(Trouble { model: model.name.clone(), state, message });
+                }
+            }
+        }
+        let manifest = store::write_manifest(root, &request.manifest);
+        let mut report = status::report(root, request, SystemTime::now());
+        // Where nothing can be written, the file system cannot say what went wrong.
+        for trouble in troubles {
+            for model in report.models.iter_mut().filter(|report| report.model == trouble.model) {
+                model.state = trouble.state;
+                model.message.clone_from(&trouble.message);
+            }
+        }
+        if let Err(error) = manifest {
+            tracing::warn!(%error, "every model is present, the manifest is not");
+            for model in &mut report.models {
+                model.message = error.to_string();
+            }
+        }
+        report
+    }
+
+    async fn copy_one(
+        &self,
+        request: &SyncRequest,
+        model: &ManifestModel,
+        root: &Path,
+        stop: &CancellationToken,
+    ) -> Result<Ending, Failure> {
+        if store::is_present(root, &model.revision) {
+            return Ok(Ending::Present);
+        }
+        let Some(from) = request.sources.iter().find(|source| source.model == model.name) else {
+            let message =
+                format!("the request names no source for model {:?}; name one for each", model.name);
+            return Err(Failure { state: ModelState::Failed, message });
+        };
+        self.copy_from(from, model, root, stop)
+            .await
+            .map_err(|error| Failure { state: error.state(), message: error.to_string() })
+    }
+
+    async fn copy_from(
+        &self,
+        from: &SyncSource,
+        model: &ManifestModel,
+        root: &Path,
+        stop: &CancellationToken,
+    ) -> Result<Ending, CopyError> {
+        let source = Arc::new((self.open)(from));
+        let listed = {
+            let budget = budget(&self.settings, 1);
+            stop.run_until_cancelled(list(&*source, &budget, self.settings.stall)).await
+        };
+        let Some(listed) = listed else { return Ok(Ending::Stopped) };
+        let listing = listed?;
+        if listing.revision != model.revision {
+            return Err(CopyError::OtherRevision {
+                place: source.place().to_string(),
+                wanted: model.revision,
+                is: listing.revision,
+            });
+        }
+        let progress: Arc<Progress> = Arc::new(transfer::Progress::default());
+        copy(source, root, &listing, &self.settings, &progress, stop).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_stops_some_time_before_its_deadline() {
+        for (until, copies) in [(900, 885), (60, 45), (20, 15), (4, 3), (0, 0)] {
+            assert_eq!(time_to_copy(Duration::from_secs(until)), Duration::from_secs(copies));
+        }
+    }
+}

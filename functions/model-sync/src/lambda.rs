@@ -1,0 +1,56 @@
+//! The function: events of the Lambda runtime, answered by the [`Handler`].
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use larder_contract::layout;
+use larder_contract::sync::{SyncEvent, SyncReport, SyncSource};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::handler::{Handler, time_to_copy};
+use crate::s3::{self, S3};
+use crate::source::{Place, Source};
+use crate::transfer::Settings;
+
+/// Environment variable that Lambda sets: where the events come from.
+pub const ENV_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+
+/// Answers events for as long as Lambda sends them.
+///
+/// # Errors
+/// When the runtime's API is gone.
+pub async fn run() -> Result<(), Error> {
+    let root =
+        std::env::var_os(layout::ENV_ROOT).map_or_else(|| PathBuf::from(layout::MOUNT_PATH), PathBuf::from);
+    let client = s3::client(None, None).await;
+    let open = |source: &SyncSource| {
+        let place = Place { bucket: source.bucket.clone(), prefix: source.prefix.clone() };
+        S3::new(client.clone(), place)
+    };
+    let handler = Handler { open, settings: Settings::default() };
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<SyncEvent>| {
+        Ok::<_, Error>(answer(&handler, event, &root).await)
+    }))
+    .await
+}
+
+async fn answer<F, S>(
+    handler: &Handler<F>,
+    event: LambdaEvent<SyncEvent>,
+    root: &std::path::Path,
+) -> SyncReport
+where
+    F: Fn(&SyncSource) -> S,
+    S: Source,
+{
+    let until = event.context.deadline().duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+    let stop = CancellationToken::new();
+    let at_deadline = stop.clone();
+    let _timer = AbortOnDropHandle::new(tokio::spawn(async move {
+        tokio::time::sleep(time_to_copy(until)).await;
+        at_deadline.cancel();
+    }));
+    handler.handle(event.payload, root, &stop).await
+}

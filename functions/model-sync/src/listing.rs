@@ -1,0 +1,197 @@
+//! A prefix as the files of a model.
+//!
+//! What follows the prefix in a key is the file's path. "Directory" objects, which some tools make, are not
+//! files: one named exactly as the prefix is ignored, and so are empty ones whose key ends in `/`. One that
+//! ends in `/` and has content cannot be a file and is refused, as is every other unsafe key.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use larder_contract::Digest;
+use larder_contract::revision::{MAX_OBJECTS, ObjectEntry, RelativePath, UnsafePath, revision};
+
+use crate::retry::{Budget, retrying};
+use crate::source::{Listed, Place, Source, SourceError};
+
+/// S3 gives up to 1,000 objects a page, but may give fewer; no listing that we accept needs more pages.
+const MAX_PAGES: usize = 10 * MAX_OBJECTS / 1_000;
+
+/// The files of a model, sorted by path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// At least one, sorted, each path once.
+    pub objects: Vec<ObjectEntry>,
+    /// The digest over them.
+    pub revision: Digest,
+}
+
+impl Listing {
+    /// The length of all files together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.objects.iter().map(|object| object.size).sum()
+    }
+}
+
+/// A prefix that cannot be listed, or is not a model.
+#[derive(Debug, thiserror::Error)]
+pub enum ListingError {
+    /// No files.
+    #[error("{0} holds no objects; upload the model's files there or correct bucket and prefix")]
+    Empty(Place),
+    /// Too many files.
+    #[error("{0} holds more than {MAX_OBJECTS} objects; a model is one folder: make the prefix longer")]
+    TooMany(Place),
+    /// A key that would leave the folder.
+    #[error("{place}: {source}")]
+    Unsafe {
+        /// Where it was found.
+        place: Place,
+        /// What is wrong with it.
+        source: UnsafePath,
+    },
+    /// Two keys that cannot both be files.
+    #[error(
+        "{place}: object key {file:?} is also the folder of {inside:?}, and no file system can hold both; \
+         rename or remove one"
+    )]
+    FileAndFolder {
+        /// Where they were found.
+        place: Place,
+        /// The key that is a file.
+        file: String,
+        /// The key below it.
+        inside: String,
+    },
+    /// The store did not list.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store did not answer.
+    #[error("ListObjectsV2 {place}: no answer for {}s (a VPC without NAT needs an S3 gateway endpoint)", after.as_secs())]
+    Silent {
+        /// What was listed.
+        place: Place,
+        /// For how long.
+        after: Duration,
+    },
+}
+
+impl ListingError {
+    const fn is_passing(&self) -> bool {
+        match self {
+            Self::Source(error) => error.class.is_passing(),
+            Self::Silent { .. } => true,
+            Self::Empty(_) | Self::TooMany(_) | Self::Unsafe { .. } | Self::FileAndFolder { .. } => false,
+        }
+    }
+}
+
+/// Lists all pages of a source, each within `stall`.
+///
+/// # Errors
+/// See [`ListingError`]; an empty prefix is one.
+pub async fn list(source: &impl Source, budget: &Budget, stall: Duration) -> Result<Listing, ListingError> {
+    let place = source.place();
+    let mut listed = Vec::new();
+    let mut token = None;
+    for _ in 0..MAX_PAGES {
+        let page = retrying(budget, ListingError::is_passing, || async {
+            let page = tokio::time::timeout(stall, source.list(token.clone())).await;
+            Ok(page.map_err(|_| ListingError::Silent { place: place.clone(), after: stall })??)
+        })
+        .await?;
+        listed.extend(page.objects);
+        if listed.len() > MAX_OBJECTS {
+            break;
+        }
+        token = page.next;
+        if token.is_none() {
+            return as_model(place, listed);
+        }
+    }
+    Err(ListingError::TooMany(place.clone()))
+}
+
+/// The pure rest of [`list`].
+///
+/// # Errors
+/// See [`ListingError`].
+pub fn as_model(place: &Place, listed: Vec<Listed>) -> Result<Listing, ListingError> {
+    let mut objects = Vec::with_capacity(listed.len());
+    for Listed { key, size, etag } in listed {
+        // A store that answers with a key outside of the prefix is refused like any unsafe key.
+        let rest = key.strip_prefix(&place.prefix).unwrap_or("");
+        let is_folder = key == place.prefix || (rest.ends_with('/') && size == 0);
+        if is_folder {
+            continue;
+        }
+        let path = RelativePath::parse(rest).map_err(|source| ListingError::Unsafe {
+            place: place.clone(),
+            source: UnsafePath { key, ..source },
+        })?;
+        objects.push(ObjectEntry { path, size, etag });
+    }
+    objects.sort();
+    objects.dedup_by(|a, b| a.path == b.path);
+    if objects.is_empty() {
+        return Err(ListingError::Empty(place.clone()));
+    }
+    let files: BTreeSet<&str> = objects.iter().map(|object| object.path.as_str()).collect();
+    for inside in &files {
+        for (end, _) in inside.match_indices('/') {
+            if let Some(file) = files.get(&inside[..end]) {
+                return Err(ListingError::FileAndFolder {
+                    place: place.clone(),
+                    file: (*file).to_owned(),
+                    inside: (*inside).to_owned(),
+                });
+            }
+        }
+    }
+    let revision = revision(&objects);
+    Ok(Listing { objects, revision })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(keys: &[(&str, u64)]) -> Result<Vec<String>, String> {
+        let place = Place { bucket: "b".to_owned(), prefix: "m/".to_owned() };
+        let listed = keys
+            .iter()
+            .map(|(key, size)| Listed { key: (*key).to_owned(), size: *size, etag: "e".to_owned() })
+            .collect();
+        as_model(&place, listed)
+            .map(|l| l.objects.iter().map(|o| o.path.to_string()).collect())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_follows_the_prefix_is_the_path() {
+        assert_eq!(check(&[("m/b", 1), ("m/a/c", 0)]), Ok(vec!["a/c".to_owned(), "b".to_owned()]));
+        assert_eq!(check(&[("m/", 0), ("m/a/", 0), ("m/a/c", 2)]), Ok(vec!["a/c".to_owned()]));
+        assert_eq!(check(&[("m/", 7), ("m/b", 1)]), Ok(vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_by_name() {
+        let empty = "s3://b/m/ holds no objects; upload the model's files there or correct bucket and prefix";
+        assert_eq!(check(&[]), Err(empty.to_owned()));
+        assert_eq!(check(&[("m/", 0), ("m/a/", 0)]), Err(empty.to_owned()));
+        for (keys, named) in [
+            (
+                &[("m/../x", 1)][..],
+                "\"m/../x\" cannot be a file in the model's folder: it has a . or .. segment",
+            ),
+            (&[("m//x", 1)], "it is absolute"),
+            (&[("m/a/", 1)], "it ends in /"),
+            (&[("elsewhere", 1)], "\"elsewhere\""),
+            (&[("m/a", 1), ("m/a/b", 1)], "\"a\" is also the folder of \"a/b\""),
+            (&[("m/a", 1), ("m/a.b", 1), ("m/a/b/c", 1)], "\"a\" is also the folder of \"a/b/c\""),
+        ] {
+            let refused = check(keys).unwrap_err();
+            assert!(refused.contains(named) && refused.starts_with("s3://b/m/: "), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What is asked of an object store.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::checksum::Checksum;
+
+/// A bucket and a key prefix in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The bucket.
+    pub bucket: String,
+    /// The key prefix, as it is: a folder's ends in `/`.
+    pub prefix: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.prefix)
+    }
+}
+
+/// One object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The whole key.
+    pub key: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// The `ETag`, without quotes.
+    pub etag: String,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its objects.
+    pub objects: Vec<Listed>,
+    /// What to ask the next page with; none at the end.
+    pub next: Option<String>,
+}
+
+/// The bytes of a range, as they come.
+pub type Body = BoxStream<'static, Result<Bytes, SourceError>>;
+
+/// An object store, looked at through one [`Place`].
+///
+/// Implementations do not retry: the caller has one budget for all calls. `etag` is a condition in both
+/// calls that have it: when the object is no longer that, they fail with [`Class::Changed`].
+pub trait Source: Send + Sync + 'static {
+    /// Where this source looks.
+    fn place(&self) -> &Place;
+
+    /// The page after `token`, or the first.
+    fn list(&self, token: Option<String>) -> impl Future<Output = Result<Page, SourceError>> + Send;
+
+    /// The checksum that the store itself keeps of the whole object, when it has one that can be computed
+    /// from the object's bytes alone.
+    fn checksum(
+        &self,
+        key: &str,
+        etag: &str,
+    ) -> impl Future<Output = Result<Option<Checksum>, SourceError>> + Send;
+
+    /// The bytes of `range`. A body may lie about its length: the caller counts.
+    fn read(
+        &self,
+        key: &str,
+        etag: &str,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Body, SourceError>> + Send;
+}
+
+/// What kind of failure, and so what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The bucket does not exist.
+    NoBucket,
+    /// The credentials do not allow it.
+    Denied,
+    /// The object is gone, or is no longer the one that was listed.
+    Changed,
+    /// The store asks for fewer requests.
+    Throttled,
+    /// Nothing wrong with the request: a lost connection, a time-out, an error inside the store.
+    Transient,
+    /// The store refuses the request, and would again.
+    Invalid,
+}
+
+impl Class {
+    /// Whether the same call may succeed later without anything being mended.
+    #[must_use]
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient)
+    }
+
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::NoBucket => "the bucket does not exist; create it or correct the bucket's name",
+            Self::Denied => {
+                "access is denied; allow this role s3:ListBucket on the bucket and s3:GetObject on its objects \
+                 (and kms:Decrypt when they are encrypted with a key)"
+            }
+            Self::Changed => "the object was replaced or removed while it was copied",
+            Self::Throttled => "the store asks for fewer requests; the copy can be started again and goes on",
+            Self::Transient => {
+                "no good answer; the copy can be started again and goes on (a VPC without NAT needs an S3 \
+                 gateway endpoint)"
+            }
+            Self::Invalid => "the store refuses the request; check bucket, region and endpoint",
+        }
+    }
+}
+
+/// A call to the object store that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {resource}: {} ({code}{})", class.advice(), in_words(request_id.as_deref()))]
+pub struct SourceError {
+    /// The API operation.
+    pub operation: &'static str,
+    /// What it was about, as an `s3://` address.
+    pub resource: String,
+    /// What kind of failure.
+    pub class: Class,
+    /// The store's error code, or what happened when there was no answer.
+    pub code: String,
+    /// The store's id of the request, when it answered.
+    pub request_id: Option<String>,
+    /// The client's own error.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+fn in_words(request_id: Option<&str>) -> String {
+    request_id.map(|id| format!(", request id {id}")).unwrap_or_default()
+}

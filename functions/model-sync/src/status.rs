@@ -1,0 +1,78 @@
+//! How far a request is, as the file system shows it.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use larder_contract::sync::{ModelReport, ModelState, SyncReport, SyncRequest};
+use larder_contract::{Digest, ManifestModel};
+
+use crate::store;
+
+/// The report on a request. Reads files only; `now` tells a fresh heartbeat from an old one.
+#[must_use]
+pub fn report(root: &Path, request: &SyncRequest, now: SystemTime) -> SyncReport {
+    let models = &request.manifest.models;
+    SyncReport {
+        models: models.iter().map(|model| model_report(root, model, now)).collect(),
+        manifest_present: store::has_manifest(root, &request.manifest),
+        running: models.iter().any(|model| store::is_running(root, &model.revision, now)),
+    }
+}
+
+fn model_report(root: &Path, model: &ManifestModel, now: SystemTime) -> ModelReport {
+    let found = look(root, &model.revision, now);
+    ModelReport {
+        model: model.name.clone(),
+        revision: model.revision,
+        state: found.state,
+        bytes_done: found.bytes_done,
+        bytes_total: found.bytes_total,
+        files: found.files,
+        message: found.message,
+    }
+}
+
+/// How far one revision is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its state.
+    pub state: ModelState,
+    /// Bytes that are on disk.
+    pub bytes_done: u64,
+    /// Bytes in all; 0 while not known.
+    pub bytes_total: u64,
+    /// Files in all; 0 while not known.
+    pub files: u64,
+    /// What went wrong in the last attempt.
+    pub message: String,
+}
+
+/// Looks at one revision.
+///
+/// The last attempt's failure counts only while no copy is at work; work that is left counts as syncing,
+/// because the next copy goes on from there.
+#[must_use]
+pub fn look(root: &Path, revision: &Digest, now: SystemTime) -> Found {
+    if store::is_present(root, revision) {
+        let size = store::size(root, revision);
+        let bytes = size.map_or(0, |size| size.bytes);
+        let files = size.map_or(0, |size| size.files);
+        let (bytes_done, bytes_total, message) = (bytes, bytes, String::new());
+        return Found { state: ModelState::Ready, bytes_done, bytes_total, files, message };
+    }
+    let progress = store::progress(root, revision);
+    let failure = store::failure(root, revision).filter(|_| !store::is_running(root, revision, now));
+    let state = match (&failure, &progress) {
+        (Some(failure), _) => failure.state,
+        (None, Some(_)) => ModelState::Syncing,
+        (None, None) if store::is_running(root, revision, now) => ModelState::Syncing,
+        (None, None) => ModelState::Pending,
+    };
+    Found {
+        state,
+        bytes_done: progress.as_ref().map_or(0, |(_, done)| done.bytes()),
+        bytes_total: progress.as_ref().map_or(0, |(header, _)| header.bytes),
+        files: progress.as_ref().map_or(0, |(header, _)| header.files),
+        message: failure.map(|failure| failure.message).unwrap_or_default(),
+    }
+}
