@@ -1,0 +1,187 @@
+//! A small S3 server whose answers a test can hold back and spoil, and the real binary against it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
+use larder_contract::Digest;
+use larder_model_sync::checksum::{Algorithm, Checksum};
+use tokio::sync::Semaphore;
+
+/// The server's state; one bucket named `models`.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// How many `GetObject` there were.
+    pub(crate) gets: AtomicUsize,
+    /// Each `GetObject` takes one, and waits when there is none.
+    pub(crate) open: Semaphore,
+    /// What happens to the `GetObject` with this number, counted from 0.
+    pub(crate) faults: Mutex<BTreeMap<usize, Fault>>,
+    /// Whether every call is denied.
+    pub(crate) is_denied: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    SlowDown,
+    Reset,
+    Replaced,
+}
+
+impl Bucket {
+    pub(crate) fn new(objects: &[(&str, usize)]) -> Self {
+        let objects = objects.iter().map(|(key, length)| {
+            let bytes = (0..*length).map(|i| u8::try_from((i * 31 + i / 255) % 256).unwrap()).collect();
+            ((*key).to_owned(), bytes)
+        });
+        Self {
+            objects: Mutex::new(objects.collect()),
+            gets: AtomicUsize::new(0),
+            open: Semaphore::new(1_000_000),
+            faults: Mutex::default(),
+            is_denied: false,
+        }
+    }
+
+    /// Serves on a free port until the test's runtime ends; answers the URL.
+    pub(crate) async fn serve(self: &Arc<Self>) -> String {
+        let router = Router::new().fallback(answer).with_state(Arc::clone(self));
+        serve(router).await
+    }
+}
+
+pub(crate) async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+fn error(status: StatusCode, code: &str) -> Response {
+    let text = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
+    (status, [("x-amz-request-id", "REQ1"), ("content-type", "application/xml")], text).into_response()
+}
+
+async fn answer(State(bucket): State<Arc<Bucket>>, request: Request) -> Response {
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    let (name, key) = path.split_once('/').unwrap_or((&path, ""));
+    if bucket.is_denied {
+        return error(StatusCode::FORBIDDEN, "AccessDenied");
+    }
+    if name != "models" {
+        return error(StatusCode::NOT_FOUND, "NoSuchBucket");
+    }
+    if key.is_empty() {
+        return list(&bucket, request.uri().query().unwrap_or(""));
+    }
+    let Some(bytes) = bucket.objects.lock().unwrap().get(key).cloned() else {
+        return error(StatusCode::NOT_FOUND, "NoSuchKey");
+    };
+    if request.method() == Method::HEAD {
+        return facts(&bytes).into_response();
+    }
+    get(&bucket, &bytes, request.headers()).await
+}
+
+fn list(bucket: &Bucket, query: &str) -> Response {
+    let query: BTreeMap<&str, String> = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name, value.replace("%2F", "/")))
+        .collect();
+    let prefix = query.get("prefix").map_or("", String::as_str);
+    let after = query.get("continuation-token").cloned().unwrap_or_default();
+    let objects = bucket.objects.lock().unwrap();
+    let all: Vec<_> = objects.iter().filter(|(k, _)| k.starts_with(prefix) && **k > after).collect();
+    // Small pages, so that every test has several.
+    let page = &all[..all.len().min(2)];
+    let contents: String = page
+        .iter()
+        .map(|(key, bytes)| {
+            let (size, etag) = (bytes.len(), etag(bytes));
+            format!("<Contents><Key>{key}</Key><Size>{size}</Size><ETag>{etag}</ETag></Contents>")
+        })
+        .collect();
+    let next = match page.last() {
+        Some((key, _)) if page.len() < all.len() => {
+            format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{key}</NextContinuationToken>")
+        }
+        _ => "<IsTruncated>false</IsTruncated>".to_owned(),
+    };
+    let text = format!("<ListBucketResult>{contents}{next}</ListBucketResult>");
+    ([("content-type", "application/xml")], text).into_response()
+}
+
+fn etag(bytes: &[u8]) -> String {
+    format!("\"{}-1\"", Digest::of(bytes).short())
+}
+
+fn facts(bytes: &[u8]) -> HeaderMap {
+    let checksum = Checksum::of(Algorithm::Crc64Nvme, bytes);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ETAG, etag(bytes).parse().unwrap());
+    headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+    let text = aws_smithy_types::base64::encode(checksum.value);
+    headers.insert("x-amz-checksum-crc64nvme", text.parse().unwrap());
+    headers
+}
+
+async fn get(bucket: &Bucket, bytes: &[u8], headers: &HeaderMap) -> Response {
+    let nth = bucket.gets.fetch_add(1, Ordering::SeqCst);
+    bucket.open.acquire().await.unwrap().forget();
+    let fault = bucket.faults.lock().unwrap().get(&nth).copied();
+    let is_same = headers.get(header::IF_MATCH).is_none_or(|want| want == etag(bytes).as_str());
+    if matches!(fault, Some(Fault::Replaced)) || !is_same {
+        return error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
+    }
+    if matches!(fault, Some(Fault::SlowDown)) {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown");
+    }
+    let range = headers[header::RANGE].to_str().unwrap().trim_start_matches("bytes=").to_owned();
+    let (from, to) = range.split_once('-').unwrap();
+    let (from, to): (usize, usize) = (from.parse().unwrap(), to.parse().unwrap());
+    let part = Bytes::copy_from_slice(&bytes[from..=to]);
+    let body = if matches!(fault, Some(Fault::Reset)) {
+        let half = part.slice(..part.len() / 2);
+        let broken = Err(std::io::Error::other("reset by the test"));
+        Body::from_stream(futures::stream::iter([Ok(half), broken]).boxed())
+    } else {
+        Body::from(part)
+    };
+    Response::builder()
+        .status(StatusCode::PARTIAL_CONTENT)
+        .header(header::ETAG, etag(bytes))
+        .header(header::CONTENT_LENGTH, to - from + 1)
+        .header(header::CONTENT_RANGE, format!("bytes {from}-{to}/{}", bytes.len()))
+        .body(body)
+        .unwrap()
+}
+
+/// The real binary, with nothing of the outside in its environment.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder-model-sync"));
+    command.env_clear().envs([
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]);
+    command
+}
+
+/// `copy` of a prefix in the bucket `models`.
+pub(crate) fn copy(url: &str, prefix: &str, dir: &Path) -> Command {
+    let mut command = binary();
+    command.arg("copy").arg(format!("s3://models/{prefix}")).arg(dir);
+    command.args(["--endpoint-url", url, "--json", "--part-mib", "1", "--parts", "4"]);
+    command
+}

@@ -1,0 +1,222 @@
+//! The real binary against an S3 server and a Lambda runtime on the wire.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
+use larder_contract::{Digest, Manifest, ManifestModel, layout};
+use support::{Bucket, Fault, binary, copy, serve};
+use tokio::sync::Semaphore;
+
+const MIB: usize = 1 << 20;
+const OBJECTS: &[(&str, usize)] =
+    &[("ocr/", 0), ("ocr/det/model.onnx", 9 * MIB + 5), ("ocr/keys.txt", 300), ("ocr/rec.onnx", 2 * MIB)];
+const PARTS: usize = 10 + 1 + 2;
+
+/// Runs without blocking the server, for at most a minute.
+async fn output(mut command: Command) -> Output {
+    let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+    tokio::time::timeout(Duration::from_mins(1), running).await.expect("ends in time").unwrap()
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 30 s: {what}");
+}
+
+fn assert_copied(bucket: &Bucket, output: &Output) -> serde_json::Value {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let folder = PathBuf::from(summary["directory"].as_str().unwrap());
+    for (key, bytes) in bucket.objects.lock().unwrap().iter().filter(|(key, _)| !key.ends_with('/')) {
+        let path = folder.join(key.strip_prefix("ocr/").unwrap());
+        assert!(std::fs::read(&path).unwrap() == *bytes, "{} differs", path.display());
+    }
+    assert_eq!(summary["files"], 3);
+    assert_eq!(summary["bytes"], 11 * MIB + 305);
+    summary
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_through_faults_and_sums_up() {
+    let bucket = Arc::new(Bucket::new(OBJECTS));
+    bucket.faults.lock().unwrap().extend([(0, Fault::SlowDown), (4, Fault::Reset), (5, Fault::SlowDown)]);
+    let url = bucket.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let summary = assert_copied(&bucket, &output(copy(&url, "ocr", dir.path())).await);
+    assert_eq!(summary["partsFetched"], PARTS);
+    assert_eq!(summary["retries"], 3);
+    assert_eq!(bucket.gets.load(Ordering::SeqCst), PARTS + 3);
+
+    let summary = assert_copied(&bucket, &output(copy(&url, "ocr/", dir.path())).await);
+    assert_eq!(summary["alreadyPresent"], true);
+    assert_eq!(bucket.gets.load(Ordering::SeqCst), PARTS + 3);
+
+    let mut status = binary();
+    status.arg("status").arg(dir.path());
+    let shown: serde_json::Value = serde_json::from_slice(&output(status).await.stdout).unwrap();
+    assert_eq!((&shown[0]["revision"], &shown[0]["state"]), (&summary["revision"], &"Ready".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_it_goes_on_and_fetches_nothing_twice() {
+    let mut bucket = Bucket::new(OBJECTS);
+    bucket.open = Semaphore::new(5);
+    let bucket = Arc::new(bucket);
+    let url = bucket.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = copy(&url, "ocr/", dir.path()).stdout(Stdio::null()).spawn().unwrap();
+    until("five parts are in the journal", || journal_parts(dir.path()) == 5).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    bucket.open.add_permits(1_000);
+    let before = bucket.gets.load(Ordering::SeqCst);
+    let summary = assert_copied(&bucket, &output(copy(&url, "ocr/", dir.path())).await);
+    assert_eq!(summary["partsAlreadyPresent"], 5);
+    assert_eq!(bucket.gets.load(Ordering::SeqCst) - before, PARTS - 5);
+}
+
+/// How many parts the journal of the only revision in flight lists.
+fn journal_parts(dir: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir.join("staging")) else { return 0 };
+    let journals = entries.filter_map(|e| std::fs::read_to_string(e.ok()?.path().join("journal")).ok());
+    journals.map(|text| text.lines().filter(|line| line.starts_with("part ")).count()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_copied_is_named() {
+    let run = async |bucket: Bucket, url_of: &str| {
+        let bucket = Arc::new(bucket);
+        let url = bucket.serve().await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = binary();
+        command.args(["copy", url_of]).arg(dir.path()).args(["--endpoint-url", &url, "--part-mib", "1"]);
+        let output = output(command).await;
+        assert!(!dir.path().join("revisions").exists());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap().trim_end().to_owned())
+    };
+    let check = |got: (Option<i32>, String), words: &str| {
+        assert_eq!(got.0, Some(1));
+        assert_eq!(got.1, format!("larder-model-sync: {words}"));
+    };
+    check(
+        run(Bucket::new(OBJECTS), "s3://models/none/").await,
+        "s3://models/none/ holds no objects; upload the model's files there or correct bucket and prefix",
+    );
+    check(
+        run(Bucket::new(OBJECTS), "s3://other/ocr/").await,
+        "ListObjectsV2 s3://other/ocr/: the bucket does not exist; create it or correct the bucket's name \
+         (NoSuchBucket, request id REQ1)",
+    );
+    check(
+        run(Bucket { is_denied: true, ..Bucket::new(OBJECTS) }, "s3://models/ocr/").await,
+        "ListObjectsV2 s3://models/ocr/: access is denied; allow this role s3:ListBucket on the bucket and \
+         s3:GetObject on its objects (and kms:Decrypt when they are encrypted with a key) (AccessDenied, request \
+         id REQ1)",
+    );
+    check(
+        run(Bucket::new(&[("ocr/../x", 1)]), "s3://models/ocr/").await,
+        "s3://models/ocr/: object key \"ocr/../x\" cannot be a file in the model's folder: it has a . or .. \
+         segment; rename or remove the object",
+    );
+    let replaced = Bucket::new(OBJECTS);
+    replaced.faults.lock().unwrap().insert(3, Fault::Replaced);
+    let (code, words) = run(replaced, "s3://models/ocr/").await;
+    assert!(code == Some(1) && words.contains("was replaced or removed while it was copied"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_usage_is_2() {
+    for args in [&["copy", "/not/s3", "dir"][..], &["copy"], &["fly"], &[]] {
+        let mut command = binary();
+        command.args(args);
+        assert_eq!(output(command).await.status.code(), Some(2), "{args:?}");
+    }
+}
+
+/// A Lambda runtime API that has these events, and keeps the answers.
+#[derive(Debug, Default)]
+struct Runtime {
+    events: Mutex<Vec<SyncEvent>>,
+    answers: Mutex<Vec<SyncReport>>,
+}
+
+async fn next(State(runtime): State<Arc<Runtime>>) -> (HeaderMap, String) {
+    let event = runtime.events.lock().unwrap().pop();
+    let Some(event) = event else { return std::future::pending().await };
+    let mut headers = HeaderMap::new();
+    let deadline = std::time::SystemTime::now() + Duration::from_mins(1);
+    let deadline = deadline.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string();
+    headers.insert("lambda-runtime-aws-request-id", "1".parse().unwrap());
+    headers.insert("lambda-runtime-deadline-ms", deadline.parse().unwrap());
+    headers.insert("lambda-runtime-invoked-function-arn", "arn:aws:lambda:x".parse().unwrap());
+    (headers, serde_json::to_string(&event).unwrap())
+}
+
+async fn response(State(runtime): State<Arc<Runtime>>, body: String) -> StatusCode {
+    runtime.answers.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+    StatusCode::ACCEPTED
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_lambda_it_answers_events() {
+    let bucket = Arc::new(Bucket::new(OBJECTS));
+    let url = bucket.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    // What the controller would compute from its own listing.
+    let copied = output(copy(&url, "ocr/", &dir.path().join("by-hand"))).await;
+    let revision: Digest = assert_copied(&bucket, &copied)["revision"].as_str().unwrap().parse().unwrap();
+    let model = ManifestModel { name: "ocr".to_owned(), task: None, revision, preload: true };
+    let from = SyncSource { model: "ocr".to_owned(), bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
+    let request = SyncRequest { manifest: Manifest::new(vec![model]), sources: vec![from] };
+
+    let runtime = Arc::new(Runtime::default());
+    runtime.events.lock().unwrap().extend([
+        SyncEvent::Status(request.clone()),
+        SyncEvent::Copy(request.clone()),
+        SyncEvent::Status(request.clone()),
+    ]);
+    let router = Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next))
+        .route("/2018-06-01/runtime/invocation/1/response", post(response))
+        .with_state(Arc::clone(&runtime));
+    let api = serve(router).await;
+    let root = dir.path().join("root");
+    let mut child = binary()
+        .env("AWS_LAMBDA_RUNTIME_API", api.trim_start_matches("http://"))
+        .env("AWS_LAMBDA_FUNCTION_NAME", "sync")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+        .env("AWS_LAMBDA_LOG_GROUP_NAME", "g")
+        .env("AWS_LAMBDA_LOG_STREAM_NAME", "s")
+        .env("AWS_ENDPOINT_URL", &url)
+        .env("LARDER_ROOT", &root)
+        .spawn()
+        .unwrap();
+    until("three answers", || runtime.answers.lock().unwrap().len() == 3).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let answers = runtime.answers.lock().unwrap();
+    assert_eq!(answers[0].models[0].state, ModelState::Pending);
+    assert_eq!(answers[1].models[0].state, ModelState::Ready, "{answers:?}");
+    assert!(!answers[0].manifest_present && answers[1].manifest_present);
+    assert_eq!(answers[2], answers[1]);
+    assert!(layout::manifest_path(&root, &request.manifest.digest()).is_file());
+}
