@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The Larder controller, as a library that the binary and the tests share.
+//!
+//! - [`reconcile`]: the one straight line, on one screen.
+//! - [`observe`], [`act`], [`publish`]: the only three arrows that do I/O.
+//! - [`cloud`]: what is asked of AWS (a trait), and AWS itself.
+//! - [`run`]: the Kubernetes side: watch, queue, finalizer.
+//! - [`lease`]: leader election. [`server`]: health, readiness, metrics. [`metrics`]: what is counted.
+//! - [`plan_command`]: `larder plan`. [`args`]: the command line.
+//!
+//! Deliberately absent: decisions. They are `larder-core`'s.
+
+pub mod act;
+pub mod args;
+pub mod cloud;
+pub mod context;
+pub mod lease;
+pub mod metrics;
+pub mod observe;
+pub mod plan_command;
+pub mod publish;
+pub mod reconcile;
+pub mod run;
+pub mod server;

@@ -1,1 +1,51 @@
-//! Placeholder.
+//! Larder's API types.
+//!
+//! - [`spec`]: what a user writes.
+//! - [`status`]: what they see.
+//! - [`crd_yaml`]: the CustomResourceDefinition, generated; `larder crd` prints it and
+//!   `crds/inferenceendpoints.larder.dev.yaml` is its committed copy.
+//!
+//! The doc comments of the types are the CRD's documentation (`kubectl explain iep.spec`).
+//! Deliberately absent: fields that the controller does not honour yet.
+
+#![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function, where pub reaches nobody")]
+
+pub mod spec;
+pub mod status;
+
+pub use spec::{InferenceEndpoint, InferenceEndpointSpec};
+pub use status::InferenceEndpointStatus;
+
+/// The finalizer that keeps an object until nothing of it is left in AWS.
+pub const FINALIZER: &str = "larder.dev/aws-resources";
+
+/// Any new value of this annotation asks for a pass now, with a fresh look at the sources.
+pub const RECONCILE_AT: &str = "larder.dev/reconcile-at";
+
+/// The API group.
+pub const GROUP: &str = "larder.dev";
+
+/// The CustomResourceDefinition as JSON.
+///
+/// # Errors
+/// Never in practice; `serde_json`'s error is passed on.
+pub fn crd_json() -> Result<serde_json::Value, serde_json::Error> {
+    use kube::CustomResourceExt;
+    let mut crd = serde_json::to_value(InferenceEndpoint::crd())?;
+    strip_unknown_formats(&mut crd);
+    Ok(crd)
+}
+
+/// Takes out `format: uint*`, which the API server warns about at every apply.
+fn strip_unknown_formats(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            if map.get("format").and_then(|f| f.as_str()).is_some_and(|f| f.starts_with("uint")) {
+                map.remove("format");
+            }
+            map.values_mut().for_each(strip_unknown_formats);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(strip_unknown_formats),
+        _ => {}
+    }
+}

@@ -1,0 +1,188 @@
+//! What an endpoint wants AWS to hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use larder_contract::sync::{SyncRequest, SyncSource};
+use larder_contract::{Manifest, ManifestModel, layout};
+
+use crate::endpoint::{
+    AccessPointSpec, Architecture, AuthType, CodeRef, DeletionPolicy, Endpoint, FileSystemRef, Model,
+};
+use crate::names::Names;
+use crate::observed::{Observed, Source};
+
+/// What is wanted of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want<T> {
+    /// Like this.
+    Present(T),
+    /// Gone, where it is ours.
+    Absent,
+    /// As it is.
+    Leave,
+}
+
+impl<T> Want<T> {
+    fn unless_deleting(value: T, deletion: Option<DeletionPolicy>, is_data: bool) -> Self {
+        match deletion {
+            None => Self::Present(value),
+            Some(DeletionPolicy::Retain) => Self::Leave,
+            Some(DeletionPolicy::RetainData) if is_data => Self::Leave,
+            Some(DeletionPolicy::RetainData | DeletionPolicy::Delete) => Self::Absent,
+        }
+    }
+}
+
+/// What an endpoint wants AWS to hold. A deletion wants nothing, through the same planner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// What everything is called.
+    pub names: Names,
+    /// The file system and its mount targets.
+    pub file_system: Want<FileSystemRef>,
+    /// Our access point.
+    pub access_point: Want<AccessPointSpec>,
+    /// The network of functions and mount targets.
+    pub subnets: BTreeSet<String>,
+    /// Their security groups.
+    pub security_groups: BTreeSet<String>,
+    /// The model-sync function.
+    pub sync: Want<FunctionWant>,
+    /// The models.
+    pub models: Vec<Model>,
+    /// The inference function, without its manifest.
+    pub inference: Want<FunctionWant>,
+    /// Warm sandboxes.
+    pub provisioned: Option<i32>,
+    /// Versions kept beside the one that serves.
+    pub history_limit: usize,
+    /// The function URL.
+    pub url: Want<AuthType>,
+}
+
+/// A function as it is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionWant {
+    /// Its name.
+    pub name: String,
+    /// Its code, by the name that the spec gives it.
+    pub code: CodeRef,
+    /// Its processor.
+    pub architecture: Architecture,
+    /// Memory, MiB.
+    pub memory_mib: i32,
+    /// Longest invoke, seconds.
+    pub timeout_seconds: i32,
+    /// `/tmp`, MiB.
+    pub ephemeral_mib: i32,
+    /// Execution role.
+    pub role_arn: String,
+    /// Environment, without the manifest.
+    pub env: BTreeMap<String, String>,
+    /// Reserved concurrency.
+    pub reserved: Option<i32>,
+    /// Days that its logs are kept.
+    pub log_retention_days: i32,
+}
+
+/// Memory of the model-sync function, MiB: enough for its buffers and for a vCPU's network share.
+const SYNC_MEMORY_MIB: i32 = 1769;
+
+/// Longest invoke of the model-sync function, seconds: the most that Lambda allows.
+const SYNC_TIMEOUT_SECONDS: i32 = 900;
+
+impl Desired {
+    /// What `endpoint` wants.
+    #[must_use]
+    pub fn of(endpoint: &Endpoint) -> Self {
+        let deletion = endpoint.deleting.then_some(endpoint.deletion);
+        let spec = &endpoint.function;
+        let mut env = spec.env.clone();
+        env.insert(layout::ENV_MEMORY.to_owned(), spec.memory_mib.to_string());
+        let inference = FunctionWant {
+            name: endpoint.names.function.clone(),
+            code: spec.code.clone(),
+            architecture: spec.architecture,
+            memory_mib: spec.memory_mib,
+            timeout_seconds: spec.timeout_seconds,
+            ephemeral_mib: spec.ephemeral_mib,
+            role_arn: spec.role_arn.clone(),
+            env,
+            reserved: endpoint.reserved,
+            log_retention_days: spec.log_retention_days,
+        };
+        let sync = FunctionWant {
+            name: endpoint.names.sync_function.clone(),
+            code: endpoint.sync_code.clone(),
+            memory_mib: SYNC_MEMORY_MIB,
+            timeout_seconds: SYNC_TIMEOUT_SECONDS,
+            ephemeral_mib: 512,
+            env: BTreeMap::new(),
+            reserved: None,
+            ..inference.clone()
+        };
+        Self {
+            names: endpoint.names.clone(),
+            file_system: match (&endpoint.file_system, deletion) {
+                // What was brought along is never ours to delete.
+                (FileSystemRef::Existing(_), Some(_)) => Want::Leave,
+                (wanted, deletion) => Want::unless_deleting(wanted.clone(), deletion, true),
+            },
+            access_point: Want::unless_deleting(endpoint.access_point.clone(), deletion, false),
+            subnets: endpoint.subnets.clone(),
+            security_groups: endpoint.security_groups.clone(),
+            sync: Want::unless_deleting(sync, deletion, false),
+            models: endpoint.models.clone(),
+            inference: Want::unless_deleting(inference, deletion, false),
+            provisioned: endpoint.provisioned,
+            history_limit: endpoint.history_limit,
+            url: match (endpoint.url, deletion) {
+                (Some(auth), deletion) => Want::unless_deleting(auth, deletion, false),
+                (None, Some(DeletionPolicy::Retain)) => Want::Leave,
+                (None, _) => Want::Absent,
+            },
+        }
+    }
+}
+
+/// What must be synced for these models: none while a source is unknown or its content is refused.
+///
+/// A pinned model is wanted by its pin, whatever the source holds now: what was once synced stays.
+#[must_use]
+pub fn sync_request(
+    models: &[Model],
+    sources: &BTreeMap<String, crate::observed::Read<Source>>,
+) -> Option<SyncRequest> {
+    let wanted = models
+        .iter()
+        .map(|model| {
+            let found = match sources.get(&model.name) {
+                Some(Ok(Source::Found { revision, .. })) => Some(*revision),
+                Some(Ok(Source::Empty | Source::Unusable(_)) | Err(_)) | None => None,
+            };
+            Some(ManifestModel {
+                name: model.name.clone(),
+                task: model.task,
+                revision: model.pin.or(found)?,
+                preload: model.preload,
+            })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    Some(SyncRequest {
+        manifest: Manifest::new(wanted),
+        sources: models
+            .iter()
+            .map(|model| SyncSource {
+                model: model.name.clone(),
+                bucket: model.bucket.clone(),
+                prefix: model.prefix.clone(),
+            })
+            .collect(),
+    })
+}
+
+/// Whether everything that is wanted for these models lies on the file system.
+#[must_use]
+pub fn is_synced(observed: &Observed) -> bool {
+    matches!(&observed.sync_report, Ok(Some(report)) if report.manifest_present)
+}

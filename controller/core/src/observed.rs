@@ -1,0 +1,320 @@
+//! What AWS was seen to hold.
+//!
+//! Every part is a [`Read`]: a call that failed is an observation too, and must reach the status of
+//! its area without stopping the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use larder_contract::Digest;
+use larder_contract::sync::SyncReport;
+
+use crate::endpoint::Architecture;
+use crate::retry::Problem;
+
+/// What a read gave, or why it failed.
+pub type Read<T> = Result<T, Problem>;
+
+/// A resource as it was seen. An `Option` would lose what a correct controller depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote<T> {
+    /// Not there.
+    Absent,
+    /// There, and not usable yet.
+    Pending(T),
+    /// Usable.
+    Ready(T),
+    /// On its way out.
+    Deleting(T),
+    /// AWS gave up on it.
+    Failed {
+        /// What it is.
+        it: T,
+        /// Why, in AWS's words.
+        reason: String,
+    },
+    /// Under our name without our owner tag: never touched, always reported.
+    Foreign {
+        /// The owner tag's value, or empty.
+        owner: String,
+    },
+}
+
+impl<T> Remote<T> {
+    /// The resource when it is usable.
+    pub const fn ready(&self) -> Option<&T> {
+        match self {
+            Self::Ready(it) => Some(it),
+            Self::Absent | Self::Pending(_) | Self::Deleting(_) | Self::Failed { .. } | Self::Foreign { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The resource whatever its state, unless it is foreign.
+    pub const fn ours(&self) -> Option<&T> {
+        match self {
+            Self::Pending(it) | Self::Ready(it) | Self::Deleting(it) | Self::Failed { it, .. } => Some(it),
+            Self::Absent | Self::Foreign { .. } => None,
+        }
+    }
+
+    /// Nothing of ours is there.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self, Self::Absent | Self::Foreign { .. })
+    }
+}
+
+/// A VPC subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its id.
+    pub id: String,
+    /// Its availability zone's name.
+    pub zone: String,
+    /// Its VPC.
+    pub vpc: String,
+}
+
+/// An EFS file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Its id.
+    pub id: String,
+    /// `elastic`, `bursting` or `provisioned`.
+    pub throughput_mode: String,
+}
+
+/// An EFS mount target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountTarget {
+    /// Its id.
+    pub id: String,
+    /// Its subnet.
+    pub subnet: String,
+    /// Its availability zone's name.
+    pub zone: String,
+    /// `creating`, `available`, `updating`, `deleting`, `deleted` or `error`.
+    pub state: String,
+    /// Its security groups.
+    pub security_groups: BTreeSet<String>,
+}
+
+/// An EFS access point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessPoint {
+    /// Its id.
+    pub id: String,
+    /// Its ARN.
+    pub arn: String,
+}
+
+/// A CloudWatch log group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogGroup {
+    /// Days that its events are kept; for ever when absent.
+    pub retention_days: Option<i32>,
+}
+
+/// Code, resolved to what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// How Lambda is told where it is.
+    pub package: Package,
+    /// The image's digest, or the archive's SHA-256: `sha256:` and 64 hex digits.
+    pub digest: String,
+}
+
+/// Where code is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Package {
+    /// A container image's URI, by digest.
+    Image {
+        /// The URI.
+        uri: String,
+    },
+    /// A zip archive in S3.
+    Zip {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// The object's version.
+        version_id: Option<String>,
+    },
+}
+
+/// The settings of a function that `UpdateFunctionConfiguration` changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionConfig {
+    /// The execution role.
+    pub role: String,
+    /// Memory, MiB.
+    pub memory_mib: i32,
+    /// Longest invoke, seconds.
+    pub timeout_seconds: i32,
+    /// `/tmp`, MiB.
+    pub ephemeral_mib: i32,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// The subnets.
+    pub subnets: BTreeSet<String>,
+    /// The security groups.
+    pub security_groups: BTreeSet<String>,
+    /// The access point's ARN and where it is mounted.
+    pub mount: Option<(String, String)>,
+}
+
+/// `LastUpdateStatus` of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastUpdate {
+    /// Done. So is nothing else: null counts as in progress.
+    Successful,
+    /// Under way, or not said.
+    InProgress,
+    /// Failed, with the reason.
+    Failed(String),
+}
+
+/// A Lambda function, `$LATEST` or a published version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Its ARN, without a qualifier.
+    pub arn: String,
+    /// The image's digest, or the archive's SHA-256: `sha256:` and 64 hex digits.
+    pub code_digest: String,
+    /// `CodeSha256` as Lambda writes it, for preconditions. Empty when Lambda says none.
+    pub code_sha256: String,
+    /// The processor.
+    pub architecture: Architecture,
+    /// Its settings.
+    pub config: FunctionConfig,
+    /// How the last update went.
+    pub last_update: LastUpdate,
+    /// For preconditions.
+    pub revision_id: String,
+    /// Reserved concurrency; said of the function, not of versions.
+    pub reserved: Option<i32>,
+    /// When it was last changed, as Lambda writes it.
+    pub last_modified: String,
+}
+
+/// A published version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Its number, from 1.
+    pub number: u64,
+    /// What it runs.
+    pub function: Remote<Function>,
+    /// Its provisioned concurrency.
+    pub provisioned: Option<Provisioned>,
+}
+
+/// A provisioned concurrency configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provisioned {
+    /// Asked for.
+    pub requested: i32,
+    /// Warm.
+    pub available: i32,
+    /// How it is.
+    pub status: ProvisionedStatus,
+}
+
+/// `Status` of a provisioned concurrency configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProvisionedStatus {
+    /// Under way.
+    InProgress,
+    /// All of it is warm.
+    Ready,
+    /// AWS gave up, with the reason.
+    Failed(String),
+}
+
+/// An alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The version that it points at.
+    pub version: u64,
+    /// Another version with a share of the requests, in percent.
+    pub second: Option<(u64, u8)>,
+    /// For preconditions.
+    pub revision_id: String,
+}
+
+impl Alias {
+    /// Whether requests can reach `version`.
+    #[must_use]
+    pub fn serves(&self, version: u64) -> bool {
+        self.version == version || self.second.is_some_and(|(second, _)| second == version)
+    }
+}
+
+/// A function URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionUrl {
+    /// `https://….lambda-url.<region>.on.aws/`
+    pub url: String,
+    /// `AWS_IAM` or `NONE`.
+    pub auth_type: String,
+}
+
+/// What the listing of a model's source shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Objects were found.
+    Found {
+        /// Their revision.
+        revision: Digest,
+        /// Their bytes.
+        bytes: u64,
+        /// Their number.
+        files: u64,
+    },
+    /// There is no object under the prefix.
+    Empty,
+    /// A key, or the number of objects, breaks a rule; the text says which.
+    Unusable(String),
+}
+
+/// Everything that one pass saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The subnets that the spec names.
+    pub subnets: Read<Vec<Subnet>>,
+    /// The file system: ours, or the one that was brought.
+    pub file_system: Read<Remote<FileSystem>>,
+    /// Its mount targets, all of them.
+    pub mount_targets: Read<Vec<MountTarget>>,
+    /// Our access point on it.
+    pub access_point: Read<Remote<AccessPoint>>,
+    /// The model-sync function.
+    pub sync: ObservedFunction,
+    /// The listings of the models' sources, by the models' names.
+    pub sources: BTreeMap<String, Read<Source>>,
+    /// The answer of the model-sync function; none while it cannot be asked.
+    pub sync_report: Read<Option<SyncReport>>,
+    /// The inference function.
+    pub inference: ObservedFunction,
+    /// Its published versions, oldest first.
+    pub versions: Read<Vec<Version>>,
+    /// Its alias.
+    pub alias: Read<Option<Alias>>,
+    /// Its function URL.
+    pub url: Read<Option<FunctionUrl>>,
+    /// The ids of the statements of the alias's resource policy that begin with `larder-`.
+    pub permissions: Read<BTreeSet<String>>,
+}
+
+/// A function, its code as the spec names it, and its log group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedFunction {
+    /// What the spec's code resolves to now.
+    pub code: Read<Code>,
+    /// The function.
+    pub function: Read<Remote<Function>>,
+    /// Its log group.
+    pub log_group: Read<Remote<LogGroup>>,
+}

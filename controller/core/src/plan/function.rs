@@ -1,0 +1,85 @@
+//! The inference function, and the published version that pins its code, configuration and models.
+
+use larder_contract::layout;
+
+use super::{Plan, Reason, either, lambda, storage};
+use crate::desired::{Desired, FunctionWant, Want, is_synced, sync_request};
+use crate::observed::{Function, Observed, Remote, Version};
+use crate::retry::Class;
+use crate::step::Step;
+
+pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    match &desired.inference {
+        Want::Leave => Plan::Converged,
+        Want::Present(_) => either(target(desired, observed).map(|_| Plan::Converged)),
+        Want::Absent => {
+            let is_free = matches!(&observed.alias, Ok(None))
+                && matches!(&observed.versions, Ok(v) if v.iter().all(|v| v.provisioned.is_none()));
+            if is_free {
+                lambda::remove(&desired.names.function, &observed.inference)
+            } else {
+                Plan::wait(Reason::WaitingForDeletion, "alias and provisioned concurrency to be gone")
+            }
+        }
+    }
+}
+
+/// The published version that is exactly what is wanted, once it is there and active; until then what is
+/// to be done. Capacity and traffic hold still until this is settled.
+///
+/// # Errors
+/// The plan of the function area.
+pub fn target<'a>(desired: &Desired, observed: &'a Observed) -> Result<&'a Version, Plan> {
+    let Want::Present(want) = &desired.inference else {
+        return Err(Plan::Converged);
+    };
+    let latest = latest(desired, want, observed)?;
+    let versions = observed.versions.as_ref().map_err(Plan::from)?;
+    let Some(version) = versions.iter().rev().find(|v| v.function.ours().is_some_and(|f| is_same(f, latest)))
+    else {
+        return Err(Plan::Do(vec![Step::PublishVersion {
+            name: want.name.clone(),
+            code_sha256: latest.code_sha256.clone(),
+            revision_id: latest.revision_id.clone(),
+        }]));
+    };
+    match &version.function {
+        Remote::Ready(_) => Ok(version),
+        Remote::Failed { reason, .. } => Err(Plan::blocked(
+            Reason::FunctionFailed,
+            Class::Transient,
+            format!("version {} of function {} failed: {reason}", version.number, want.name),
+        )),
+        Remote::Absent | Remote::Pending(_) | Remote::Deleting(_) | Remote::Foreign { .. } => Err(Plan::wait(
+            Reason::Waiting,
+            format!("version {} of function {} to be active", version.number, want.name),
+        )),
+    }
+}
+
+/// `$LATEST`, once it is as wanted.
+fn latest<'a>(desired: &Desired, want: &FunctionWant, observed: &'a Observed) -> Result<&'a Function, Plan> {
+    let access_point = storage::mountable(desired, observed)?;
+    let manifest = manifest(desired, observed)
+        .ok_or_else(|| Plan::wait(Reason::WaitingForModels, "the models to be on the file system"))?;
+    let mut config = lambda::config(want, desired, &access_point.arn);
+    config.env.insert(layout::ENV_MANIFEST.to_owned(), manifest);
+    lambda::converge(want, config, &observed.inference, &desired.names.owner)
+}
+
+/// The manifest to serve: the wanted one once it is synced, and until then the one that is served, so
+/// that a broken source does not hold up a change of, say, the memory size.
+fn manifest(desired: &Desired, observed: &Observed) -> Option<String> {
+    let wanted = sync_request(&desired.models, &observed.sources).filter(|_| is_synced(observed));
+    wanted.map(|request| request.manifest.digest().to_string()).or_else(|| {
+        let function = observed.inference.function.as_ref().ok()?.ours()?;
+        function.config.env.get(layout::ENV_MANIFEST).cloned()
+    })
+}
+
+/// Whether a version runs what `$LATEST` runs.
+fn is_same(version: &Function, latest: &Function) -> bool {
+    version.code_digest == latest.code_digest
+        && version.architecture == latest.architecture
+        && version.config == latest.config
+}

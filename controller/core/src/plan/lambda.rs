@@ -1,0 +1,190 @@
+//! Brings one Lambda function to what is wanted, or takes it away. Both functions go through here.
+
+use super::{Plan, Reason};
+use crate::desired::FunctionWant;
+use crate::names::{Names, Owner};
+use crate::observed::{Code, Function, FunctionConfig, LastUpdate, LogGroup, ObservedFunction, Read, Remote};
+use crate::retry::Class;
+use crate::step::Step;
+
+/// The settings of a wanted function.
+pub(super) fn config(want: &FunctionWant, network: &super::Desired, access_point: &str) -> FunctionConfig {
+    FunctionConfig {
+        role: want.role_arn.clone(),
+        memory_mib: want.memory_mib,
+        timeout_seconds: want.timeout_seconds,
+        ephemeral_mib: want.ephemeral_mib,
+        env: want.env.clone(),
+        subnets: network.subnets.clone(),
+        security_groups: network.security_groups.clone(),
+        mount: Some((access_point.to_owned(), larder_contract::layout::MOUNT_PATH.to_owned())),
+    }
+}
+
+/// The function, once it is as wanted and idle; until then what is to be done.
+pub(super) fn converge<'a>(
+    want: &FunctionWant,
+    config: FunctionConfig,
+    seen: &'a ObservedFunction,
+    owner: &Owner,
+) -> Result<&'a Function, Plan> {
+    // The log group first: Lambda would make one without our tag at the first invoke.
+    log_group(want, &seen.log_group, owner)?;
+    let code = seen.code.as_ref().map_err(|problem| match problem.class {
+        Class::NotFound => Plan::blocked(Reason::CodeNotFound, problem.class, problem.to_string()),
+        Class::Conflict
+        | Class::Throttled
+        | Class::Transient
+        | Class::Denied
+        | Class::Invalid
+        | Class::Quota => Plan::from(problem),
+    })?;
+    let name = &want.name;
+    let function = match seen.function.as_ref().map_err(Plan::from)? {
+        Remote::Ready(it) => it,
+        Remote::Absent => {
+            return Err(Plan::Do(vec![Step::CreateFunction {
+                name: name.clone(),
+                owner: owner.clone(),
+                code: code.clone(),
+                architecture: want.architecture,
+                config,
+            }]));
+        }
+        Remote::Pending(_) => {
+            return Err(Plan::wait(Reason::Waiting, format!("function {name} to be active")));
+        }
+        Remote::Deleting(_) => {
+            return Err(Plan::wait(Reason::Waiting, format!("function {name} to be gone before it is made again")));
+        }
+        // A function whose creation failed cannot be updated: it is made again.
+        Remote::Failed { reason, .. } => {
+            return Err(Plan::Retry {
+                steps: vec![Step::DeleteFunction { name: name.clone() }],
+                reason: Reason::FunctionFailed,
+                message: format!("function {name} failed: {reason}; it is deleted and made again"),
+            });
+        }
+        Remote::Foreign { owner } => return Err(Plan::foreign(&format!("function {name}"), owner)),
+    };
+    update(want, &config, code, function)?;
+    reserve(want, function)?;
+    Ok(function)
+}
+
+fn log_group(want: &FunctionWant, seen: &Read<Remote<LogGroup>>, owner: &Owner) -> Result<(), Plan> {
+    let name = Names::log_group(&want.name);
+    match seen.as_ref().map_err(Plan::from)? {
+        Remote::Absent => Err(Plan::Do(vec![Step::CreateLogGroup { name, owner: owner.clone() }])),
+        Remote::Foreign { owner } => Err(Plan::foreign(&format!("log group {name}"), owner)),
+        Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. } => {
+            if it.retention_days == Some(want.log_retention_days) {
+                return Ok(());
+            }
+            Err(Plan::Do(vec![Step::PutRetentionPolicy { name, days: want.log_retention_days }]))
+        }
+    }
+}
+
+/// Code first, then configuration, never both: each blocks the other until it is through.
+fn update(want: &FunctionWant, config: &FunctionConfig, code: &Code, function: &Function) -> Result<(), Plan> {
+    let name = want.name.clone();
+    if function.last_update == LastUpdate::InProgress {
+        return Err(Plan::wait(Reason::Waiting, format!("the update of function {name}")));
+    }
+    let revision_id = function.revision_id.clone();
+    let is_code_current = function.code_digest == code.digest && function.architecture == want.architecture;
+    let changes = changes(&function.config, config);
+    let step = if !is_code_current {
+        Step::UpdateFunctionCode { name, code: code.clone(), architecture: want.architecture, revision_id }
+    } else if !changes.is_empty() {
+        Step::UpdateFunctionConfiguration { name, config: config.clone(), changes, revision_id }
+    } else if matches!(function.last_update, LastUpdate::Failed(_)) {
+        let changes = vec!["the last update again, since it failed".to_owned()];
+        Step::UpdateFunctionConfiguration { name, config: config.clone(), changes, revision_id }
+    } else {
+        return Ok(());
+    };
+    Err(match &function.last_update {
+        LastUpdate::Failed(why) => Plan::Retry {
+            steps: vec![step],
+            reason: Reason::FunctionFailed,
+            message: format!("the last update of function {} failed: {why}", want.name),
+        },
+        LastUpdate::Successful | LastUpdate::InProgress => Plan::Do(vec![step]),
+    })
+}
+
+/// What differs, in words. Empty exactly when `have == want`.
+pub(super) fn changes(have: &FunctionConfig, want: &FunctionConfig) -> Vec<String> {
+    fn number(what: &str, have: i32, want: i32, unit: &str) -> Option<String> {
+        (have != want).then(|| format!("{what} {have} → {want} {unit}"))
+    }
+    let list = |what: &str, have: &std::collections::BTreeSet<String>, want: &std::collections::BTreeSet<String>| {
+        let joined = |set: &std::collections::BTreeSet<String>| {
+            set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+        };
+        (have != want).then(|| format!("{what} {} → {}", joined(have), joined(want)))
+    };
+    let mut changes: Vec<String> = [
+        number("memory", have.memory_mib, want.memory_mib, "MiB"),
+        number("timeout", have.timeout_seconds, want.timeout_seconds, "s"),
+        number("ephemeral storage", have.ephemeral_mib, want.ephemeral_mib, "MiB"),
+        (have.role != want.role).then(|| format!("role {} → {}", have.role, want.role)),
+        list("subnets", &have.subnets, &want.subnets),
+        list("security groups", &have.security_groups, &want.security_groups),
+        (have.mount != want.mount).then(|| "the mounted access point".to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for (key, value) in &want.env {
+        match have.env.get(key) {
+            // Values may be secrets: the controller's own are shown, the user's are not.
+            Some(old) if old != value && key == larder_contract::layout::ENV_MANIFEST => {
+                changes.push(format!("manifest {} → {}", short(old), short(value)));
+            }
+            Some(old) if old != value => changes.push(format!("environment variable {key} changed")),
+            None => changes.push(format!("environment variable {key} added")),
+            Some(_) => {}
+        }
+    }
+    let removed = have.env.keys().filter(|key| !want.env.contains_key(*key));
+    changes.extend(removed.map(|key| format!("environment variable {key} removed")));
+    changes
+}
+
+fn short(digest: &str) -> &str {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    hex.get(..12).unwrap_or(hex)
+}
+
+fn reserve(want: &FunctionWant, function: &Function) -> Result<(), Plan> {
+    let name = want.name.clone();
+    match (want.reserved, function.reserved) {
+        (want, have) if want == have => Ok(()),
+        (Some(reserved), _) => Err(Plan::Do(vec![Step::PutFunctionConcurrency { name, reserved }])),
+        (None, _) => Err(Plan::Do(vec![Step::DeleteFunctionConcurrency { name }])),
+    }
+}
+
+/// Takes the function away, then its log group.
+pub(super) fn remove(name: &str, seen: &ObservedFunction) -> Plan {
+    match &seen.function {
+        Err(problem) => return problem.into(),
+        Ok(Remote::Ready(_) | Remote::Pending(_) | Remote::Failed { .. }) => {
+            return Plan::Do(vec![Step::DeleteFunction { name: name.to_owned() }]);
+        }
+        Ok(Remote::Deleting(_)) => {
+            return Plan::wait(Reason::WaitingForDeletion, format!("function {name} to be gone"));
+        }
+        Ok(Remote::Absent | Remote::Foreign { .. }) => {}
+    }
+    match &seen.log_group {
+        Err(problem) => problem.into(),
+        Ok(Remote::Absent | Remote::Foreign { .. }) => Plan::Converged,
+        Ok(Remote::Ready(_) | Remote::Pending(_) | Remote::Deleting(_) | Remote::Failed { .. }) => {
+            Plan::Do(vec![Step::DeleteLogGroup { name: Names::log_group(name) }])
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The model-sync function, the sources, and the copy from one to the other.
+
+use larder_contract::sync::{ModelState, SyncReport};
+
+use super::{Plan, Reason, either, lambda, storage};
+use crate::desired::{Desired, Want, is_synced, sync_request};
+use crate::endpoint::Model;
+use crate::observed::{Observed, Read, Source};
+use crate::retry::Class;
+use crate::step::Step;
+
+pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    match &desired.sync {
+        Want::Leave => Plan::Converged,
+        Want::Absent => lambda::remove(&desired.names.sync_function, &observed.sync),
+        Want::Present(want) => either(present(desired, want, observed)),
+    }
+}
+
+fn present(
+    desired: &Desired,
+    want: &crate::desired::FunctionWant,
+    observed: &Observed,
+) -> Result<Plan, Plan> {
+    let mut wrong = None;
+    if !is_synced(observed) {
+        wrong = desired.models.iter().find_map(|m| source_problem(m, observed.sources.get(&m.name)));
+    }
+    // A broken source is said at once; the function that copies is made meanwhile.
+    let access_point = storage::mountable(desired, observed).map_err(|wait| wrong.clone().unwrap_or(wait))?;
+    let config = lambda::config(want, desired, &access_point.arn);
+    let function = lambda::converge(want, config, &observed.sync, &desired.names.owner)
+        .map_err(|plan| if plan.steps().is_empty() { wrong.clone().unwrap_or(plan) } else { plan })?;
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    let Some(request) = sync_request(&desired.models, &observed.sources) else {
+        return Err(Plan::wait(Reason::Waiting, "the sources to be listed"));
+    };
+    let Some(report) = observed.sync_report.as_ref().map_err(Plan::from)? else {
+        return Err(Plan::wait(Reason::Waiting, format!("the answer of function {}", function.name)));
+    };
+    if report.manifest_present {
+        return Ok(Plan::Converged);
+    }
+    let start = Step::StartSync { function: function.name.clone(), request };
+    let is = |state| report.models.iter().any(|m| m.state == state);
+    let failed = report.models.iter().find(|m| m.state == ModelState::Failed);
+    Ok(match failed {
+        _ if is(ModelState::SourceChanged) => {
+            Plan::wait(Reason::SourceChanged, "the sources to be listed again, since they changed during the copy")
+        }
+        _ if report.running => Plan::wait(Reason::Syncing, progress(report)),
+        Some(model) => Plan::Retry {
+            steps: vec![start],
+            reason: Reason::SyncFailed,
+            message: format!("model {}: {}", model.model, model.message),
+        },
+        None => Plan::Do(vec![start]),
+    })
+}
+
+/// What is wrong with a model's source, if anything.
+fn source_problem(model: &Model, source: Option<&Read<Source>>) -> Option<Plan> {
+    let Model { name, bucket, prefix, .. } = model;
+    let place = format!("s3://{bucket}/{prefix}");
+    match source? {
+        Err(problem) if problem.class == Class::NotFound => Some(Plan::blocked(
+            Reason::SourceNotFound,
+            Class::NotFound,
+            format!("model {name}: bucket {bucket} does not exist ({}): {}", problem.code, problem.remedy()),
+        )),
+        Err(problem) => Some(Plan::blocked(
+            problem.class.into(),
+            problem.class,
+            format!("model {name}: {problem}"),
+        )),
+        Ok(Source::Empty) => Some(Plan::blocked(
+            Reason::SourceEmpty,
+            Class::NotFound,
+            format!("model {name}: there is no object under {place}: upload the model's files there, or correct source.s3.prefix"),
+        )),
+        Ok(Source::Unusable(why)) => {
+            Some(Plan::blocked(Reason::SourceUnusable, Class::Invalid, format!("model {name}: {place}: {why}")))
+        }
+        Ok(Source::Found { revision, .. }) => {
+            let pin = model.pin.filter(|pin| pin != revision)?;
+            Some(Plan::blocked(
+                Reason::DigestMismatch,
+                Class::Invalid,
+                format!("model {name}: {place} holds {revision}, and only {pin} is accepted: put that content back, or write the new digest in models[].digest"),
+            ))
+        }
+    }
+}
+
+fn progress(report: &SyncReport) -> String {
+    let done: u64 = report.models.iter().map(|m| m.bytes_done).sum();
+    let total: u64 = report.models.iter().map(|m| m.bytes_total).sum();
+    format!("the copy of the models: {done} of {total} bytes")
+}

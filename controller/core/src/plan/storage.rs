@@ -1,0 +1,272 @@
+//! File system, one mount target in each zone, and the access point.
+
+use std::collections::BTreeMap;
+
+use super::{Plan, Reason, either};
+use crate::desired::{Desired, Want};
+use crate::endpoint::{FileSystemRef, ThroughputMode};
+use crate::observed::{AccessPoint, FileSystem, MountTarget, Observed, Remote, Subnet};
+use crate::retry::Class;
+use crate::step::Step;
+
+pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    let file_system = match &desired.file_system {
+        Want::Present(wanted) => return either(present(desired, wanted, observed)),
+        Want::Absent => true,
+        Want::Leave => false,
+    };
+    either(absent(desired, file_system, observed))
+}
+
+/// EFS's word for a throughput mode.
+const fn mode_name(mode: ThroughputMode) -> &'static str {
+    match mode {
+        ThroughputMode::Elastic => "elastic",
+        ThroughputMode::Bursting => "bursting",
+    }
+}
+
+fn present(desired: &Desired, wanted: &FileSystemRef, observed: &Observed) -> Result<Plan, Plan> {
+    let file_system = available_file_system(desired, wanted, observed)?;
+    let mut steps = Vec::new();
+    if let FileSystemRef::Managed { mode, .. } = wanted
+        && file_system.throughput_mode != mode_name(*mode)
+    {
+        let id = file_system.id.clone();
+        steps.push(Step::UpdateFileSystem { id, throughput_mode: mode_name(*mode) });
+    }
+    let zones = zones(desired, observed)?;
+    let mount_targets = observed.mount_targets.as_ref().map_err(Plan::from)?;
+    let mut waiting = Vec::new();
+    for (zone, subnet) in &zones {
+        match mount_targets.iter().find(|mt| &mt.zone == zone && mt.state != "deleted") {
+            None if matches!(wanted, FileSystemRef::Existing(_)) => {
+                return Err(Plan::blocked(
+                    Reason::MountTargetMissing,
+                    Class::NotFound,
+                    format!(
+                        "file system {} has no mount target in zone {zone} (subnet {subnet}): create one there, or take the subnet out of spec.network.subnetIds",
+                        file_system.id
+                    ),
+                ));
+            }
+            None => steps.push(Step::CreateMountTarget {
+                file_system: file_system.id.clone(),
+                subnet: subnet.clone(),
+                zone: zone.clone(),
+                security_groups: desired.security_groups.iter().cloned().collect(),
+            }),
+            Some(mt) if mt.state == "error" => {
+                return Err(Plan::Retry {
+                    steps: match wanted {
+                        FileSystemRef::Managed { .. } => vec![Step::DeleteMountTarget { id: mt.id.clone() }],
+                        FileSystemRef::Existing(_) => Vec::new(),
+                    },
+                    reason: Reason::MountTargetFailed,
+                    message: format!("mount target {} in zone {zone} is in state error", mt.id),
+                });
+            }
+            Some(mt) if mt.state != "available" => {
+                waiting.push(format!("mount target {} in {zone} ({})", mt.id, mt.state));
+            }
+            Some(mt) => {
+                let is_ours = matches!(wanted, FileSystemRef::Managed { .. });
+                if is_ours && mt.security_groups != desired.security_groups {
+                    steps.push(Step::SetMountTargetSecurityGroups {
+                        id: mt.id.clone(),
+                        security_groups: desired.security_groups.iter().cloned().collect(),
+                    });
+                }
+            }
+        }
+    }
+    if matches!(wanted, FileSystemRef::Managed { .. }) && functions_use_only(desired, observed) {
+        let surplus = mount_targets.iter().filter(|mt| {
+            !zones.contains_key(&mt.zone) && mt.state == "available"
+        });
+        steps.extend(surplus.map(|mt| Step::DeleteMountTarget { id: mt.id.clone() }));
+    }
+    match (&desired.access_point, observed.access_point.as_ref().map_err(Plan::from)?) {
+        (Want::Present(spec), Remote::Absent) => steps.push(Step::CreateAccessPoint {
+            token: desired.names.access_point.clone(),
+            owner: desired.names.owner.clone(),
+            file_system: file_system.id.clone(),
+            spec: spec.clone(),
+        }),
+        (Want::Present(_), Remote::Pending(ap) | Remote::Deleting(ap)) => {
+            waiting.push(format!("access point {}", ap.id));
+        }
+        (Want::Present(_), Remote::Failed { it, reason }) => {
+            return Err(Plan::Retry {
+                steps: vec![Step::DeleteAccessPoint { id: it.id.clone() }],
+                reason: Reason::FileSystemFailed,
+                message: format!("access point {} failed: {reason}", it.id),
+            });
+        }
+        (Want::Present(_), Remote::Foreign { owner }) => {
+            return Err(Plan::foreign(&format!("access point with token {}", desired.names.access_point), owner));
+        }
+        (Want::Present(_), Remote::Ready(_)) | (Want::Absent | Want::Leave, _) => {}
+    }
+    if steps.is_empty() && !waiting.is_empty() {
+        return Err(Plan::wait(Reason::Waiting, waiting.join(", ")));
+    }
+    Ok(Plan::of(steps))
+}
+
+fn available_file_system<'a>(
+    desired: &Desired,
+    wanted: &FileSystemRef,
+    observed: &'a Observed,
+) -> Result<&'a FileSystem, Plan> {
+    let seen = observed.file_system.as_ref().map_err(Plan::from)?;
+    match (seen, wanted) {
+        (Remote::Ready(it), _) => Ok(it),
+        (Remote::Pending(it) | Remote::Deleting(it), _) => {
+            Err(Plan::wait(Reason::Waiting, format!("file system {} to be available", it.id)))
+        }
+        (Remote::Failed { it, reason }, _) => Err(Plan::blocked(
+            Reason::FileSystemFailed,
+            Class::Invalid,
+            format!("file system {} is in state error: {reason}; delete it, and Larder makes another", it.id),
+        )),
+        (Remote::Foreign { owner }, _) => {
+            Err(Plan::foreign(&format!("file system with token {}", desired.names.file_system), owner))
+        }
+        (Remote::Absent, FileSystemRef::Existing(id)) => Err(Plan::blocked(
+            Reason::FileSystemNotFound,
+            Class::NotFound,
+            format!("file system {id} does not exist in this region: correct spec.storage.efs.fileSystemId"),
+        )),
+        (Remote::Absent, FileSystemRef::Managed { mode, encrypted, kms_key_id }) => {
+            Err(Plan::Do(vec![Step::CreateFileSystem {
+                token: desired.names.file_system.clone(),
+                owner: desired.names.owner.clone(),
+                throughput_mode: mode_name(*mode),
+                encrypted: *encrypted,
+                kms_key_id: kms_key_id.clone(),
+            }]))
+        }
+    }
+}
+
+/// The zones of the wanted subnets, each with the subnet that its mount target goes to: two subnets of
+/// one zone share one mount target (`CreateMountTarget`).
+fn zones(desired: &Desired, observed: &Observed) -> Result<BTreeMap<String, String>, Plan> {
+    let subnets: Vec<&Subnet> = observed.subnets.as_ref().map_err(Plan::from)?.iter().collect();
+    if let Some(missing) = desired.subnets.iter().find(|id| !subnets.iter().any(|s| &s.id == *id)) {
+        return Err(Plan::blocked(
+            Reason::SubnetsInvalid,
+            Class::NotFound,
+            format!("subnet {missing} does not exist in this region: correct spec.network.subnetIds"),
+        ));
+    }
+    let mut zones = BTreeMap::new();
+    for subnet in &subnets {
+        if subnet.vpc != subnets[0].vpc {
+            return Err(Plan::blocked(
+                Reason::SubnetsInvalid,
+                Class::Invalid,
+                format!(
+                    "subnets {} and {} are in different VPCs ({}, {}): write subnets of one VPC in spec.network.subnetIds",
+                    subnets[0].id, subnet.id, subnets[0].vpc, subnet.vpc
+                ),
+            ));
+        }
+        let chosen = zones.entry(subnet.zone.clone()).or_insert_with(|| subnet.id.clone());
+        if subnet.id < *chosen {
+            chosen.clone_from(&subnet.id);
+        }
+    }
+    Ok(zones)
+}
+
+/// No function, nor version that takes requests, is in a subnet that is no longer wanted.
+fn functions_use_only(desired: &Desired, observed: &Observed) -> bool {
+    let within = |seen: &Remote<crate::observed::Function>| {
+        seen.ours().is_none_or(|f| f.config.subnets.is_subset(&desired.subnets))
+    };
+    let functions = [&observed.sync.function, &observed.inference.function];
+    let (Ok(versions), Ok(alias)) = (&observed.versions, &observed.alias) else { return false };
+    functions.iter().all(|read| read.as_ref().is_ok_and(within))
+        && versions
+            .iter()
+            .filter(|v| alias.as_ref().is_some_and(|a| a.serves(v.number)))
+            .all(|v| within(&v.function))
+}
+
+/// The access point, once functions can mount it: `CreateFunction` demands an available mount target in
+/// every zone of the function's subnets.
+pub(super) fn mountable<'a>(desired: &Desired, observed: &'a Observed) -> Result<&'a AccessPoint, Plan> {
+    let not_yet = || Plan::wait(Reason::WaitingForStorage, "storage to be ready");
+    let (Ok(file_system), Ok(mount_targets), Ok(access_point)) =
+        (&observed.file_system, &observed.mount_targets, &observed.access_point)
+    else {
+        return Err(not_yet());
+    };
+    file_system.ready().ok_or_else(not_yet)?;
+    let zones = zones(desired, observed).map_err(|_| not_yet())?;
+    let is_available = |zone: &String| mount_targets.iter().any(|mt| &mt.zone == zone && mt.state == "available");
+    if !zones.keys().all(is_available) {
+        return Err(not_yet());
+    }
+    access_point.ready().ok_or_else(not_yet)
+}
+
+/// Access point, then mount targets, then the file system, each only when the one before is gone.
+fn absent(desired: &Desired, file_system_too: bool, observed: &Observed) -> Result<Plan, Plan> {
+    if desired.access_point == Want::Leave {
+        return Ok(Plan::Converged);
+    }
+    let functions = [&observed.sync.function, &observed.inference.function];
+    for function in functions {
+        if !function.as_ref().map_err(Plan::from)?.is_gone() {
+            return Err(Plan::wait(Reason::WaitingForDeletion, "the functions to be deleted"));
+        }
+    }
+    match observed.access_point.as_ref().map_err(Plan::from)? {
+        Remote::Ready(ap) | Remote::Failed { it: ap, .. } | Remote::Pending(ap) => {
+            return Ok(Plan::Do(vec![Step::DeleteAccessPoint { id: ap.id.clone() }]));
+        }
+        Remote::Deleting(ap) => {
+            return Err(Plan::wait(Reason::WaitingForDeletion, format!("access point {} to be gone", ap.id)));
+        }
+        Remote::Absent | Remote::Foreign { .. } => {}
+    }
+    if !file_system_too {
+        return Ok(Plan::Converged);
+    }
+    let file_system = match observed.file_system.as_ref().map_err(Plan::from)? {
+        Remote::Absent | Remote::Foreign { .. } => return Ok(Plan::Converged),
+        Remote::Deleting(it) => {
+            return Err(Plan::wait(Reason::WaitingForDeletion, format!("file system {} to be gone", it.id)));
+        }
+        // `DeleteFileSystem` of one that is still creating is refused.
+        Remote::Pending(it) => {
+            return Err(Plan::wait(
+                Reason::WaitingForDeletion,
+                format!("file system {} to settle before it is deleted", it.id),
+            ));
+        }
+        Remote::Ready(it) | Remote::Failed { it, .. } => it,
+    };
+    let there: Vec<&MountTarget> = observed
+        .mount_targets
+        .as_ref()
+        .map_err(Plan::from)?
+        .iter()
+        .filter(|mt| mt.state != "deleted")
+        .collect();
+    if there.is_empty() {
+        return Ok(Plan::Do(vec![Step::DeleteFileSystem { id: file_system.id.clone() }]));
+    }
+    let steps: Vec<Step> = there
+        .iter()
+        .filter(|mt| matches!(mt.state.as_str(), "available" | "error"))
+        .map(|mt| Step::DeleteMountTarget { id: mt.id.clone() })
+        .collect();
+    if steps.is_empty() {
+        return Err(Plan::wait(Reason::WaitingForDeletion, "the mount targets to be gone"));
+    }
+    Ok(Plan::Do(steps))
+}

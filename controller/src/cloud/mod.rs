@@ -1,0 +1,201 @@
+//! What is asked of AWS. The trait has two implementations: [`aws`], over the official SDKs, and the
+//! in-memory world of the tests.
+//!
+//! Reads are typed and small, lists come in pages as AWS gives them, and every write is one
+//! [`Step`]. Retry classes are decided by the implementations and nowhere else.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use larder_contract::ObjectEntry;
+use larder_contract::sync::{SyncReport, SyncRequest};
+use larder_core::endpoint::CodeRef;
+use larder_core::names::Owner;
+use larder_core::observed::{
+    Alias, Code, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Remote, Subnet,
+};
+use larder_core::{Class, Problem, Step};
+
+pub mod aws;
+
+/// A call that failed.
+#[derive(Debug)]
+pub struct CloudError {
+    /// What failed, as data: operation, resource, class, code, message, request id.
+    pub problem: Problem,
+    /// The SDK's error, for logs.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl CloudError {
+    /// An error without an SDK error behind it.
+    #[must_use]
+    pub fn new(operation: &'static str, resource: &str, class: Class, code: &str, message: &str) -> Self {
+        Self {
+            problem: Problem {
+                operation,
+                resource: resource.to_owned(),
+                class,
+                code: code.to_owned(),
+                message: message.to_owned(),
+                request_id: None,
+            },
+            source: None,
+        }
+    }
+}
+
+impl fmt::Display for CloudError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.problem, f)
+    }
+}
+
+impl std::error::Error for CloudError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// What a call gives.
+pub type Result<T> = std::result::Result<T, CloudError>;
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Asks for the next page; none on the last.
+    pub next: Option<String>,
+}
+
+/// How a file system is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystemQuery<'a> {
+    /// Ours, by its creation token: foreign when its owner tag is not `owner`.
+    Ours {
+        /// The creation token.
+        token: &'a str,
+        /// The owner tag that it must have.
+        owner: &'a Owner,
+    },
+    /// One that exists, by id, whoever owns it. Absent when there is none.
+    Existing(&'a str),
+}
+
+/// An access point as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedAccessPoint {
+    /// Its client token.
+    pub token: String,
+    /// The access point, or foreign when its owner tag is not the one asked for.
+    pub it: Remote<larder_core::observed::AccessPoint>,
+}
+
+/// What is asked of AWS. "Not there" is an answer, never an error, unless the thing was brought by the
+/// user (a bucket, an image): then the error's class is `NotFound`.
+pub trait Cloud: Send + Sync {
+    /// The subnets with these ids (`DescribeSubnets`). Unknown ids are an error of class `NotFound`.
+    fn subnets(&self, ids: &BTreeSet<String>) -> impl Future<Output = Result<Vec<Subnet>>> + Send;
+
+    /// A file system (`DescribeFileSystems`).
+    fn file_system(
+        &self,
+        query: FileSystemQuery<'_>,
+    ) -> impl Future<Output = Result<Remote<FileSystem>>> + Send;
+
+    /// The mount targets of a file system (`DescribeMountTargets`, and their security groups).
+    fn mount_targets(
+        &self,
+        file_system: &str,
+        page: Option<String>,
+    ) -> impl Future<Output = Result<Page<MountTarget>>> + Send;
+
+    /// The access points of a file system (`DescribeAccessPoints`).
+    fn access_points(
+        &self,
+        file_system: &str,
+        owner: &Owner,
+        page: Option<String>,
+    ) -> impl Future<Output = Result<Page<ListedAccessPoint>>> + Send;
+
+    /// A log group (`DescribeLogGroups`, `ListTagsForResource`).
+    fn log_group(&self, name: &str, owner: &Owner) -> impl Future<Output = Result<Remote<LogGroup>>> + Send;
+
+    /// A function's `$LATEST` (`GetFunction`), foreign when its owner tag is not `owner`.
+    fn function(&self, name: &str, owner: &Owner) -> impl Future<Output = Result<Remote<Function>>> + Send;
+
+    /// The numbers of a function's published versions (`ListVersionsByFunction`), in any order.
+    fn version_numbers(
+        &self,
+        function: &str,
+        page: Option<String>,
+    ) -> impl Future<Output = Result<Page<u64>>> + Send;
+
+    /// A published version (`GetFunction` with a qualifier).
+    fn version(
+        &self,
+        function: &str,
+        number: u64,
+        owner: &Owner,
+    ) -> impl Future<Output = Result<Remote<Function>>> + Send;
+
+    /// A version's provisioned concurrency (`GetProvisionedConcurrencyConfig`).
+    fn provisioned(
+        &self,
+        function: &str,
+        number: u64,
+    ) -> impl Future<Output = Result<Option<Provisioned>>> + Send;
+
+    /// The function's alias (`GetAlias`).
+    fn alias(&self, function: &str) -> impl Future<Output = Result<Option<Alias>>> + Send;
+
+    /// The function URL on the alias (`GetFunctionUrlConfig`).
+    fn function_url(&self, function: &str) -> impl Future<Output = Result<Option<FunctionUrl>>> + Send;
+
+    /// The ids of the alias's policy statements that begin with `larder-` (`GetPolicy`).
+    fn permissions(&self, function: &str) -> impl Future<Output = Result<BTreeSet<String>>> + Send;
+
+    /// What code resolves to: an image's digest (`DescribeImages`), or an archive's SHA-256
+    /// (`HeadObject`, or its bytes where S3 has no such checksum).
+    fn code(&self, code: &CodeRef) -> impl Future<Output = Result<Code>> + Send;
+
+    /// The objects under a prefix (`ListObjectsV2`): the key without the prefix, size, and `ETag`.
+    fn objects(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        page: Option<String>,
+    ) -> impl Future<Output = Result<Page<ListedObject>>> + Send;
+
+    /// How far a copy is (`Invoke` of the model-sync function, synchronously).
+    fn sync_status(
+        &self,
+        function: &str,
+        request: &SyncRequest,
+    ) -> impl Future<Output = Result<SyncReport>> + Send;
+
+    /// Writes. A step whose precondition no longer holds fails with class `Conflict`, and deleting what
+    /// is gone succeeds.
+    fn perform(&self, step: &Step) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// An object as a list shows it; its key may be unsafe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The key, with the prefix taken off.
+    pub relative_key: String,
+    /// Bytes.
+    pub size: u64,
+    /// The `ETag`, without quotes.
+    pub etag: String,
+}
+
+impl TryFrom<ListedObject> for ObjectEntry {
+    type Error = larder_contract::revision::UnsafePath;
+
+    fn try_from(object: ListedObject) -> std::result::Result<Self, Self::Error> {
+        let path = larder_contract::RelativePath::parse(&object.relative_key)?;
+        Ok(Self { path, size: object.size, etag: object.etag })
+    }
+}

@@ -1,0 +1,271 @@
+//! Looks at AWS. Every part is read whatever became of the others: a failed read is an observation of
+//! its own area.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use larder_contract::revision::{MAX_OBJECTS, revision};
+use larder_contract::sync::SyncReport;
+use larder_contract::{ObjectEntry, RelativePath};
+use larder_core::desired::sync_request;
+use larder_core::endpoint::{FileSystemRef, Model};
+use larder_core::names::Names;
+use larder_core::observed::{
+    Function, MountTarget, Observed, ObservedFunction, Read, Remote, Source, Version,
+};
+use larder_core::{Class, Endpoint, Problem};
+
+use crate::cloud::{Cloud, CloudError, FileSystemQuery, ListedAccessPoint, Page};
+
+/// The most pages of one list that a pass reads; a list that never ends must not hold it for ever.
+const MAX_PAGES: usize = 1000;
+
+/// Listings of sources that may be used again, by bucket and prefix.
+pub type Listings = BTreeMap<(String, String), Read<Source>>;
+
+/// Looks at everything that `endpoint` is about. Sources that `listings` holds are not listed again.
+pub async fn observe<C: Cloud>(cloud: &C, endpoint: &Endpoint, listings: &Listings) -> Observed {
+    let names = &endpoint.names;
+    let (subnets, file_system, sources, sync, inference) = tokio::join!(
+        read(cloud.subnets(&endpoint.subnets)),
+        read(cloud.file_system(file_system_query(endpoint))),
+        sources(cloud, endpoint, listings),
+        function(cloud, endpoint, &names.sync_function, &endpoint.sync_code),
+        function(cloud, endpoint, &names.function, &endpoint.function.code),
+    );
+    let (storage, sync_report, published) = tokio::join!(
+        storage(cloud, endpoint, &file_system),
+        sync_report(cloud, endpoint, &sync, &sources),
+        published(cloud, endpoint, &inference.function),
+    );
+    let (mount_targets, access_point) = storage;
+    let Published { versions, alias, url, permissions } = published;
+    Observed {
+        subnets,
+        file_system,
+        mount_targets,
+        access_point,
+        sync,
+        sources,
+        sync_report,
+        inference,
+        versions,
+        alias,
+        url,
+        permissions,
+    }
+}
+
+async fn read<T>(call: impl Future<Output = Result<T, CloudError>>) -> Read<T> {
+    call.await.map_err(|error| {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
+        error.problem
+    })
+}
+
+/// Reads all pages of a list.
+async fn pages<T, F>(mut page: impl FnMut(Option<String>) -> F) -> Result<Vec<T>, CloudError>
+where
+    F: Future<Output = Result<Page<T>, CloudError>>,
+{
+    let mut items = Vec::new();
+    let mut next = None;
+    for _ in 0..MAX_PAGES {
+        let got = page(next).await?;
+        items.extend(got.items);
+        next = got.next;
+        if next.is_none() {
+            return Ok(items);
+        }
+    }
+    Err(CloudError::new("List", "a list", Class::Invalid, "", "it has more than 1,000 pages"))
+}
+
+fn file_system_query(endpoint: &Endpoint) -> FileSystemQuery<'_> {
+    match &endpoint.file_system {
+        FileSystemRef::Managed { .. } => {
+            FileSystemQuery::Ours { token: &endpoint.names.file_system, owner: &endpoint.names.owner }
+        }
+        FileSystemRef::Existing(id) => FileSystemQuery::Existing(id),
+    }
+}
+
+async fn storage<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    file_system: &Read<Remote<larder_core::observed::FileSystem>>,
+) -> (Read<Vec<MountTarget>>, Read<Remote<larder_core::observed::AccessPoint>>) {
+    let id = match file_system {
+        Ok(Remote::Absent | Remote::Foreign { .. }) => return (Ok(Vec::new()), Ok(Remote::Absent)),
+        Ok(Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. }) => &it.id,
+        Err(problem) => return (Err(problem.clone()), Err(problem.clone())),
+    };
+    let names = &endpoint.names;
+    let (mount_targets, access_points) = tokio::join!(
+        read(pages(|page| cloud.mount_targets(id, page))),
+        read(pages(|page| cloud.access_points(id, &names.owner, page))),
+    );
+    let access_point = access_points.map(|all: Vec<ListedAccessPoint>| {
+        let ours = all.into_iter().filter(|ap| ap.token == names.access_point);
+        // One that is on its way out may still be listed beside its successor.
+        ours.map(|ap| ap.it)
+            .min_by_key(|it| matches!(it, Remote::Deleting(_)))
+            .unwrap_or(Remote::Absent)
+    });
+    (mount_targets, access_point)
+}
+
+async fn function<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    name: &str,
+    code: &larder_core::endpoint::CodeRef,
+) -> ObservedFunction {
+    let owner = &endpoint.names.owner;
+    let group = Names::log_group(name);
+    let (code, function, log_group) = tokio::join!(
+        read(cloud.code(code)),
+        read(cloud.function(name, owner)),
+        read(cloud.log_group(&group, owner)),
+    );
+    ObservedFunction { code, function, log_group }
+}
+
+struct Published {
+    versions: Read<Vec<Version>>,
+    alias: Read<Option<larder_core::observed::Alias>>,
+    url: Read<Option<larder_core::observed::FunctionUrl>>,
+    permissions: Read<BTreeSet<String>>,
+}
+
+/// What hangs on the inference function. Nothing of a foreign function is ours, so it is not looked at.
+async fn published<C: Cloud>(cloud: &C, endpoint: &Endpoint, function: &Read<Remote<Function>>) -> Published {
+    let nothing = || Published {
+        versions: Ok(Vec::new()),
+        alias: Ok(None),
+        url: Ok(None),
+        permissions: Ok(BTreeSet::new()),
+    };
+    match function {
+        Ok(seen) if seen.is_gone() => return nothing(),
+        Ok(_) => {}
+        Err(problem) => {
+            return Published {
+                versions: Err(problem.clone()),
+                alias: Err(problem.clone()),
+                url: Err(problem.clone()),
+                permissions: Err(problem.clone()),
+            };
+        }
+    }
+    let name = &endpoint.names.function;
+    let (versions, alias, url) = tokio::join!(
+        read(versions(cloud, endpoint, name)),
+        read(cloud.alias(name)),
+        read(cloud.function_url(name)),
+    );
+    // The policy hangs on the alias and goes with it.
+    let permissions = match &alias {
+        Ok(Some(_)) => read(cloud.permissions(name)).await,
+        Ok(None) => Ok(BTreeSet::new()),
+        Err(problem) => Err(problem.clone()),
+    };
+    Published { versions, alias, url, permissions }
+}
+
+async fn versions<C: Cloud>(cloud: &C, endpoint: &Endpoint, name: &str) -> Result<Vec<Version>, CloudError> {
+    let mut numbers = pages(|page| cloud.version_numbers(name, page)).await?;
+    numbers.sort_unstable();
+    let mut versions = Vec::new();
+    for number in numbers {
+        let (function, provisioned) = tokio::try_join!(
+            cloud.version(name, number, &endpoint.names.owner),
+            cloud.provisioned(name, number),
+        )?;
+        // Deleted between the list and the look at it.
+        if function != Remote::Absent {
+            versions.push(Version { number, function, provisioned });
+        }
+    }
+    Ok(versions)
+}
+
+async fn sources<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    listings: &Listings,
+) -> BTreeMap<String, Read<Source>> {
+    if endpoint.deleting {
+        return BTreeMap::new();
+    }
+    let list = async |model: &Model| match listings.get(&(model.bucket.clone(), model.prefix.clone())) {
+        Some(known) => (model.name.clone(), known.clone()),
+        None => (model.name.clone(), read(source(cloud, model)).await),
+    };
+    futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
+}
+
+async fn source<C: Cloud>(cloud: &C, model: &Model) -> Result<Source, CloudError> {
+    let mut objects: Vec<ObjectEntry> = Vec::new();
+    let mut next = None;
+    loop {
+        let page = cloud.objects(&model.bucket, &model.prefix, next).await?;
+        for object in page.items {
+            if is_folder_marker(&object.relative_key, object.size) {
+                continue;
+            }
+            match ObjectEntry::try_from(object) {
+                Ok(object) => objects.push(object),
+                Err(unsafe_path) => return Ok(Source::Unusable(unsafe_path.to_string())),
+            }
+        }
+        if objects.len() > MAX_OBJECTS {
+            return Ok(Source::Unusable(format!(
+                "there are more than {MAX_OBJECTS} objects under the prefix: write a longer one"
+            )));
+        }
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    if objects.is_empty() {
+        return Ok(Source::Empty);
+    }
+    Ok(Source::Found {
+        revision: revision(&objects),
+        bytes: objects.iter().map(|o| o.size).sum(),
+        files: objects.len() as u64,
+    })
+}
+
+/// Consoles make empty objects for folders: their keys end in a slash, or are the prefix itself.
+fn is_folder_marker(relative_key: &str, size: u64) -> bool {
+    size == 0
+        && (relative_key.is_empty()
+            || relative_key.strip_suffix('/').is_some_and(|folder| RelativePath::parse(folder).is_ok()))
+}
+
+async fn sync_report<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    sync: &ObservedFunction,
+    sources: &BTreeMap<String, Read<Source>>,
+) -> Read<Option<SyncReport>> {
+    let is_ready = matches!(&sync.function, Ok(Remote::Ready(_)));
+    match sync_request(&endpoint.models, sources) {
+        Some(request) if is_ready && !endpoint.deleting => {
+            read(cloud.sync_status(&endpoint.names.sync_function, &request)).await.map(Some)
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Whether a model's source was found changed while it was copied: its listing is no longer true.
+#[must_use]
+pub fn has_changed_source(report: &Read<Option<SyncReport>>) -> bool {
+    use larder_contract::sync::ModelState;
+    report.as_ref().is_ok_and(|report| {
+        report.iter().flat_map(|r| &r.models).any(|m| m.state == ModelState::SourceChanged)
+    })
+}
+

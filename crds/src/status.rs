@@ -1,0 +1,190 @@
+//! What a user sees.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a user sees.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InferenceEndpointStatus {
+    /// The generation of the spec that the rest of the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the endpoint answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The columns of `kubectl get`.
+    #[serde(default)]
+    pub summary: Summary,
+    /// `Ready` sums the step conditions up. `Reconciling` and `Stalled` are there only while True.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The models, by name.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub models: Vec<ModelStatus>,
+    /// The file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageStatus>,
+    /// The inference function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionStatus>,
+    /// Provisioned concurrency of the newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacityStatus>,
+    /// Which versions take requests.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub traffic: Vec<TrafficStatus>,
+    /// Published versions, newest first.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub history: Vec<VersionStatus>,
+    /// The next steps in words; always filled while `management` is Plan.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub plan: Vec<String>,
+}
+
+/// The columns of `kubectl get`.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Models that serve the wanted content, of all: `1/1`.
+    #[serde(default)]
+    pub models: String,
+    /// Warm sandboxes, of those wanted: `2/2`.
+    #[serde(default)]
+    pub capacity: String,
+    /// When a model last became ready, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync: Option<String>,
+}
+
+/// One model.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelStatus {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// The content at the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_digest: Option<String>,
+    /// The content that takes requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_digest: Option<String>,
+    /// Pending, Syncing, Ready or Failed.
+    pub state: String,
+    /// Bytes in all.
+    #[serde(default)]
+    pub bytes: i64,
+    /// Bytes that are on the file system.
+    #[serde(default)]
+    pub bytes_done: i64,
+    /// Files in all.
+    #[serde(default)]
+    pub files: i64,
+    /// When it became Ready, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<String>,
+    /// What went wrong, and what to do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// The file system.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageStatus {
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system_id: Option<String>,
+    /// The access point that the functions mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_point_arn: Option<String>,
+    /// Its throughput mode, as AWS says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput_mode: Option<String>,
+    /// Its mount targets.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["zone".into()]))]
+    pub mount_targets: Vec<MountTargetStatus>,
+}
+
+/// A mount target.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MountTargetStatus {
+    /// The availability zone.
+    pub zone: String,
+    /// Its id.
+    pub id: String,
+    /// Its lifecycle state, as AWS says it.
+    pub state: String,
+}
+
+/// The inference function.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionStatus {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
+    /// The digest of its code: the image's, or the archive's SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_digest: Option<String>,
+    /// The version that takes requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The alias that clients reach it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+}
+
+/// Provisioned concurrency.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacityStatus {
+    /// Sandboxes asked for.
+    pub requested: i32,
+    /// Sandboxes that are warm.
+    pub available: i32,
+    /// IN_PROGRESS, READY or FAILED, as AWS says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// One version's share of the requests.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficStatus {
+    /// The published version.
+    pub version: String,
+    /// Its share, in percent.
+    pub percent: i32,
+}
+
+/// One published version.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionStatus {
+    /// Its number.
+    pub version: String,
+    /// The digest of its manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
+    /// The digest of its code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_digest: Option<String>,
+    /// When it was published, as AWS says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
+}
