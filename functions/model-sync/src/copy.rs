@@ -132,6 +132,7 @@ pub async fn copy<S: Source>(
         stop: stop.clone(),
     });
     let complete = complete(&job, &sizes).await;
+    progress.retries.store(job.budget.used().into(), Ordering::Relaxed);
     drop(job);
     heartbeat.end().await;
     let ending = match complete {

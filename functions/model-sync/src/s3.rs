@@ -4,7 +4,6 @@ use std::error::Error;
 use std::ops::Range;
 use std::time::Duration;
 
-use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -28,11 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// With an endpoint of one's own, buckets are in the path: few such servers have a name for each bucket.
 pub async fn client(endpoint: Option<&str>, region: Option<String>) -> Client {
-    let region =
-        RegionProviderChain::first_try(region.map(Region::new)).or_default_provider().or_else("us-east-1");
     let tls = Provider::Rustls(CryptoMode::Ring);
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(region)
         .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
         // The copy has its own retries, with one budget, and its own idea of a stalled body.
         .retry_config(RetryConfig::disabled())
@@ -41,9 +37,13 @@ pub async fn client(endpoint: Option<&str>, region: Option<String>) -> Client {
     if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
     }
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
     let shared = loader.load().await;
     let has_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let config = aws_sdk_s3::config::Builder::from(&shared)
+        .region(shared.region().cloned().unwrap_or(Region::from_static("us-east-1")))
         .force_path_style(has_endpoint)
         // What is checked is the whole file on disk, against the object's checksum.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)

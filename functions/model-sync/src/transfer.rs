@@ -249,7 +249,6 @@ async fn attempt<S: Source>(job: &Job<S>, file: &Arc<File>, part: Part) -> Resul
     let result = receive(job, file, part, &mut received).await;
     if result.is_err() {
         job.progress.bytes.fetch_sub(received, Ordering::Relaxed);
-        job.progress.retries.store(job.budget.used().into(), Ordering::Relaxed);
     }
     result
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use futures::StreamExt as _;
 use larder_contract::layout;
 use larder_model_sync::copy::{CopyError, Ending, copy};
 use larder_model_sync::listing::{Listing, ListingError, list};
@@ -134,10 +135,11 @@ async fn copies_from_a_real_server() {
     files.push(("rec+ü.onnx".to_owned(), bytes((5 << 20) + 77)));
     put_in_parts(&client, "ocr/rec+ü.onnx", &files[1_006].1).await;
     put(&client, "ocr/", Vec::new()).await;
-    futures::future::join_all(
-        files[..1_006].iter().map(|(name, body)| put(&client, &["ocr/", name].concat(), body.clone())),
-    )
-    .await;
+    futures::stream::iter(&files[..1_006])
+        .for_each_concurrent(16, async |(name, body)| {
+            put(&client, &format!("ocr/{name}"), body.clone()).await
+        })
+        .await;
 
     let source = at("models", "ocr/");
     let listed = listing(&source).await.unwrap();

@@ -28,6 +28,11 @@ async fn output(mut command: Command) -> Output {
     tokio::time::timeout(Duration::from_mins(1), running).await.expect("ends in time").unwrap()
 }
 
+/// Starts a process that ends with the test, however that ends; killing it is a SIGKILL.
+fn start(command: Command) -> tokio::process::Child {
+    tokio::process::Command::from(command).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap()
+}
+
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..3_000 {
         if is_so() {
@@ -80,10 +85,9 @@ async fn killed_in_the_middle_it_goes_on_and_fetches_nothing_twice() {
     let bucket = Arc::new(bucket);
     let url = bucket.serve().await;
     let dir = tempfile::tempdir().unwrap();
-    let mut child = copy(&url, "ocr/", dir.path()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = start(copy(&url, "ocr/", dir.path()));
     until("five parts are in the journal", || journal_parts(dir.path()) == 5).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().await.unwrap();
 
     bucket.open.add_permits(1_000);
     let before = bucket.gets.load(Ordering::SeqCst);
@@ -198,7 +202,8 @@ async fn in_lambda_it_answers_events() {
         .with_state(Arc::clone(&runtime));
     let api = serve(router).await;
     let root = dir.path().join("root");
-    let mut child = binary()
+    let mut function = binary();
+    function
         .env("AWS_LAMBDA_RUNTIME_API", api.trim_start_matches("http://"))
         .env("AWS_LAMBDA_FUNCTION_NAME", "sync")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
@@ -206,12 +211,10 @@ async fn in_lambda_it_answers_events() {
         .env("AWS_LAMBDA_LOG_GROUP_NAME", "g")
         .env("AWS_LAMBDA_LOG_STREAM_NAME", "s")
         .env("AWS_ENDPOINT_URL", &url)
-        .env("LARDER_ROOT", &root)
-        .spawn()
-        .unwrap();
+        .env("LARDER_ROOT", &root);
+    let mut child = start(function);
     until("three answers", || runtime.answers.lock().unwrap().len() == 3).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().await.unwrap();
 
     let answers = runtime.answers.lock().unwrap();
     assert_eq!(answers[0].models[0].state, ModelState::Pending);
