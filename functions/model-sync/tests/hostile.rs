@@ -1,5 +1,7 @@
 //! The copy against a source in memory that does everything wrong that a source can do.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;

@@ -2,6 +2,13 @@
 //!
 //! `LARDER_PYTHON` names the Python of a virtual environment that has `ministack[full]`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails there and then"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -122,12 +129,9 @@ async fn copies_from_a_real_server() {
 
     let empty = listing(&at("models", "ocr/")).await.unwrap_err();
     assert!(matches!(empty, ListingError::Empty(_)), "{empty}");
-    match listing(&at("no-such-bucket", "ocr/")).await.unwrap_err() {
-        ListingError::Source(error) => {
-            assert_eq!((error.class, error.code.as_str()), (Class::NoBucket, "NoSuchBucket"))
-        }
-        other => panic!("{other}"),
-    }
+    let missing = listing(&at("no-such-bucket", "ocr/")).await.unwrap_err();
+    let ListingError::Source(missing) = missing else { panic!("{missing}") };
+    assert_eq!((missing.class, missing.code.as_str()), (Class::NoBucket, "NoSuchBucket"));
 
     let mut files: Vec<(String, Vec<u8>)> =
         (0..1_005).map(|i| (format!("many/{i:04}.txt"), bytes(i % 7))).collect();
@@ -137,7 +141,7 @@ async fn copies_from_a_real_server() {
     put(&client, "ocr/", Vec::new()).await;
     futures::stream::iter(&files[..1_006])
         .for_each_concurrent(16, async |(name, body)| {
-            put(&client, &format!("ocr/{name}"), body.clone()).await
+            put(&client, &format!("ocr/{name}"), body.clone()).await;
         })
         .await;
 

@@ -1,5 +1,12 @@
 //! The real binary against an S3 server and a Lambda runtime on the wire.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails there and then"
+)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -104,13 +104,11 @@ fn list(bucket: &Bucket, query: &str) -> Response {
     let all: Vec<_> = objects.iter().filter(|(k, _)| k.starts_with(prefix) && **k > after).collect();
     // Small pages, so that every test has several.
     let page = &all[..all.len().min(2)];
-    let contents: String = page
-        .iter()
-        .map(|(key, bytes)| {
-            let (size, etag) = (bytes.len(), etag(bytes));
-            format!("<Contents><Key>{key}</Key><Size>{size}</Size><ETag>{etag}</ETag></Contents>")
-        })
-        .collect();
+    let content = |(key, bytes): &(&String, &Vec<u8>)| {
+        let (size, etag) = (bytes.len(), etag(bytes));
+        format!("<Contents><Key>{key}</Key><Size>{size}</Size><ETag>{etag}</ETag></Contents>")
+    };
+    let contents = page.iter().map(content).collect::<Vec<_>>().concat();
     let next = match page.last() {
         Some((key, _)) if page.len() < all.len() => {
             format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{key}</NextContinuationToken>")
