@@ -1,4 +1,17 @@
-//! Larder's inference function.
+//! Larder's inference function: serves the models of one manifest.
+//!
+//! - [`runtime`]: AWS Lambda or a plain HTTP server, onto the same [`routes`].
+//! - [`protocol`]: what clients say, [`error`]: what they hear when something goes wrong.
+//! - [`models`]: the registry. [`tasks`]: what models do. [`onnx`]: ONNX Runtime.
+//! - [`link`]: pictures from the Internet, fetched within limits.
+//!
+//! Deliberately absent: copying models (model-sync does) and choosing versions (the controller does).
 
+pub mod error;
+pub mod link;
+pub mod models;
 pub mod onnx;
+pub mod protocol;
+pub mod routes;
+pub mod runtime;
 pub mod tasks;

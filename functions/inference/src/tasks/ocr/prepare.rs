@@ -98,7 +98,7 @@ mod tests {
         check([640, 480], [640, 480]);
         check([4000, 3000], [1984, 1504]); // 2000 × 1500
         check([20, 100], [32, 160]); // 30 × 150, 4.69 multiples
-        check([6000, 40], [2560, 32]); // both: 2000 × 13 becomes 1984 × 32, never nothing
+        check([6000, 40], [1984, 32]); // 2000 × 13: never no multiple at all
     }
 
     #[test]

@@ -58,38 +58,22 @@ fn half_hull(pixels: impl Iterator<Item = Pixel>) -> Vec<Pixel> {
     chain
 }
 
-/// One side of the best rectangle lies on an edge of the hull, so each edge's direction is tried.
+/// One side of the best rectangle lies on an edge of the hull, so each edge is tried.
 fn least_area(hull: &[Point]) -> Rectangle {
-    let mut directions: Vec<Point> =
-        hull.iter().zip(hull.iter().cycle().skip(1)).map(|(&from, &to)| direction(from, to)).collect();
-    // Of equals the steepest is taken: sorted from flat to steep, the last one wins.
-    directions.sort_by(|p, q| q.y.total_cmp(&p.y));
-    let mut best: Option<(f32, Fit)> = None;
-    for along in directions {
-        let fit = Fit::of(hull, along);
-        let area = fit.width * fit.height;
-        if best.as_ref().is_none_or(|(least, _)| area <= *least) {
-            best = Some((area, fit));
-        }
-    }
-    best.map_or(Rectangle { corners: [hull[0]; 4], short_side: 0.0 }, |(_, fit)| fit.rectangle())
+    let edges = hull.iter().zip(hull.iter().cycle().skip(1));
+    let mut fits: Vec<Fit> = edges.map(|(&from, &to)| Fit::on_edge(hull, from, to)).collect();
+    // Of equal areas the last wins: the steepest, of parallel edges the one turned most.
+    fits.sort_by(|p, q| 0.0_f64.total_cmp(&(cross(p.edge, q.edge) + 0.0)).then(p.turns.cmp(&q.turns)));
+    let best = fits.into_iter().reduce(|best, fit| if fit.area() <= best.area() { fit } else { best });
+    best.map_or(Rectangle { corners: [hull[0]; 4], short_side: 0.0 }, |fit| fit.rectangle())
 }
 
-/// An edge's unit direction, turned by right angles until it points right and up: x ≥ 0 and y < 0.
-fn direction(from: Point, to: Point) -> Point {
-    let (dx, dy) = (f64::from(to.x) - f64::from(from.x), f64::from(to.y) - f64::from(from.y));
-    #[expect(clippy::cast_possible_truncation, reason = "single precision is what the reference uses")]
-    let inverse_length = (1.0 / (dx * dx + dy * dy).sqrt()) as f32;
-    #[expect(clippy::cast_possible_truncation, reason = "whole numbers of pixels")]
-    let mut unit = Point::new(dx as f32 * inverse_length, dy as f32 * inverse_length);
-    while !(unit.x >= 0.0 && unit.y < 0.0) {
-        unit = Point::new(unit.y, -unit.x);
-    }
-    unit
-}
-
-/// A rectangle around the hull with one side along a direction.
+/// A rectangle around the hull with one side on an edge. `along` is the edge's direction, turned by right
+/// angles until it points right and down: y ≥ 0. `edge` is the same at the edge's length,
+/// after so many `turns`.
 struct Fit {
+    edge: Point,
+    turns: usize,
     along: Point,
     corner: Point,
     width: f32,
@@ -97,12 +81,23 @@ struct Fit {
 }
 
 impl Fit {
-    fn of(hull: &[Point], along: Point) -> Self {
+    /// For an edge of a hull that turns left where y points up.
+    fn on_edge(hull: &[Point], from: Point, to: Point) -> Self {
+        let (mut edge, mut turns) = (Point::new(to.x - from.x, to.y - from.y), 0);
+        // An upright edge on the right stays: the reference's calipers come to it last.
+        let right = edge.x == 0.0 && edge.y > 0.0;
+        while !right && !(edge.x > 0.0 && edge.y >= 0.0) {
+            edge = Point::new(edge.y, -edge.x);
+            turns += 1;
+        }
+        let along = unit(edge);
         let (a, b) = (along.x, along.y);
-        let on_width = |p: &Point| p.x * a + p.y * b;
-        let on_height = |p: &Point| -p.x * b + p.y * a;
-        let (left, right) = extremes(hull, on_width);
-        let (low, high) = extremes(hull, on_height);
+        let (left, right) = extremes(hull, |p| p.x * a + p.y * b);
+        let (low, high) = extremes(hull, |p| -p.x * b + p.y * a);
+        // Both ends of the edge are extreme on its side, up to rounding; the reference takes the later.
+        let mut touched = [low, right, high, left];
+        touched[turns] = to;
+        let [low, right, high, left] = touched;
         let width = (right.x - left.x) * a + (right.y - left.y) * b;
         let height = -(high.x - low.x) * b + (high.y - low.y) * a;
         // Where the side through `left` meets the side through `low`.
@@ -110,28 +105,49 @@ impl Fit {
         let c2 = -b * low.x + low.y * a;
         let scale = 1.0 / (a * a + b * b);
         let corner = Point::new((c1 * a - c2 * b) * scale, (a * c2 + b * c1) * scale);
-        Self { along, corner, width, height }
+        Self { edge, turns, along, corner, width, height }
+    }
+
+    fn area(&self) -> f32 {
+        self.width * self.height
     }
 
     /// By way of centre, size and angle, as the reference goes: the detour's rounding is part of the
     /// result.
     #[expect(clippy::cast_possible_truncation, reason = "single precision is what the reference uses")]
     fn rectangle(&self) -> Rectangle {
-        let Self { along, corner, width, height } = *self;
+        let Self { along, corner, width, height, .. } = *self;
         let side = Point::new(along.x * width, along.y * width);
         let other = Point::new(-along.y * height, along.x * height);
         let centre = Point::new(corner.x + (side.x + other.x) * 0.5, corner.y + (side.y + other.y) * 0.5);
         let length = |p: Point| (f64::from(p.x).powi(2) + f64::from(p.y).powi(2)).sqrt() as f32;
-        let (w, h) = (length(side), length(other));
-        let degrees = (f64::from(f64::from(side.y).atan2(f64::from(side.x)) as f32) * 180.0
-            / std::f64::consts::PI) as f32;
-        let angle = f64::from(degrees) * std::f64::consts::PI / 180.0;
+        // The angle is told from −90° to 0°, so what lies along it is the other side.
+        let (w, h) = (length(other), length(side));
+        let turned = f64::from(side.y).atan2(f64::from(side.x)) * 180.0 / std::f64::consts::PI - 90.0;
+        let angle = f64::from(turned as f32) * std::f64::consts::PI / 180.0;
         let (b, a) = (angle.cos() as f32 * 0.5, angle.sin() as f32 * 0.5);
-        let p0 = Point::new(centre.x - a * h - b * w, centre.y + b * h - a * w);
-        let p1 = Point::new(centre.x + a * h - b * w, centre.y - b * h - a * w);
-        let opposite = |p: Point| Point::new(2.0 * centre.x - p.x, 2.0 * centre.y - p.y);
-        Rectangle { corners: named([p0, p1, opposite(p0), opposite(p1)]), short_side: w.min(h) }
+        // The order of the operations is part of the result as well.
+        let Point { x, y } = centre;
+        let corners = [
+            Point::new(x - a * h - b * w, y + b * h - a * w),
+            Point::new(x + a * h - b * w, y - b * h - a * w),
+            Point::new(x + a * h + b * w, y - b * h + a * w),
+            Point::new(x - a * h + b * w, y + b * h + a * w),
+        ];
+        Rectangle { corners: named(corners), short_side: w.min(h) }
     }
+}
+
+/// A vector of length one in the direction of `edge`.
+#[expect(clippy::cast_possible_truncation, reason = "single precision is what the reference uses")]
+fn unit(edge: Point) -> Point {
+    let inverse_length = (1.0 / (f64::from(edge.x).powi(2) + f64::from(edge.y).powi(2)).sqrt()) as f32;
+    Point::new(edge.x * inverse_length, edge.y * inverse_length)
+}
+
+/// Above zero when `q` is steeper than `p`. Exact: edges are whole numbers.
+fn cross(p: Point, q: Point) -> f64 {
+    f64::from(p.x) * f64::from(q.y) - f64::from(p.y) * f64::from(q.x)
 }
 
 /// The points with the least and the greatest value.
@@ -170,8 +186,73 @@ mod tests {
     }
 
     #[test]
-    fn corners_are_opencvs_to_the_last_bit() {
-        //FIXTURES
+    fn corners_are_the_references_to_the_last_bit() {
+        // Expected values are OpenCV 5.0's (`cv2.boxPoints(cv2.minAreaRect(…))`).
+        check(
+            &[(28, 99), (25, 53), (174, 11), (220, 9), (240, 260), (47, 207), (34, 135)],
+            [[21.953438, 23.115265], [219.86816, 7.345168], [240.00003, 260.0], [42.085297, 275.77008]],
+            198.54204,
+        );
+        check(
+            &[(326, 461), (329, 457), (543, 457), (552, 458), (552, 486), (534, 487), (329, 487), (326, 484)],
+            [[325.99994, 457.0], [551.99994, 457.0], [551.99994, 487.0], [325.99994, 487.0]],
+            29.999996,
+        );
+        check(
+            &[(408, 285), (413, 284), (486, 284), (486, 314), (484, 315), (408, 315)],
+            [[408.0, 284.0], [486.0, 284.0], [486.0, 315.0], [408.0, 315.0]],
+            31.0,
+        );
+        check(
+            &[(616, 764), (659, 763), (725, 763), (985, 764), (985, 773), (803, 773), (628, 772), (616, 771)],
+            [[616.00543, 762.58075], [985.0346, 764.00006], [984.99725, 773.6999], [615.9681, 772.2806]],
+            9.699928,
+        );
+        check(
+            &[(154, 763), (405, 763), (407, 769), (407, 778), (180, 778), (154, 777)],
+            [[153.99998, 762.99994], [406.99994, 762.99994], [406.99994, 777.99994], [153.99998, 777.99994]],
+            14.999998,
+        );
+        check(
+            &[(167, 168), (110, 290), (93, 28)],
+            [[93.0, 27.999996], [157.64389, 23.805546], [174.64389, 285.80554], [110.0, 290.0]],
+            64.779816,
+        );
+        check(
+            &[(134, 641), (135, 630), (162, 630), (163, 670), (163, 759), (158, 763), (134, 763)],
+            [[133.99998, 629.99994], [162.99998, 629.99994], [162.99998, 762.99994], [133.99998, 762.99994]],
+            28.999996,
+        );
+        check(
+            &[(599, 429), (599, 409), (623, 409), (623, 427), (618, 429)],
+            [[599.0, 409.0], [623.0, 409.0], [623.0, 429.0], [599.0, 429.0]],
+            20.0,
+        );
+        check(
+            &[(623, 421), (666, 419), (724, 419), (728, 423), (728, 453), (727, 456), (666, 456), (623, 455)],
+            [[622.99994, 419.0], [727.99994, 419.0], [727.99994, 456.0], [622.99994, 456.0]],
+            36.999992,
+        );
+        check(
+            &[(346, 491), (346, 481), (357, 481), (365, 482), (365, 492), (363, 493), (357, 493), (347, 492)],
+            [[346.0, 481.0], [365.0, 481.0], [365.0, 493.0], [346.0, 493.0]],
+            12.0,
+        );
+        check(
+            &[(153, 596), (165, 596), (176, 597), (179, 598), (179, 608), (167, 608), (156, 607), (153, 606)],
+            [[153.0, 596.0], [179.0, 596.0], [179.0, 608.0], [153.0, 608.0]],
+            12.0,
+        );
+        check(
+            &[(279, 262), (279, 258), (520, 258), (520, 263), (280, 263)],
+            [[279.0, 258.0], [520.0, 258.0], [520.0, 263.0], [279.0, 263.0]],
+            5.0,
+        );
+        check(
+            &[(706, 327), (715, 324), (755, 324), (758, 342), (758, 370), (756, 375), (712, 375), (706, 369)],
+            [[706.0, 324.0], [758.0, 324.0], [758.0, 375.0], [706.0, 375.0]],
+            51.0,
+        );
     }
 
     proptest! {

@@ -1,0 +1,337 @@
+//! The registry: the models of one manifest, loaded once and run one request at a time each.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use larder_contract::{Digest, Manifest, ManifestModel, ObjectEntry, RelativePath, Task, layout, revision};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
+
+use crate::error::ApiError;
+use crate::onnx::{Engine, OnnxError};
+use crate::tasks::files::{FilesError, ModelFiles};
+use crate::tasks::ocr::{OcrError, OcrModel};
+use crate::tasks::tensor::TensorModel;
+
+/// Requests that may wait for one model. AWS Lambda sends one at a time; a plain server may get more.
+const MOST_WAITING: usize = 64;
+
+/// Why models cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelsError {
+    /// The manifest file cannot be read.
+    #[error("the manifest {} cannot be read", path.display())]
+    Read {
+        /// The file, or the folder of models.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The manifest file is not a manifest.
+    #[error("the manifest {} is not valid", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: serde_json::Error,
+    },
+    /// The manifest is not the one that this function version pins.
+    #[error("the manifest {} has the digest {have}, but {want} is asked for: copy it again", path.display())]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// What the file has.
+        have: Digest,
+        /// What was asked for.
+        want: Digest,
+    },
+    /// A file of a local model has a name that no model on S3 can have.
+    #[error("a file cannot be part of a model")]
+    Path(#[from] larder_contract::revision::UnsafePath),
+    /// There is nothing to serve.
+    #[error("{} holds no models: it needs one folder for each", path.display())]
+    Nothing {
+        /// Where they were looked for.
+        path: PathBuf,
+    },
+    /// A model's folder is missing or is not a model.
+    #[error("model {model:?} cannot be served")]
+    Files {
+        /// Its name.
+        model: String,
+        /// The reason.
+        source: FilesError,
+    },
+    /// A model cannot be loaded.
+    #[error("model {model:?} cannot be loaded")]
+    Load {
+        /// Its name.
+        model: String,
+        /// The reason.
+        source: LoadError,
+    },
+}
+
+/// Why one model cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// An ocr model.
+    #[error(transparent)]
+    Ocr(#[from] OcrError),
+    /// A tensor model.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The loading thread ended early.
+    #[error("loading was interrupted")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// Which models there are and where, before any is loaded.
+#[derive(Debug)]
+pub struct Source {
+    manifest: Manifest,
+    folders: BTreeMap<String, PathBuf>,
+}
+
+impl Source {
+    /// The models of a manifest file, under `root` as [`layout`] says.
+    ///
+    /// # Errors
+    /// [`ModelsError`] when the file is missing, not a manifest, or not the one with digest `want`.
+    pub fn of_manifest(path: &Path, root: &Path, want: Option<Digest>) -> Result<Self, ModelsError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| ModelsError::Read { path: path.to_owned(), source })?;
+        let have = Digest::of(&bytes);
+        if let Some(want) = want.filter(|want| *want != have) {
+            return Err(ModelsError::Digest { path: path.to_owned(), have, want });
+        }
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|source| ModelsError::Parse { path: path.to_owned(), source })?;
+        let folders = manifest
+            .models
+            .iter()
+            .map(|m| (m.name.clone(), layout::revision_dir(root, &m.revision)))
+            .collect();
+        Ok(Self { manifest, folders })
+    }
+
+    /// The folders in `folder`, one model each, named after them. Their revisions are computed from the
+    /// files' content, so they change whenever a file does.
+    ///
+    /// # Errors
+    /// [`ModelsError`] when the folder cannot be read or holds no folders.
+    pub fn of_folder(folder: &Path) -> Result<Self, ModelsError> {
+        let read = |source| ModelsError::Read { path: folder.to_owned(), source };
+        let mut folders = BTreeMap::new();
+        for entry in std::fs::read_dir(folder).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            if let (true, Some(name)) = (path.is_dir(), path.file_name()) {
+                folders.insert(name.to_string_lossy().into_owned(), path);
+            }
+        }
+        if folders.is_empty() {
+            return Err(ModelsError::Nothing { path: folder.to_owned() });
+        }
+        let models = folders
+            .iter()
+            .map(|(name, path)| {
+                let mut objects = Vec::new();
+                entries(path, path, &mut objects)?;
+                Ok(ManifestModel {
+                    name: name.clone(),
+                    task: None,
+                    revision: revision::revision(&objects),
+                    preload: true,
+                })
+            })
+            .collect::<Result<_, ModelsError>>()?;
+        Ok(Self { manifest: Manifest::new(models), folders })
+    }
+}
+
+/// A folder's files as a listing, with the digest of the content for a validator.
+fn entries(base: &Path, folder: &Path, objects: &mut Vec<ObjectEntry>) -> Result<(), ModelsError> {
+    let read = |source| ModelsError::Read { path: folder.to_owned(), source };
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.is_dir() {
+            entries(base, &path, objects)?;
+            continue;
+        }
+        let bytes = std::fs::read(&path).map_err(read)?;
+        let relative = path.strip_prefix(base).unwrap_or(&path).to_string_lossy();
+        objects.push(ObjectEntry {
+            path: RelativePath::parse(&relative)?,
+            size: bytes.len() as u64,
+            etag: Digest::of(&bytes).hex(),
+        });
+    }
+    Ok(())
+}
+
+/// The models that are served.
+#[derive(Debug)]
+pub struct Registry {
+    manifest: Digest,
+    models: BTreeMap<String, Arc<Model>>,
+}
+
+impl Registry {
+    /// Looks into every model's folder and loads those that are to be preloaded, all at once.
+    ///
+    /// # Errors
+    /// The first [`ModelsError`]; then nothing should be served.
+    pub async fn load(engine: Arc<Engine>, source: Source) -> Result<Self, ModelsError> {
+        let manifest = source.manifest.digest();
+        let mut models = BTreeMap::new();
+        let mut preloaded = Vec::new();
+        for entry in source.manifest.models {
+            let folder = &source.folders[&entry.name];
+            let files = ModelFiles::find(folder, entry.task)
+                .map_err(|source| ModelsError::Files { model: entry.name.clone(), source })?;
+            let model = Arc::new(Model {
+                name: entry.name,
+                revision: entry.revision,
+                files,
+                engine: Arc::clone(&engine),
+                loaded: OnceCell::new(),
+                places: Semaphore::new(MOST_WAITING),
+            });
+            if entry.preload {
+                preloaded.push(Arc::clone(&model));
+            }
+            models.insert(model.name.clone(), model);
+        }
+        let loads = preloaded.iter().map(async |model| {
+            let started = std::time::Instant::now();
+            let loaded = model.loaded().await;
+            loaded.map_err(|source| ModelsError::Load { model: model.name.clone(), source })?;
+            let (task, milliseconds) = (model.task().as_str(), started.elapsed().as_millis());
+            tracing::info!(
+                model = model.name,
+                task,
+                revision = model.version(),
+                milliseconds,
+                "model loaded"
+            );
+            Ok::<(), ModelsError>(())
+        });
+        futures::future::try_join_all(loads).await?;
+        Ok(Self { manifest, models })
+    }
+
+    /// The digest of the manifest that is served.
+    #[must_use]
+    pub fn manifest(&self) -> Digest {
+        self.manifest
+    }
+
+    /// The model of this name.
+    ///
+    /// # Errors
+    /// 404 that lists the names there are.
+    pub fn model(&self, name: &str) -> Result<&Arc<Model>, ApiError> {
+        self.models.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
+            let message = format!("there is no model {name:?}; there are: {}", names.join(", "));
+            ApiError::new(StatusCode::NOT_FOUND, message)
+        })
+    }
+
+    /// The models of a task.
+    pub fn of_task(&self, task: Task) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values().filter(move |m| m.task() == task)
+    }
+}
+
+/// One model: what it is from the start, its sessions once loaded.
+#[derive(Debug)]
+pub struct Model {
+    name: String,
+    revision: Digest,
+    files: ModelFiles,
+    engine: Arc<Engine>,
+    loaded: OnceCell<Arc<Mutex<Loaded>>>,
+    places: Semaphore,
+}
+
+/// A model's sessions.
+#[derive(Debug)]
+pub enum Loaded {
+    /// Text in pictures.
+    Ocr(Box<OcrModel>),
+    /// Any ONNX graph.
+    Tensor(TensorModel),
+}
+
+impl Model {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        self.files.task()
+    }
+
+    /// Its version for clients: the short form of its revision.
+    #[must_use]
+    pub fn version(&self) -> String {
+        self.revision.short()
+    }
+
+    /// Its revision.
+    #[must_use]
+    pub fn revision(&self) -> Digest {
+        self.revision
+    }
+
+    /// Loads it if nothing has yet. A failed load is tried anew by the next caller.
+    async fn loaded(&self) -> Result<&Arc<Mutex<Loaded>>, LoadError> {
+        self.loaded
+            .get_or_try_init(async || {
+                let (engine, files) = (Arc::clone(&self.engine), self.files.clone());
+                let loaded = tokio::task::spawn_blocking(move || open(&engine, &files)).await??;
+                Ok(Arc::new(Mutex::new(loaded)))
+            })
+            .await
+    }
+
+    /// Runs `work` on the loaded model, on a thread of its own so that no request holds up another's I/O.
+    /// One at a time: the model's sessions use all processors by themselves.
+    ///
+    /// # Errors
+    /// 503 when too many wait already, 500 when loading or `work` fails.
+    pub async fn with<R, E>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Loaded) -> Result<R, E> + Send + 'static,
+    ) -> Result<R, ApiError>
+    where
+        R: Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let _place = self.places.try_acquire().map_err(|_| {
+            let message =
+                format!("{MOST_WAITING} requests wait for model {:?} already; try again later", self.name);
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })?;
+        let failed =
+            |reason: &(dyn std::error::Error + 'static)| ApiError::internal(operation, &self.name, reason);
+        let loaded = Arc::clone(self.loaded().await.map_err(|e| failed(&e))?);
+        let mut turn = loaded.lock_owned().await;
+        let done = tokio::task::spawn_blocking(move || work(&mut turn)).await;
+        done.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
+    }
+}
+
+fn open(engine: &Engine, files: &ModelFiles) -> Result<Loaded, LoadError> {
+    Ok(match files {
+        ModelFiles::Ocr(files) => Loaded::Ocr(Box::new(OcrModel::open(engine, files)?)),
+        ModelFiles::Tensor { onnx } => Loaded::Tensor(TensorModel::new(engine.open(onnx)?)),
+    })
+}

@@ -1,0 +1,256 @@
+//! `POST /ocr`: a picture, or a link to one, in; its text out.
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use larder_contract::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ApiError;
+use crate::models::{Loaded, Model};
+use crate::routes::{Served, body, json, query};
+use crate::tasks::ocr::picture::{Picture, PictureError};
+use crate::tasks::ocr::{Line, OcrError};
+
+/// The languages that can be asked for. The recognition models read both at once, so asking for one
+/// changes nothing; asking for another is refused.
+const LANGUAGES: [&str; 2] = ["en", "ch_sim"];
+
+/// What the query may say besides the body.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OcrOptions {
+    /// Language codes with commas between them; any when absent.
+    pub language: Option<String>,
+    /// The model's name; not needed when there is one ocr model.
+    pub model: Option<String>,
+    /// Turn lines that are upside down, if the model has an orientation file.
+    pub orientation: Option<bool>,
+}
+
+/// The JSON body.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OcrBody {
+    link: Option<String>,
+    image: Option<String>,
+    language: Option<String>,
+    model: Option<String>,
+    orientation: Option<bool>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct OcrAnswer {
+    /// The lines' texts, a space between them.
+    predicted_label: String,
+    /// The lines, in reading order.
+    lines: Vec<Line>,
+    /// Which model read them.
+    model: String,
+    /// That model's revision.
+    revision: String,
+}
+
+/// Handles `POST /ocr`.
+///
+/// # Errors
+/// As [`ApiError`]s, with the status that fits.
+pub async fn ocr(
+    State(served): State<Served>,
+    asked: Result<Query<OcrOptions>, QueryRejection>,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<OcrAnswer>, ApiError> {
+    let asked = query(asked)?;
+    let (options, picture) = request(&headers, body(bytes)?, asked)?;
+    check_languages(options.language.as_deref())?;
+    let model = chosen(&served, options.model.as_deref())?;
+    let bytes = match picture {
+        Content::Bytes(bytes) => bytes,
+        Content::Link(link) => served.links.fetch(&link).await.map_err(|e| e.into_api_error(&link))?,
+    };
+    let lines = read(model, bytes, options.orientation.unwrap_or(false)).await?;
+    let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
+    Ok(Json(OcrAnswer {
+        predicted_label: texts.join(" "),
+        lines,
+        model: model.name().to_owned(),
+        revision: model.revision().to_string(),
+    }))
+}
+
+/// Reads a picture's bytes with an ocr model.
+///
+/// # Errors
+/// 413 or 415 for the picture, 400 when `orient` is asked of a model that cannot, else as
+/// [`Model::with`].
+pub async fn read(model: &Model, bytes: Bytes, orient: bool) -> Result<Vec<Line>, ApiError> {
+    // Decoding takes as long as some models, so it keeps off the threads that serve connections too.
+    let decoded = tokio::task::spawn_blocking(move || Picture::decode(&bytes)).await;
+    let picture = decoded.map_err(|e| ApiError::internal("decoding", model.name(), &e))?.map_err(refused)?;
+    let read = model.with("reading text", move |loaded| match loaded {
+        Loaded::Ocr(ocr) if orient && !ocr.can_orient() => Ok(None),
+        Loaded::Ocr(ocr) => ocr.read(&picture, orient).map(Some),
+        Loaded::Tensor(_) => Ok::<_, OcrError>(None),
+    });
+    read.await?.ok_or_else(|| {
+        let name = model.name();
+        ApiError::bad_request(format!(
+            "field \"orientation\": model {name:?} has no orientation file (.onnx with cls in its name); leave the field out"
+        ))
+    })
+}
+
+fn refused(error: PictureError) -> ApiError {
+    let status = match error {
+        PictureError::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        PictureError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        PictureError::Broken(_) => StatusCode::BAD_REQUEST,
+    };
+    ApiError::new(status, error.to_string())
+}
+
+/// Where the picture is.
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    Bytes(Bytes),
+    Link(String),
+}
+
+/// Takes the request apart by its content type. What the body says goes before what the query says.
+fn request(headers: &HeaderMap, bytes: Bytes, asked: OcrOptions) -> Result<(OcrOptions, Content), ApiError> {
+    let content_type =
+        headers.get(CONTENT_TYPE).map_or("application/octet-stream", |v| v.to_str().unwrap_or(""));
+    let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if essence.starts_with("image/") || essence == "application/octet-stream" {
+        if bytes.is_empty() {
+            return Err(ApiError::bad_request(
+                "the body is empty; send a picture, or JSON with \"link\" or \"image\"",
+            ));
+        }
+        return Ok((asked, Content::Bytes(bytes)));
+    }
+    if essence != "application/json" {
+        let message = format!(
+            "content type {content_type:?} is not taken; send application/json, image/png, image/jpeg or application/octet-stream"
+        );
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let body: OcrBody = json(&bytes)?;
+    let options = OcrOptions {
+        language: body.language.or(asked.language),
+        model: body.model.or(asked.model),
+        orientation: body.orientation.or(asked.orientation),
+    };
+    match (body.link, body.image) {
+        (Some(link), None) => Ok((options, Content::Link(link))),
+        (None, Some(image)) => {
+            let bytes = BASE64_STANDARD
+                .decode(image.trim())
+                .map_err(|e| ApiError::bad_request(format!("field \"image\" is not base64: {e}")))?;
+            Ok((options, Content::Bytes(bytes.into())))
+        }
+        (None, None) => Err(ApiError::bad_request(
+            "neither field \"link\" nor field \"image\" is there; send one of them, or the picture as the body",
+        )),
+        (Some(_), Some(_)) => {
+            Err(ApiError::bad_request("fields \"link\" and \"image\" are both there; send one"))
+        }
+    }
+}
+
+fn check_languages(asked: Option<&str>) -> Result<(), ApiError> {
+    let Some(asked) = asked else { return Ok(()) };
+    match asked.split(',').map(str::trim).find(|code| !LANGUAGES.contains(code)) {
+        None => Ok(()),
+        Some(code) => Err(ApiError::bad_request(format!(
+            "field \"language\": {code:?} is not supported; use {}, with a comma between them",
+            LANGUAGES.join(" or ")
+        ))),
+    }
+}
+
+fn chosen<'a>(served: &'a Served, name: Option<&str>) -> Result<&'a Model, ApiError> {
+    if let Some(name) = name {
+        let model = served.models.model(name)?;
+        if model.task() != Task::Ocr {
+            let task = model.task().as_str();
+            return Err(ApiError::bad_request(format!(
+                "field \"model\": {name:?} is a {task} model, not an ocr model"
+            )));
+        }
+        return Ok(model);
+    }
+    let models: Vec<_> = served.models.of_task(Task::Ocr).collect();
+    match models[..] {
+        [only] => Ok(only),
+        [] => Err(ApiError::new(StatusCode::NOT_FOUND, "there is no ocr model here")),
+        _ => {
+            let names: Vec<&str> = models.iter().map(|m| m.name()).collect();
+            Err(ApiError::bad_request(format!("field \"model\" is missing; use one of {}", names.join(", "))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(content_type: &str, body: &str) -> Result<(OcrOptions, Content), String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+        request(&headers, Bytes::copy_from_slice(body.as_bytes()), OcrOptions::default())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn requests_are_taken_apart() {
+        let link = || Content::Link("http://a/b.png".to_owned());
+        let json = r#"{"language": "en,ch_sim", "link": "http://a/b.png"}"#;
+        let language = OcrOptions { language: Some("en,ch_sim".to_owned()), ..OcrOptions::default() };
+        assert_eq!(parse("application/json", json), Ok((language, link())));
+        let (_, image) = parse("Application/JSON; charset=utf-8", r#"{"image": "aGk="}"#).unwrap();
+        assert_eq!(image, Content::Bytes(Bytes::from_static(b"hi")));
+        let (_, bytes) = parse("image/jpeg", "hi").unwrap();
+        assert_eq!(bytes, Content::Bytes(Bytes::from_static(b"hi")));
+    }
+
+    #[test]
+    fn bad_requests_name_the_field() {
+        let check = |content_type, body, status: &str, parts: &[&str]| {
+            let refusal = parse(content_type, body).unwrap_err();
+            for part in parts.iter().chain([&status]) {
+                assert!(refusal.contains(part), "{refusal}");
+            }
+        };
+        check("text/plain", "hi", "415", &["text/plain", "image/png"]);
+        check("image/png", "", "400", &["empty"]);
+        check("application/json", "{", "400", &["JSON"]);
+        check("application/json", "{}", "400", &["link", "image"]);
+        check("application/json", r#"{"link": 3}"#, "400", &["link", "expected a string"]);
+        check("application/json", r#"{"lnk": "x"}"#, "400", &["lnk"]);
+        check("application/json", r#"{"image": "%"}"#, "400", &["image", "base64"]);
+        check("application/json", r#"{"image": "", "link": ""}"#, "400", &["both"]);
+    }
+
+    #[test]
+    fn languages() {
+        let check = |asked: Option<&str>, refused: Option<&str>| match (check_languages(asked), refused) {
+            (Ok(()), None) => {}
+            (Err(e), Some(code)) => assert!(e.message.contains(&format!("{code:?}")), "{e}"),
+            (found, _) => panic!("{asked:?}: {found:?}"),
+        };
+        check(None, None);
+        check(Some("en"), None);
+        check(Some("en, ch_sim"), None);
+        check(Some("en,xx"), Some("xx"));
+        check(Some(""), Some(""));
+        check(Some("fr"), Some("fr"));
+    }
+}

@@ -1,0 +1,82 @@
+//! How requests reach the routes: from AWS Lambda ([`lambda`]) or over a socket ([`serve`]).
+
+pub mod lambda;
+pub mod serve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_rustls::rustls;
+
+use crate::link::{LinkFetcher, LinkLimits};
+use crate::models::{ModelsError, Registry, Source};
+use crate::onnx::{Engine, OnnxError};
+use crate::routes::Served;
+
+/// Environment variable: hosts that links may lead to whatever their addresses, with commas between
+/// them, each as `host` or `host:port`.
+pub const ENV_ALLOW_LINK_HOSTS: &str = "LARDER_ALLOW_LINK_HOSTS";
+
+/// Why the program cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StartError {
+    #[error("environment variable {name} is missing: {remedy}")]
+    Missing { name: &'static str, remedy: &'static str },
+    #[error("environment variable {name} is {value:?}: {remedy}")]
+    Invalid { name: &'static str, value: String, remedy: &'static str },
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    #[error("address {address} cannot be listened on")]
+    Listen { address: String, source: std::io::Error },
+    #[error("serving failed")]
+    Serve { source: std::io::Error },
+    #[error("the Lambda runtime failed")]
+    Lambda { source: lambda_http::Error },
+}
+
+/// What both ways of running need.
+#[derive(Debug)]
+pub struct Startup {
+    /// The ONNX Runtime library.
+    pub library: PathBuf,
+    /// Threads for ONNX Runtime.
+    pub threads: usize,
+    /// Hosts that links may lead to whatever their addresses.
+    pub allowed_hosts: Vec<String>,
+    /// `AWS_LAMBDA_FUNCTION_VERSION`.
+    pub version: Option<String>,
+}
+
+/// Starts ONNX Runtime and loads the models.
+///
+/// # Errors
+/// [`StartError`]; then the process should end, so that whoever started it keeps what served before.
+pub async fn prepared(startup: Startup, source: Source) -> Result<Served, StartError> {
+    let engine = Engine::start(&startup.library, startup.threads)?;
+    tracing::info!(library = %startup.library.display(), threads = startup.threads, "ONNX Runtime is ready");
+    let models = Registry::load(Arc::new(engine), source).await?;
+    let limits = LinkLimits { allowed_hosts: startup.allowed_hosts, ..LinkLimits::default() };
+    Ok(Served { models: Arc::new(models), links: LinkFetcher::new(limits)?, version: startup.version })
+}
+
+/// The hosts in a list with commas.
+#[must_use]
+pub fn hosts(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|h| !h.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_lists() {
+        assert_eq!(hosts(""), Vec::<String>::new());
+        assert_eq!(hosts(" a , b:80,, "), ["a", "b:80"]);
+    }
+}

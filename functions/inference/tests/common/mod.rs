@@ -1,0 +1,118 @@
+//! What the integration tests share: the Python environment that `make test` sets up, with real models
+//! and the ONNX Runtime library in it.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+
+use larder_inference::link::{LinkFetcher, LinkLimits};
+use larder_inference::models::{Registry, Source};
+use larder_inference::onnx::Engine;
+use larder_inference::routes::Served;
+use tempfile::TempDir;
+
+/// A Python with rapidocr, rapidocr_onnxruntime, onnxruntime and what `tests/pictures/draw.py` needs.
+pub fn python() -> PathBuf {
+    std::env::var_os("LARDER_PYTHON").map(PathBuf::from).expect(
+        "LARDER_PYTHON is not set: this test needs a Python with rapidocr, onnxruntime and noto-cjk-sans-otc; \
+         `make test` makes one and sets the variable",
+    )
+}
+
+/// A script of `tests/pictures`.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/pictures").join(name)
+}
+
+/// Runs Python, with nothing of the surroundings but the path, and returns what it prints.
+pub fn run_python(arguments: &[&std::ffi::OsStr]) -> String {
+    let output = Command::new(python())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .args(arguments)
+        .output()
+        .expect("LARDER_PYTHON runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Where an installed Python package is.
+fn package(name: &str) -> PathBuf {
+    static PLACES: LazyLock<PathBuf> = LazyLock::new(|| {
+        let found =
+            run_python(&["-c".as_ref(), "import sysconfig; print(sysconfig.get_path('platlib'))".as_ref()]);
+        PathBuf::from(found.trim())
+    });
+    let path = PLACES.join(name);
+    assert!(path.is_dir(), "the Python package {name} is not installed beside LARDER_PYTHON");
+    path
+}
+
+/// The models of one generation.
+pub fn models(generation: &str) -> Vec<PathBuf> {
+    let (package_name, names) = match generation {
+        "v6" => ("rapidocr", ["PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"]),
+        "v4" => ("rapidocr_onnxruntime", ["ch_PP-OCRv4_det_infer.onnx", "ch_PP-OCRv4_rec_infer.onnx"]),
+        other => panic!("no generation {other}"),
+    };
+    names.iter().map(|name| package(package_name).join("models").join(name)).collect()
+}
+
+/// The orientation model.
+pub fn orientation() -> PathBuf {
+    package("rapidocr").join("models/ch_ppocr_mobile_v2.0_cls_mobile.onnx")
+}
+
+/// The one ONNX Runtime of the test process.
+pub fn engine() -> Arc<Engine> {
+    static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
+        let folder = package("onnxruntime").join("capi");
+        let library = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|p| p.file_name().unwrap().to_string_lossy().starts_with("libonnxruntime.so"))
+            .expect("the onnxruntime wheel has its library");
+        Arc::new(Engine::start(&library, 2).unwrap())
+    });
+    Arc::clone(&ENGINE)
+}
+
+/// A folder with links to `files`.
+pub fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf {
+    let folder = parent.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in files {
+        std::os::unix::fs::symlink(file, folder.join(file.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// The models in `folder`, served with links limited by `limits`.
+pub async fn served(folder: &TempDir, limits: LinkLimits) -> Served {
+    let source = Source::of_folder(folder.path()).unwrap();
+    let models = Registry::load(engine(), source).await.unwrap();
+    Served {
+        models: Arc::new(models),
+        links: LinkFetcher::new(limits).unwrap(),
+        version: Some("7".to_owned()),
+    }
+}
+
+/// Draws the bilingual sign and returns its bytes.
+pub fn sign(english: &str, chinese: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sign.png");
+    run_python(&[
+        script("draw.py").as_ref(),
+        "sign".as_ref(),
+        out.as_ref(),
+        "--english".as_ref(),
+        english.as_ref(),
+        "--chinese".as_ref(),
+        chinese.as_ref(),
+    ]);
+    std::fs::read(out).unwrap()
+}
