@@ -100,8 +100,8 @@ pub fn budget(settings: &Settings, parts: usize) -> Budget {
 
 /// Makes a listing's revision complete below `root`.
 ///
-/// Safe to repeat and to interrupt at any point: finished parts are not fetched again. How it failed is kept
-/// for [`crate::status`].
+/// Safe to repeat and to interrupt at any point: finished parts are not fetched again. How it failed is for the
+/// caller to keep ([`store::keep_failure`]), because a copy may fail before it comes this far.
 ///
 /// # Errors
 /// See [`CopyError`].
