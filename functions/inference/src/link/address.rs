@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Networks that are not the public Internet: (network, prefix length). IANA IPv4 Special-Purpose Address
 /// Registry, with multicast. 169.254.0.0/16 holds the cloud's metadata services.
 const CLOSED_V4: [(Ipv4Addr, u32); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -23,7 +23,7 @@ const CLOSED_V4: [(Ipv4Addr, u32); 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// The same for IPv6, where only 2000::/3 is public at all: what of it is not. Tunnels (Teredo, 6to4) are
+/// The same for IPv6, where only `2000::/3` is public at all: what of it is not. Tunnels (Teredo, 6to4) are
 /// closed because an IPv4 address hides in them.
 const CLOSED_V6: [(Ipv6Addr, u32); 5] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),

@@ -119,7 +119,7 @@ impl LinkFetcher {
     /// # Errors
     /// When the TLS library refuses its own defaults.
     pub fn new(limits: LinkLimits) -> Result<Self, tokio_rustls::rustls::Error> {
-        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect::<RootCertStore>();
         let tls = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)

@@ -93,7 +93,8 @@ pub async fn ocr(
 pub async fn read(model: &Model, bytes: Bytes, orient: bool) -> Result<Vec<Line>, ApiError> {
     // Decoding takes as long as some models, so it keeps off the threads that serve connections too.
     let decoded = tokio::task::spawn_blocking(move || Picture::decode(&bytes)).await;
-    let picture = decoded.map_err(|e| ApiError::internal("decoding", model.name(), &e))?.map_err(refused)?;
+    let picture =
+        decoded.map_err(|e| ApiError::internal("decoding", model.name(), &e))?.map_err(|e| refused(&e))?;
     let read = model.with("reading text", move |loaded| match loaded {
         Loaded::Ocr(ocr) if orient && !ocr.can_orient() => Ok(None),
         Loaded::Ocr(ocr) => ocr.read(&picture, orient).map(Some),
@@ -107,7 +108,7 @@ pub async fn read(model: &Model, bytes: Bytes, orient: bool) -> Result<Vec<Line>
     })
 }
 
-fn refused(error: PictureError) -> ApiError {
+fn refused(error: &PictureError) -> ApiError {
     let status = match error {
         PictureError::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         PictureError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,

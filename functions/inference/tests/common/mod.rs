@@ -1,6 +1,7 @@
 //! What the integration tests share: the Python environment that `make test` sets up, with real models
 //! and the ONNX Runtime library in it.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +13,8 @@ use larder_inference::onnx::Engine;
 use larder_inference::routes::Served;
 use tempfile::TempDir;
 
-/// A Python with rapidocr, rapidocr_onnxruntime, onnxruntime and what `tests/pictures/draw.py` needs.
-pub fn python() -> PathBuf {
+/// A Python with `rapidocr`, `rapidocr_onnxruntime`, `onnxruntime` and what `tests/pictures/draw.py` needs.
+pub(crate) fn python() -> PathBuf {
     std::env::var_os("LARDER_PYTHON").map(PathBuf::from).expect(
         "LARDER_PYTHON is not set: this test needs a Python with rapidocr, onnxruntime and noto-cjk-sans-otc; \
          `make test` makes one and sets the variable",
@@ -21,12 +22,12 @@ pub fn python() -> PathBuf {
 }
 
 /// A script of `tests/pictures`.
-pub fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/pictures").join(name)
 }
 
 /// Runs Python, with nothing of the surroundings but the path, and returns what it prints.
-pub fn run_python(arguments: &[&std::ffi::OsStr]) -> String {
+pub(crate) fn run_python(arguments: &[&std::ffi::OsStr]) -> String {
     let output = Command::new(python())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -52,7 +53,7 @@ fn package(name: &str) -> PathBuf {
 }
 
 /// The models of one generation.
-pub fn models(generation: &str) -> Vec<PathBuf> {
+pub(crate) fn models(generation: &str) -> Vec<PathBuf> {
     let (package_name, names) = match generation {
         "v6" => ("rapidocr", ["PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"]),
         "v4" => ("rapidocr_onnxruntime", ["ch_PP-OCRv4_det_infer.onnx", "ch_PP-OCRv4_rec_infer.onnx"]),
@@ -62,12 +63,12 @@ pub fn models(generation: &str) -> Vec<PathBuf> {
 }
 
 /// The orientation model.
-pub fn orientation() -> PathBuf {
+pub(crate) fn orientation() -> PathBuf {
     package("rapidocr").join("models/ch_ppocr_mobile_v2.0_cls_mobile.onnx")
 }
 
 /// The one ONNX Runtime of the test process.
-pub fn engine() -> Arc<Engine> {
+pub(crate) fn engine() -> Arc<Engine> {
     static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
         let folder = package("onnxruntime").join("capi");
         let library = std::fs::read_dir(&folder)
@@ -81,7 +82,7 @@ pub fn engine() -> Arc<Engine> {
 }
 
 /// A folder with links to `files`.
-pub fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf {
+pub(crate) fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf {
     let folder = parent.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     for file in files {
@@ -91,7 +92,7 @@ pub fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf {
 }
 
 /// The models in `folder`, served with links limited by `limits`.
-pub async fn served(folder: &TempDir, limits: LinkLimits) -> Served {
+pub(crate) async fn served(folder: &TempDir, limits: LinkLimits) -> Served {
     let source = Source::of_folder(folder.path()).unwrap();
     let models = Registry::load(engine(), source).await.unwrap();
     Served {
@@ -102,7 +103,7 @@ pub async fn served(folder: &TempDir, limits: LinkLimits) -> Served {
 }
 
 /// Draws the bilingual sign and returns its bytes.
-pub fn sign(english: &str, chinese: &str) -> Vec<u8> {
+pub(crate) fn sign(english: &str, chinese: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sign.png");
     run_python(&[

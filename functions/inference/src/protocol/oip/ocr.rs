@@ -38,9 +38,9 @@ pub(super) async fn run(
     given: Vec<NamedTensor>,
     wanted: &[String],
 ) -> Result<Vec<NamedTensor>, ApiError> {
-    let picture = given.into_iter().find_map(|tensor| match tensor.elements {
-        Elements::Bytes(values) => values.into_iter().next(),
-        _ => None,
+    let picture = given.into_iter().find_map(|tensor| {
+        let Elements::Bytes(values) = tensor.elements else { return None };
+        values.into_iter().next()
     });
     let bytes = BASE64_STANDARD
         .decode(picture.unwrap_or_default().trim())

@@ -60,10 +60,10 @@ impl Projection {
     /// The place in the picture of a crop's pixel, in steps of 1/[`STEPS`].
     #[expect(clippy::cast_possible_truncation, reason = "saturates; far outside is clamped to the edge")]
     fn place(&self, x: f64, y: f64) -> (i32, i32) {
-        let Self([a, b, c, d, e, f, g, h]) = self;
-        let scale = STEPS / (g * x + h * y + 1.0);
+        let Self([across @ .., down_x, down_y, down_1, depth_x, depth_y]) = self;
+        let scale = STEPS / (depth_x * x + depth_y * y + 1.0);
         let steps = |value: f64| (value * scale).round_ties_even() as i32;
-        (steps(a * x + b * y + c), steps(d * x + e * y + f))
+        (steps(across[0] * x + across[1] * y + across[2]), steps(down_x * x + down_y * y + down_1))
     }
 }
 
@@ -152,12 +152,11 @@ mod tests {
 
     #[test]
     fn corners_of_a_slanted_box_land_on_corners() {
-        let slanted = quad([[10.0, 12.0], [39.0, 5.0], [41.0, 20.0], [12.0, 27.0]]);
-        let projection = Projection::onto(&slanted, 30, 15);
+        let slanted = [(10_u16, 12_u16), (39, 5), (41, 20), (12, 27)];
+        let projection = Projection::onto(&slanted.map(|(x, y)| Point::new(x.into(), y.into())), 30, 15);
         for ((x, y), corner) in [(0.0, 0.0), (30.0, 0.0), (30.0, 15.0), (0.0, 15.0)].into_iter().zip(slanted)
         {
-            let (px, py) = projection.place(x, y);
-            assert_eq!((px, py), ((corner.x * 32.0) as i32, (corner.y * 32.0) as i32));
+            assert_eq!(projection.place(x, y), (i32::from(corner.0) * 32, i32::from(corner.1) * 32));
         }
     }
 

@@ -62,9 +62,9 @@ impl Picture {
             return Err(PictureError::TooLarge { width, height });
         }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut decoded = DynamicImage::from_decoder(decoder)?;
-        decoded.apply_orientation(orientation);
-        Ok(Self::from_decoded(&decoded))
+        let mut upright = DynamicImage::from_decoder(decoder)?;
+        upright.apply_orientation(orientation);
+        Ok(Self::from_decoded(&upright))
     }
 
     fn from_decoded(decoded: &DynamicImage) -> Self {
@@ -178,13 +178,13 @@ mod tests {
     #[test]
     fn decoding_keeps_colours_and_blends_transparency() {
         let red = image::RgbImage::from_pixel(2, 1, image::Rgb([200, 10, 20]));
-        let read = Picture::decode(&encoded(&red.into(), ImageFormat::Png)).unwrap();
-        assert_eq!(read, Picture { width: 2, height: 1, pixels: vec![[20, 10, 200]; 2] });
+        let opaque = Picture::decode(&encoded(&red.into(), ImageFormat::Png)).unwrap();
+        assert_eq!(opaque, Picture { width: 2, height: 1, pixels: vec![[20, 10, 200]; 2] });
 
         let mut ink = image::RgbaImage::from_pixel(2, 1, image::Rgba([0, 0, 0, 0]));
         ink.put_pixel(1, 0, image::Rgba([10, 10, 10, 255]));
-        let read = Picture::decode(&encoded(&ink.into(), ImageFormat::Png)).unwrap();
-        assert_eq!(read.pixels, [[255; 3], [10; 3]], "dark ink goes onto white");
+        let blended = Picture::decode(&encoded(&ink.into(), ImageFormat::Png)).unwrap();
+        assert_eq!(blended.pixels, [[255; 3], [10; 3]], "dark ink goes onto white");
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Fit {
         let (mut edge, mut turns) = (Point::new(to.x - from.x, to.y - from.y), 0);
         // An upright edge on the right stays: the reference's calipers come to it last.
         let right = edge.x == 0.0 && edge.y > 0.0;
-        while !right && !(edge.x > 0.0 && edge.y >= 0.0) {
+        while !(right || (edge.x > 0.0 && edge.y >= 0.0)) {
             edge = Point::new(edge.y, -edge.x);
             turns += 1;
         }
@@ -186,6 +186,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::unreadable_literal, reason = "printed by OpenCV, to be compared with it")]
     fn corners_are_the_references_to_the_last_bit() {
         // Expected values are OpenCV 5.0's (`cv2.boxPoints(cv2.minAreaRect(…))`).
         check(
@@ -262,7 +263,8 @@ mod tests {
             let [tl, tr, br, bl] = found.corners;
             for &(x, y) in &pixels {
                 for (from, to) in [(tl, tr), (tr, br), (br, bl), (bl, tl)] {
-                    let side = (to.x - from.x) * (y as f32 - from.y) - (to.y - from.y) * (x as f32 - from.x);
+                    let (across, down) = (f64::from(x) - f64::from(from.x), f64::from(y) - f64::from(from.y));
+                    let side = f64::from(to.x - from.x) * down - f64::from(to.y - from.y) * across;
                     prop_assert!(side >= -0.5, "{pixels:?} {found:?}");
                 }
             }
