@@ -1,0 +1,64 @@
+//! Where the programs are that `tests/tools/setup.sh` made.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::error::StackError;
+
+/// The programs that the stack starts.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// A folder with `kube-apiserver`, `etcd` and `kubectl`.
+    pub assets: PathBuf,
+    /// The interpreter of the Python environment that has `MiniStack`, the reference OCR and boto3.
+    pub python: PathBuf,
+    /// A font that draws Chinese, for test pictures.
+    pub font: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Looks at `LARDER_ASSETS` (or `KUBEBUILDER_ASSETS`), `LARDER_PYTHON` and `LARDER_FONT`, then at the
+    /// settings that `setup.sh` left in the cache.
+    ///
+    /// # Errors
+    /// [`StackError::Missing`] names what is not there. Nothing is ever skipped for it.
+    pub fn find() -> Result<Self, StackError> {
+        let settings = settings();
+        let place = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+                .or_else(|| settings.get(names[0]).cloned())
+                .map(PathBuf::from)
+        };
+        let assets = place(&["LARDER_ASSETS", "KUBEBUILDER_ASSETS"]).unwrap_or_default();
+        for program in ["kube-apiserver", "etcd", "kubectl"] {
+            existing(&assets.join(program), program)?;
+        }
+        let python = place(&["LARDER_PYTHON"]).unwrap_or_default();
+        existing(&python, "the Python environment with MiniStack")?;
+        existing(Path::new("/usr/bin/setpriv"), "setpriv (package util-linux)")?;
+        Ok(Self { assets, python, font: place(&["LARDER_FONT"]) })
+    }
+}
+
+fn existing(path: &Path, what: &str) -> Result<(), StackError> {
+    if path.is_file() {
+        Ok(())
+    } else {
+        Err(StackError::Missing(format!("{what} (looked at {})", path.display())))
+    }
+}
+
+fn settings() -> HashMap<String, String> {
+    let cache = std::env::var("XDG_CACHE_HOME").ok().filter(|value| !value.is_empty()).map_or_else(
+        || PathBuf::from(std::env::var("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    std::fs::read_to_string(cache.join("larder/env"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}

@@ -1,0 +1,250 @@
+//! AWS in memory, behind the controller's [`Cloud`](larder::cloud::Cloud) trait, with time that the test
+//! moves.
+//!
+//! - [`account`]: what an account holds, as data.
+//! - `efs`, `lambda`, `published`, `stores`, `sync`: how it changes, as the API references say;
+//!   [`step`] sends each write to its place.
+//! - [`faults`]: what goes wrong with calls. `calls`: how a call meets them. `cloud`: the trait.
+//! - [`invariants`]: what must hold at every write.
+//! - [`run`]: drives controllers over a world. [`end`]: what is left, without its random parts.
+//! - [`truth`]: whether the world serves what a spec asks for. [`example`]: an endpoint to begin with.
+//!
+//! Deliberately absent: the wire, credentials, waiting. No call takes time; nothing is random but what a
+//! seed says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use larder_core::observed::Subnet;
+
+pub mod account;
+mod calls;
+mod cloud;
+mod efs;
+pub mod end;
+pub mod example;
+pub mod faults;
+pub mod invariants;
+mod lambda;
+mod published;
+pub mod run;
+pub mod step;
+mod stores;
+mod sync;
+pub mod truth;
+
+use account::{Account, Bucket, FileSystem, MountTarget};
+use faults::{Chance, Fault};
+use invariants::Wanted;
+
+/// A handle to an account and everything that the test does to it. Clones are the same world.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// The account, and what the test knows of it.
+#[derive(Debug, Default)]
+struct Inner {
+    account: Account,
+    /// The account before the last write, for stale reads.
+    before: Account,
+    wanted: Option<Wanted>,
+    page_size: usize,
+    faults: Vec<Fault>,
+    chance: Option<Chance>,
+    denied: BTreeSet<String>,
+    calls: BTreeMap<&'static str, u64>,
+    writes: u64,
+    writes_this_second: (u64, u32),
+    history: Vec<String>,
+    breaches: Vec<String>,
+    is_killed: bool,
+    takes_turns: bool,
+    buckets_at: Vec<(Duration, BTreeMap<String, Bucket>)>,
+}
+
+impl World {
+    /// An empty account with two subnets in two zones and one role.
+    #[must_use]
+    pub fn new() -> Self {
+        let world = Self::default();
+        {
+            let mut inner = world.lock();
+            inner.page_size = 2;
+            for (id, zone) in [(example::SUBNET_A, "eu-west-1a"), (example::SUBNET_B, "eu-west-1b")] {
+                let subnet = Subnet { id: id.to_owned(), zone: zone.to_owned(), vpc: "vpc-1".to_owned() };
+                inner.account.subnets.insert(id.to_owned(), subnet);
+            }
+            inner.account.roles_assumable_at.insert(example::ROLE.to_owned(), Duration::ZERO);
+        }
+        world
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the account.
+    pub fn look<T>(&self, at: impl FnOnce(&Account) -> T) -> T {
+        at(&self.lock().account)
+    }
+
+    /// Changes the account behind the controller's back: what people, and AWS itself, do.
+    pub fn meddle<T>(&self, with: impl FnOnce(&mut Account) -> T) -> T {
+        let mut inner = self.lock();
+        let done = with(&mut inner.account);
+        inner.account.settle();
+        inner.before = inner.account.clone();
+        let now = inner.account.now;
+        let buckets = inner.account.buckets.clone();
+        if inner.buckets_at.last().is_none_or(|(_, last)| *last != buckets) {
+            inner.buckets_at.push((now, buckets));
+        }
+        done
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.lock().account.now
+    }
+
+    /// Time goes on.
+    pub fn advance(&self, by: Duration) {
+        let mut inner = self.lock();
+        inner.account.advance(by);
+        let now = inner.account.now;
+        inner.before.now = now;
+    }
+
+    /// Puts an object, into a bucket that is made when it is missing.
+    pub fn put_object(&self, bucket: &str, key: &str, size: u64, etag: &str) {
+        self.meddle(|account| {
+            let objects = account.buckets.entry(bucket.to_owned()).or_default();
+            objects.insert(key.to_owned(), (size, etag.to_owned()));
+        });
+    }
+
+    /// Takes an object away.
+    pub fn delete_object(&self, bucket: &str, key: &str) {
+        self.meddle(|account| account.buckets.get_mut(bucket).and_then(|objects| objects.remove(key)));
+    }
+
+    /// Points `repository:tag` at an image.
+    pub fn push_image(&self, tag: &str, digest: &str) {
+        self.meddle(|account| account.images.insert(tag.to_owned(), digest.to_owned()));
+    }
+
+    /// A file system that is not the controller's, with a mount target in each subnet.
+    pub fn bring_file_system(&self, id: &str) {
+        self.meddle(|account| {
+            let it = FileSystem {
+                token: format!("console-{id}"),
+                owner: None,
+                mode: "bursting".to_owned(),
+                available_at: Duration::ZERO,
+                gone_at: None,
+                mode_changed_at: None,
+            };
+            account.file_systems.insert(id.to_owned(), it);
+            for subnet in account.subnets.clone().into_values() {
+                let it = MountTarget {
+                    file_system: id.to_owned(),
+                    subnet: subnet.id,
+                    zone: subnet.zone.clone(),
+                    security_groups: BTreeSet::from(["sg-0000000f".to_owned()]),
+                    available_at: Duration::ZERO,
+                    is_broken: false,
+                    gone_at: None,
+                };
+                account.mount_targets.insert(format!("fsmt-{id}-{}", subnet.zone), it);
+            }
+        });
+    }
+
+    /// Running copies die, and what they have done so far stays.
+    pub fn cut_copies(&self) {
+        self.meddle(|account| account.copies.clear());
+    }
+
+    /// An operation is not allowed, until [`World::allow`].
+    pub fn deny(&self, operation: &str) {
+        self.lock().denied.insert(operation.to_owned());
+    }
+
+    /// An operation is allowed again.
+    pub fn allow(&self, operation: &str) {
+        self.lock().denied.remove(operation);
+    }
+
+    /// Plans a fault.
+    pub fn plan_fault(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// Faults by chance, from now on.
+    pub fn set_chance(&self, chance: Option<Chance>) {
+        self.lock().chance = chance;
+    }
+
+    /// What invariants are held against.
+    pub fn expect(&self, wanted: Wanted) {
+        self.lock().wanted = Some(wanted);
+    }
+
+    /// Items of a page of a list.
+    pub fn set_page_size(&self, size: usize) {
+        self.lock().page_size = size.max(1);
+    }
+
+    /// Calls answer one at a time, so that two controllers can be interleaved.
+    pub fn take_turns(&self, takes_turns: bool) {
+        self.lock().takes_turns = takes_turns;
+    }
+
+    /// How many writes were tried.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.lock().writes
+    }
+
+    /// How often an operation was called.
+    #[must_use]
+    pub fn calls(&self, operation: &str) -> u64 {
+        self.lock().calls.get(operation).copied().unwrap_or_default()
+    }
+
+    /// Whether the controller that was polled last has died; asking buries it.
+    #[must_use]
+    pub fn take_killed(&self) -> bool {
+        std::mem::take(&mut self.lock().is_killed)
+    }
+
+    /// What was done, for messages: writes with their outcome, and faults.
+    #[must_use]
+    pub fn history(&self) -> Vec<String> {
+        self.lock().history.clone()
+    }
+
+    /// What should never have happened.
+    #[must_use]
+    pub fn breaches(&self) -> Vec<String> {
+        self.lock().breaches.clone()
+    }
+
+    /// What the buckets held at any moment since `since`.
+    #[must_use]
+    pub fn buckets_since(&self, since: Duration) -> Vec<BTreeMap<String, Bucket>> {
+        let inner = self.lock();
+        let ended_before = |i: usize| inner.buckets_at.get(i + 1).is_some_and(|(next, _)| *next < since);
+        inner
+            .buckets_at
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !ended_before(*i))
+            .map(|(_, (_, buckets))| buckets.clone())
+            .collect()
+    }
+}

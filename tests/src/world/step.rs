@@ -1,0 +1,199 @@
+//! What a [`Step`] does to the account.
+
+use larder_core::Step;
+
+use super::account::{Account, Refusal};
+
+/// The API operation of a step.
+#[must_use]
+pub const fn operation(step: &Step) -> &'static str {
+    match step {
+        Step::CreateFileSystem { .. } => "CreateFileSystem",
+        Step::UpdateFileSystem { .. } => "UpdateFileSystem",
+        Step::DeleteFileSystem { .. } => "DeleteFileSystem",
+        Step::CreateMountTarget { .. } => "CreateMountTarget",
+        Step::SetMountTargetSecurityGroups { .. } => "ModifyMountTargetSecurityGroups",
+        Step::DeleteMountTarget { .. } => "DeleteMountTarget",
+        Step::CreateAccessPoint { .. } => "CreateAccessPoint",
+        Step::DeleteAccessPoint { .. } => "DeleteAccessPoint",
+        Step::CreateLogGroup { .. } => "CreateLogGroup",
+        Step::PutRetentionPolicy { .. } => "PutRetentionPolicy",
+        Step::DeleteLogGroup { .. } => "DeleteLogGroup",
+        Step::CreateFunction { .. } => "CreateFunction",
+        Step::UpdateFunctionCode { .. } => "UpdateFunctionCode",
+        Step::UpdateFunctionConfiguration { .. } => "UpdateFunctionConfiguration",
+        Step::DeleteFunction { .. } | Step::DeleteVersion { .. } => "DeleteFunction",
+        Step::PutFunctionConcurrency { .. } => "PutFunctionConcurrency",
+        Step::DeleteFunctionConcurrency { .. } => "DeleteFunctionConcurrency",
+        Step::StartSync { .. } => "Invoke",
+        Step::PublishVersion { .. } => "PublishVersion",
+        Step::PutProvisionedConcurrency { .. } => "PutProvisionedConcurrencyConfig",
+        Step::DeleteProvisionedConcurrency { .. } => "DeleteProvisionedConcurrencyConfig",
+        Step::CreateAlias { .. } => "CreateAlias",
+        Step::UpdateAlias { .. } => "UpdateAlias",
+        Step::DeleteAlias { .. } => "DeleteAlias",
+        Step::CreateFunctionUrl { .. } => "CreateFunctionUrlConfig",
+        Step::UpdateFunctionUrl { .. } => "UpdateFunctionUrlConfig",
+        Step::DeleteFunctionUrl { .. } => "DeleteFunctionUrlConfig",
+        Step::AddPermission { .. } => "AddPermission",
+        Step::RemovePermission { .. } => "RemovePermission",
+    }
+}
+
+/// What a step writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// Makes something new with an owner tag of its own.
+    New,
+    /// A file system, by id.
+    FileSystem(&'a str),
+    /// A mount target, by id.
+    MountTarget(&'a str),
+    /// An access point, by id.
+    AccessPoint(&'a str),
+    /// A log group, by name.
+    LogGroup(&'a str),
+    /// A function, by name, or what hangs on it.
+    Function(&'a str),
+}
+
+/// What a step writes to.
+#[must_use]
+pub fn target(step: &Step) -> Target<'_> {
+    match step {
+        // An access point may be added to a file system that is not ours.
+        Step::CreateFileSystem { .. }
+        | Step::CreateAccessPoint { .. }
+        | Step::CreateLogGroup { .. }
+        | Step::CreateFunction { .. } => Target::New,
+        Step::UpdateFileSystem { id, .. } | Step::DeleteFileSystem { id } => Target::FileSystem(id),
+        Step::CreateMountTarget { file_system, .. } => Target::FileSystem(file_system),
+        Step::SetMountTargetSecurityGroups { id, .. } | Step::DeleteMountTarget { id } => Target::MountTarget(id),
+        Step::DeleteAccessPoint { id } => Target::AccessPoint(id),
+        Step::PutRetentionPolicy { name, .. } | Step::DeleteLogGroup { name } => Target::LogGroup(name),
+        Step::UpdateFunctionCode { name, .. }
+        | Step::UpdateFunctionConfiguration { name, .. }
+        | Step::DeleteFunction { name }
+        | Step::PutFunctionConcurrency { name, .. }
+        | Step::DeleteFunctionConcurrency { name }
+        | Step::PublishVersion { name, .. }
+        | Step::DeleteVersion { name, .. }
+        | Step::PutProvisionedConcurrency { name, .. }
+        | Step::DeleteProvisionedConcurrency { name, .. }
+        | Step::StartSync { function: name, .. }
+        | Step::CreateAlias { function: name, .. }
+        | Step::UpdateAlias { function: name, .. }
+        | Step::DeleteAlias { function: name }
+        | Step::CreateFunctionUrl { function: name, .. }
+        | Step::UpdateFunctionUrl { function: name, .. }
+        | Step::DeleteFunctionUrl { function: name }
+        | Step::AddPermission { function: name, .. }
+        | Step::RemovePermission { function: name, .. } => Target::Function(name),
+    }
+}
+
+impl Account {
+    /// Performs a step.
+    pub(super) fn apply(&mut self, step: &Step) -> Result<(), Refusal> {
+        match step {
+            Step::CreateFileSystem { token, owner, throughput_mode, .. } => {
+                self.create_file_system(token, owner, throughput_mode)
+            }
+            Step::UpdateFileSystem { id, throughput_mode } => self.update_file_system(id, throughput_mode),
+            Step::DeleteFileSystem { id } => self.delete_file_system(id),
+            Step::CreateMountTarget { file_system, subnet, security_groups, .. } => {
+                self.create_mount_target(file_system, subnet, security_groups)
+            }
+            Step::SetMountTargetSecurityGroups { id, security_groups } => {
+                self.set_mount_target_security_groups(id, security_groups)
+            }
+            Step::DeleteMountTarget { id } => {
+                self.delete_mount_target(id);
+                Ok(())
+            }
+            Step::CreateAccessPoint { token, owner, file_system, spec } => {
+                self.create_access_point(token, owner, file_system, spec)
+            }
+            Step::DeleteAccessPoint { id } => {
+                self.delete_access_point(id);
+                Ok(())
+            }
+            Step::CreateLogGroup { name, owner } => self.create_log_group(name, owner),
+            Step::PutRetentionPolicy { name, days } => self.put_retention(name, *days),
+            Step::DeleteLogGroup { name } => {
+                self.log_groups.remove(name);
+                Ok(())
+            }
+            Step::StartSync { function, request } => self.start_sync(function, request),
+            Step::CreateFunction { .. }
+            | Step::UpdateFunctionCode { .. }
+            | Step::UpdateFunctionConfiguration { .. }
+            | Step::DeleteFunction { .. }
+            | Step::PutFunctionConcurrency { .. }
+            | Step::DeleteFunctionConcurrency { .. }
+            | Step::PublishVersion { .. }
+            | Step::DeleteVersion { .. }
+            | Step::PutProvisionedConcurrency { .. }
+            | Step::DeleteProvisionedConcurrency { .. }
+            | Step::CreateAlias { .. }
+            | Step::UpdateAlias { .. }
+            | Step::DeleteAlias { .. }
+            | Step::CreateFunctionUrl { .. }
+            | Step::UpdateFunctionUrl { .. }
+            | Step::DeleteFunctionUrl { .. }
+            | Step::AddPermission { .. }
+            | Step::RemovePermission { .. } => self.apply_to_function(step),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`apply` names every step and sends only these here")]
+    fn apply_to_function(&mut self, step: &Step) -> Result<(), Refusal> {
+        match step {
+            Step::CreateFunction { name, owner, code, architecture, config } => {
+                self.create_function(name, owner, code, *architecture, config)
+            }
+            Step::UpdateFunctionCode { name, code, architecture, revision_id } => {
+                self.update_code(name, code, *architecture, revision_id)
+            }
+            Step::UpdateFunctionConfiguration { name, config, revision_id, .. } => {
+                self.update_configuration(name, config, revision_id)
+            }
+            Step::DeleteFunction { name } => {
+                self.delete_function(name);
+                Ok(())
+            }
+            Step::PutFunctionConcurrency { name, reserved } => self.set_reserved(name, Some(*reserved)),
+            Step::DeleteFunctionConcurrency { name } => self.set_reserved(name, None),
+            Step::PublishVersion { name, code_sha256, revision_id } => {
+                self.publish(name, code_sha256, revision_id)
+            }
+            Step::DeleteVersion { name, version } => self.delete_version(name, *version),
+            Step::PutProvisionedConcurrency { name, version, count } => {
+                self.put_provisioned(name, *version, *count)
+            }
+            Step::DeleteProvisionedConcurrency { name, version } => {
+                self.delete_provisioned(name, *version);
+                Ok(())
+            }
+            Step::CreateAlias { function, version } => self.create_alias(function, *version),
+            Step::UpdateAlias { function, version, revision_id, .. } => {
+                self.update_alias(function, *version, revision_id)
+            }
+            Step::DeleteAlias { function } => self.delete_alias(function),
+            Step::CreateFunctionUrl { function, auth_type } => self.create_url(function, auth_type),
+            Step::UpdateFunctionUrl { function, auth_type } => self.update_url(function, auth_type),
+            Step::DeleteFunctionUrl { function } => {
+                self.delete_url(function);
+                Ok(())
+            }
+            Step::AddPermission { function, permission } => {
+                self.add_permission(function, permission.statement())
+            }
+            Step::RemovePermission { function, statement } => {
+                self.remove_permission(function, statement);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Whether the world serves what a spec asks for: what `Ready` claims, checked without the planner.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use larder_contract::layout;
+use larder_core::Endpoint;
+use larder_core::endpoint::AuthType;
+use larder_core::observed::ProvisionedStatus;
+
+use super::World;
+use super::account::{Account, Body};
+
+/// What is not as `endpoint` asks for; none when all of it is served.
+///
+/// A source may have been listed at any moment since `listed_since`.
+#[must_use]
+pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Option<String> {
+    let buckets = world.buckets_since(listed_since);
+    world.look(|account| {
+        let Some(function) = account.functions.get(&endpoint.names.function) else {
+            return Some("there is no function".to_owned());
+        };
+        let Some(alias) = &function.alias else { return Some("there is no alias".to_owned()) };
+        if alias.second.is_some() {
+            return Some("a second version takes requests".to_owned());
+        }
+        let Some(version) = function.versions.get(&alias.version) else {
+            return Some("the serving version is gone".to_owned());
+        };
+        let warm = version.provisioned.as_ref().filter(|p| p.status == ProvisionedStatus::Ready);
+        if warm.map(|p| (p.requested, p.available)) != endpoint.provisioned.map(|n| (n, n)) {
+            return Some(format!("warm are {:?}, wanted {:?}", version.provisioned, endpoint.provisioned));
+        }
+        if function.reserved != endpoint.reserved {
+            return Some(format!("reserved are {:?}, wanted {:?}", function.reserved, endpoint.reserved));
+        }
+        let auth = endpoint.url.map(|auth| match auth {
+            AuthType::AwsIam => "AWS_IAM",
+            AuthType::None => "NONE",
+        });
+        if alias.url.as_ref().map(|(_, auth)| auth.as_str()) != auth {
+            return Some(format!("the URL is {:?}, wanted {auth:?}", alias.url));
+        }
+        let statements: BTreeSet<&str> = match endpoint.url {
+            None => BTreeSet::new(),
+            Some(AuthType::AwsIam) => BTreeSet::from(["larder-url-account", "larder-invoke-account"]),
+            Some(AuthType::None) => BTreeSet::from(["larder-url-public", "larder-invoke-public"]),
+        };
+        if alias.statements.iter().map(String::as_str).collect::<BTreeSet<_>>() != statements {
+            return Some(format!("the permissions are {:?}", alias.statements));
+        }
+        let history = function.versions.len().saturating_sub(1);
+        if history > endpoint.history_limit {
+            return Some(format!("{history} old versions are kept, and {} wanted", endpoint.history_limit));
+        }
+        untrue_body(account, endpoint, &version.body)
+            .or_else(|| account.missing_models(&version.body))
+            .or_else(|| untrue_manifest(account, endpoint, &version.body, &buckets))
+    })
+}
+
+fn untrue_body(account: &Account, endpoint: &Endpoint, body: &Body) -> Option<String> {
+    let (config, spec) = (&body.config, &endpoint.function);
+    let code = account.resolve(&spec.code).ok().map(|code| code.digest);
+    if code.as_ref() != Some(&body.code_digest) {
+        return Some(format!("the code is {}, wanted {code:?}", body.code_digest));
+    }
+    let mut env = config.env.clone();
+    env.retain(|name, _| !name.starts_with(layout::ENV_RESERVED_PREFIX));
+    let is_as_asked = body.architecture == spec.architecture
+        && config.memory_mib == spec.memory_mib
+        && config.timeout_seconds == spec.timeout_seconds
+        && config.ephemeral_mib == spec.ephemeral_mib
+        && config.role == spec.role_arn
+        && config.subnets == endpoint.subnets
+        && config.security_groups == endpoint.security_groups
+        && env == spec.env;
+    (!is_as_asked).then(|| format!("the settings are {config:?}"))
+}
+
+fn untrue_manifest(
+    account: &Account,
+    endpoint: &Endpoint,
+    body: &Body,
+    buckets: &[std::collections::BTreeMap<String, super::account::Bucket>],
+) -> Option<String> {
+    let folder = account.folder_of(&body.config).and_then(|key| account.folders.get(&key))?;
+    let manifest = folder.manifests.get(body.config.env.get(layout::ENV_MANIFEST)?)?;
+    if manifest.models.len() != endpoint.models.len() {
+        return Some(format!("{} models are served", manifest.models.len()));
+    }
+    endpoint.models.iter().find_map(|model| {
+        let Some(served) = manifest.models.iter().find(|served| served.name == model.name) else {
+            return Some(format!("model {} is not served", model.name));
+        };
+        if served.task != model.task || served.preload != model.preload {
+            return Some(format!("model {} is served with other options", model.name));
+        }
+        let is_right = match model.pin {
+            Some(pin) => served.revision == pin,
+            None => buckets.iter().any(|buckets| {
+                let view = Account { buckets: buckets.clone(), ..Account::default() };
+                let found = view.revision_at(&model.bucket, &model.prefix);
+                found.is_some_and(|(revision, ..)| revision == served.revision)
+            }),
+        };
+        (!is_right).then(|| format!("model {} is served as {}, which is not at its source", model.name, served.revision))
+    })
+}
