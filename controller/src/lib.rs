@@ -2,9 +2,10 @@
 //!
 //! - [`reconcile`]: the one straight line, on one screen.
 //! - [`observe`], [`act`], [`publish`]: the only three arrows that do I/O.
+//! - [`sources`]: listings that are still true.
 //! - [`cloud`]: what is asked of AWS (a trait), and AWS itself.
 //! - [`run`]: the Kubernetes side: watch, queue, finalizer.
-//! - [`lease`]: leader election. [`server`]: health, readiness, metrics. [`metrics`]: what is counted.
+//! - [`lease`]: leader election. [`server`]: health and readiness.
 //! - [`plan_command`]: `larder plan`. [`args`]: the command line.
 //!
 //! Deliberately absent: decisions. They are `larder-core`'s.
@@ -14,10 +15,10 @@ pub mod args;
 pub mod cloud;
 pub mod context;
 pub mod lease;
-pub mod metrics;
 pub mod observe;
 pub mod plan_command;
 pub mod publish;
 pub mod reconcile;
 pub mod run;
 pub mod server;
+pub mod sources;

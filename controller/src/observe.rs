@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_contract::revision::{MAX_OBJECTS, revision};
+use larder_contract::ObjectEntry;
+use larder_contract::revision::{MAX_OBJECTS, is_folder_marker, revision};
 use larder_contract::sync::SyncReport;
-use larder_contract::{ObjectEntry, RelativePath};
 use larder_core::desired::sync_request;
 use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
 use larder_core::observed::{
     Function, MountTarget, Observed, ObservedFunction, Read, Remote, Source, Version,
 };
-use larder_core::{Class, Endpoint, Problem};
+use larder_core::{Class, Endpoint};
 
 use crate::cloud::{Cloud, CloudError, FileSystemQuery, ListedAccessPoint, Page};
 
@@ -96,7 +96,9 @@ async fn storage<C: Cloud>(
 ) -> (Read<Vec<MountTarget>>, Read<Remote<larder_core::observed::AccessPoint>>) {
     let id = match file_system {
         Ok(Remote::Absent | Remote::Foreign { .. }) => return (Ok(Vec::new()), Ok(Remote::Absent)),
-        Ok(Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. }) => &it.id,
+        Ok(Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. }) => {
+            &it.id
+        }
         Err(problem) => return (Err(problem.clone()), Err(problem.clone())),
     };
     let names = &endpoint.names;
@@ -107,9 +109,7 @@ async fn storage<C: Cloud>(
     let access_point = access_points.map(|all: Vec<ListedAccessPoint>| {
         let ours = all.into_iter().filter(|ap| ap.token == names.access_point);
         // One that is on its way out may still be listed beside its successor.
-        ours.map(|ap| ap.it)
-            .min_by_key(|it| matches!(it, Remote::Deleting(_)))
-            .unwrap_or(Remote::Absent)
+        ours.map(|ap| ap.it).min_by_key(|it| matches!(it, Remote::Deleting(_))).unwrap_or(Remote::Absent)
     });
     (mount_targets, access_point)
 }
@@ -238,13 +238,6 @@ async fn source<C: Cloud>(cloud: &C, model: &Model) -> Result<Source, CloudError
     })
 }
 
-/// Consoles make empty objects for folders: their keys end in a slash, or are the prefix itself.
-fn is_folder_marker(relative_key: &str, size: u64) -> bool {
-    size == 0
-        && (relative_key.is_empty()
-            || relative_key.strip_suffix('/').is_some_and(|folder| RelativePath::parse(folder).is_ok()))
-}
-
 async fn sync_report<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
@@ -268,4 +261,3 @@ pub fn has_changed_source(report: &Read<Option<SyncReport>>) -> bool {
         report.iter().flat_map(|r| &r.models).any(|m| m.state == ModelState::SourceChanged)
     })
 }
-

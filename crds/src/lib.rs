@@ -8,7 +8,10 @@
 //! The doc comments of the types are the CRD's documentation (`kubectl explain iep.spec`).
 //! Deliberately absent: fields that the controller does not honour yet.
 
-#![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function, where pub reaches nobody")]
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema repeats each struct inside a function, where pub reaches nobody"
+)]
 
 pub mod spec;
 pub mod status;

@@ -305,7 +305,12 @@ pub struct Network {
 pub struct Function {
     /// A container image in Amazon ECR. A tag is resolved to a digest, and followed when it moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), regex(pattern = r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/[a-z0-9._/-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$"))]
+    #[schemars(
+        length(max = 512),
+        regex(
+            pattern = r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/[a-z0-9._/-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$"
+        )
+    )]
     pub image: Option<String>,
     /// A zip archive with a `bootstrap`, run on provided.al2023.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@
 //! - [`desired`]: what it wants AWS to hold.
 //! - [`observed`]: what AWS was seen to hold.
 //! - [`plan()`]: the steps between them, one module per area.
+//! - [`foresee()`](foresee::foresee): a plan played to its end.
 //! - [`status`]: what the user is told.
 //! - [`retry`]: when to try again.
 //!
@@ -13,6 +14,7 @@
 
 pub mod desired;
 pub mod endpoint;
+pub mod foresee;
 pub mod names;
 pub mod observed;
 pub mod plan;

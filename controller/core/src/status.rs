@@ -91,9 +91,36 @@ pub fn refused(
     }
 }
 
+/// The status of an object whose AWS account cannot be reached: the rest of it stays as it was.
+#[must_use]
+pub fn unreachable(
+    problem: &Problem,
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    let reason = problem.class.into();
+    let mut conditions = vec![
+        draft("Accepted", true, Reason::Accepted, "the spec is valid".to_owned()),
+        draft("Ready", false, reason, problem.to_string()),
+    ];
+    let progress = if problem.class.is_stalling() { "Stalled" } else { "Reconciling" };
+    conditions.push(draft(progress, true, reason, problem.to_string()));
+    conditions.extend(kept(&conditions, &previous.conditions));
+    InferenceEndpointStatus {
+        observed_generation: Some(generation),
+        conditions: dated(conditions, generation, &previous.conditions, now),
+        ..previous.clone()
+    }
+}
+
 /// The status of an object that is not to be worked on: the rest of it stays as it was.
 #[must_use]
-pub fn suspended(generation: i64, previous: &InferenceEndpointStatus, now: Timestamp) -> InferenceEndpointStatus {
+pub fn suspended(
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
     let message = "spec.management is Suspend: AWS is neither read nor changed".to_owned();
     let mut conditions = vec![
         draft("Suspended", true, Reason::Suspended, message.clone()),
@@ -292,7 +319,8 @@ fn models(
             let wanted = model.pin.or(found.map(|(revision, ..)| revision)).map(|d| d.to_string());
             let seen = report.and_then(|r| r.models.iter().find(|m| m.model == model.name));
             let seen = seen.filter(|m| Some(m.revision.to_string()) == wanted);
-            let active = if is_active { wanted.clone() } else { before.and_then(|b| b.active_digest.clone()) };
+            let active =
+                if is_active { wanted.clone() } else { before.and_then(|b| b.active_digest.clone()) };
             let state = model_state(seen, source);
             let (bytes, files) = match (found, seen) {
                 (Some((_, bytes, files)), _) => (bytes, files),
@@ -327,10 +355,13 @@ fn model_state(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> &'s
     match (seen.map(|m| m.state), source) {
         (Some(ModelState::Ready), _) => "Ready",
         (Some(ModelState::Syncing), _) => "Syncing",
-        (Some(ModelState::Failed), _) | (_, Some(Err(_) | Ok(Source::Empty | Source::Unusable(_)))) => "Failed",
-        (Some(ModelState::Pending | ModelState::SourceChanged) | None, Some(Ok(Source::Found { .. })) | None) => {
-            "Pending"
+        (Some(ModelState::Failed), _) | (_, Some(Err(_) | Ok(Source::Empty | Source::Unusable(_)))) => {
+            "Failed"
         }
+        (
+            Some(ModelState::Pending | ModelState::SourceChanged) | None,
+            Some(Ok(Source::Found { .. })) | None,
+        ) => "Pending",
     }
 }
 
@@ -348,10 +379,8 @@ fn model_message(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> S
 fn is_wanted_manifest_active(endpoint: &Endpoint, observed: &Observed) -> bool {
     let wanted = sync_request(&endpoint.models, &observed.sources).map(|r| r.manifest.digest().to_string());
     let serving = serving(observed).and_then(|n| versions(observed).iter().find(|v| v.number == n));
-    let active = serving
-        .and_then(|v| v.function.ours())
-        .and_then(|f| f.config.env.get(layout::ENV_MANIFEST))
-        .cloned();
+    let active =
+        serving.and_then(|v| v.function.ours()).and_then(|f| f.config.env.get(layout::ENV_MANIFEST)).cloned();
     wanted.is_some() && wanted == active
 }
 
@@ -414,7 +443,8 @@ fn newest_provisioned(desired: &Desired, observed: &Observed) -> Option<Capacity
 
 fn traffic(observed: &Observed) -> Vec<TrafficStatus> {
     let Ok(Some(alias)) = &observed.alias else { return Vec::new() };
-    let share = |version: u64, percent: u8| TrafficStatus { version: version.to_string(), percent: percent.into() };
+    let share =
+        |version: u64, percent: u8| TrafficStatus { version: version.to_string(), percent: percent.into() };
     match alias.second {
         None => vec![share(alias.version, 100)],
         Some((second, percent)) => {

@@ -102,6 +102,13 @@ pub struct ObjectEntry {
     pub etag: String,
 }
 
+/// Whether an object stands for a folder and is no file: consoles and tools make one named exactly as the
+/// prefix, and empty ones whose keys end in a slash. `relative_key` is the key without the prefix.
+#[must_use]
+pub fn is_folder_marker(relative_key: &str, size: u64) -> bool {
+    relative_key.is_empty() || (size == 0 && relative_key.ends_with('/'))
+}
+
 /// The revision of a model with these objects, in any order.
 ///
 /// Each field ends in a byte that it cannot hold, so no two listings share an encoding.

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use larder_contract::Digest;
-use larder_contract::revision::{MAX_OBJECTS, ObjectEntry, RelativePath, UnsafePath, revision};
+use larder_contract::revision::{
+    MAX_OBJECTS, ObjectEntry, RelativePath, UnsafePath, is_folder_marker, revision,
+};
 
 use crate::retry::{Budget, retrying};
 use crate::source::{Listed, Place, Source, SourceError};
@@ -120,9 +122,11 @@ pub fn as_model(place: &Place, listed: Vec<Listed>) -> Result<Listing, ListingEr
     let mut objects = Vec::with_capacity(listed.len());
     for Listed { key, size, etag } in listed {
         // A store that answers with a key outside of the prefix is refused like any unsafe key.
-        let rest = key.strip_prefix(&place.prefix).unwrap_or("");
-        let is_folder = key == place.prefix || (rest.ends_with('/') && size == 0);
-        if is_folder {
+        let Some(rest) = key.strip_prefix(&place.prefix) else {
+            let why = "it is outside of the prefix that was listed";
+            return Err(ListingError::Unsafe { place: place.clone(), source: UnsafePath { key, why } });
+        };
+        if is_folder_marker(rest, size) {
             continue;
         }
         let path = RelativePath::parse(rest).map_err(|source| ListingError::Unsafe {

@@ -1,0 +1,277 @@
+//! Plays a plan to its end against what was seen, as if AWS did everything at once and well: what
+//! `larder plan` prints. Ids that AWS will choose are written `(new)`.
+
+use larder_contract::sync::{ModelReport, ModelState, SyncReport};
+
+use crate::desired::Desired;
+use crate::observed::{
+    AccessPoint, Alias, FileSystem, Function, FunctionUrl, LastUpdate, LogGroup, MountTarget, Observed,
+    ObservedFunction, Package, Provisioned, ProvisionedStatus, Remote, Version,
+};
+use crate::plan::{Area, Plans, plan};
+use crate::step::Step;
+
+/// All steps to the end, and how it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreseen {
+    /// The steps, in order.
+    pub steps: Vec<(Area, Step)>,
+    /// What is left when nothing more can be done: converged, or blocked.
+    pub end: Plans,
+    /// What AWS then holds.
+    pub observed: Observed,
+}
+
+/// A create takes about twenty rounds; a plan that needs more than this does not come to an end.
+const MAX_ROUNDS: usize = 200;
+
+/// Plays the plan from `observed` to `desired` to its end.
+#[must_use]
+pub fn foresee(desired: &Desired, observed: &Observed) -> Foreseen {
+    let mut observed = observed.clone();
+    let mut steps: Vec<(Area, Step)> = Vec::new();
+    for _ in 0..MAX_ROUNDS {
+        let plans = plan(desired, &observed);
+        let now: Vec<(Area, Step)> = plans.steps().map(|(area, step)| (area, step.clone())).collect();
+        let before = observed.clone();
+        for (_, step) in &now {
+            apply(step, &mut observed);
+        }
+        settle(&mut observed);
+        steps.extend(now);
+        if observed == before {
+            break;
+        }
+    }
+    let end = plan(desired, &observed);
+    Foreseen { steps, end, observed }
+}
+
+/// The effect of one step, done well.
+#[expect(clippy::too_many_lines, reason = "one arm for each step; a table reads best in one piece")]
+fn apply(step: &Step, observed: &mut Observed) {
+    match step {
+        Step::CreateFileSystem { throughput_mode, .. } => {
+            let id = "fs-(new)".to_owned();
+            let throughput_mode = (*throughput_mode).to_owned();
+            observed.file_system = Ok(Remote::Ready(FileSystem { id, throughput_mode }));
+        }
+        Step::UpdateFileSystem { throughput_mode, .. } => {
+            if let Ok(Remote::Ready(it)) = &mut observed.file_system {
+                (*throughput_mode).clone_into(&mut it.throughput_mode);
+            }
+        }
+        Step::DeleteFileSystem { .. } => observed.file_system = Ok(Remote::Absent),
+        Step::CreateMountTarget { subnet, zone, security_groups, .. } => {
+            if let Ok(mount_targets) = &mut observed.mount_targets {
+                mount_targets.push(MountTarget {
+                    id: format!("fsmt-(new in {zone})"),
+                    subnet: subnet.clone(),
+                    zone: zone.clone(),
+                    state: "available".to_owned(),
+                    security_groups: security_groups.iter().cloned().collect(),
+                });
+            }
+        }
+        Step::SetMountTargetSecurityGroups { id, security_groups } => {
+            for mt in observed.mount_targets.iter_mut().flatten().filter(|mt| &mt.id == id) {
+                mt.security_groups = security_groups.iter().cloned().collect();
+            }
+        }
+        Step::DeleteMountTarget { id } => {
+            if let Ok(mount_targets) = &mut observed.mount_targets {
+                mount_targets.retain(|mt| &mt.id != id);
+            }
+        }
+        Step::CreateAccessPoint { .. } => {
+            let it = AccessPoint { id: "fsap-(new)".to_owned(), arn: "(new access point)".to_owned() };
+            observed.access_point = Ok(Remote::Ready(it));
+        }
+        Step::DeleteAccessPoint { .. } => observed.access_point = Ok(Remote::Absent),
+        Step::CreateLogGroup { name, .. } => {
+            set_log_group(observed, name, Remote::Ready(LogGroup { retention_days: None }));
+        }
+        Step::PutRetentionPolicy { name, days } => {
+            set_log_group(observed, name, Remote::Ready(LogGroup { retention_days: Some(*days) }));
+        }
+        Step::DeleteLogGroup { name } => set_log_group(observed, name, Remote::Absent),
+        Step::CreateFunction { name, code, architecture, config, .. } => {
+            function_mut(observed, name).function = Ok(Remote::Ready(Function {
+                name: name.clone(),
+                arn: format!("(new function {name})"),
+                code_digest: code.digest.clone(),
+                code_sha256: match code.package {
+                    Package::Image { .. } => String::new(),
+                    Package::Zip { .. } => code.digest.clone(),
+                },
+                architecture: *architecture,
+                config: config.clone(),
+                last_update: LastUpdate::Successful,
+                revision_id: "(new)".to_owned(),
+                reserved: None,
+                last_modified: String::new(),
+            }));
+        }
+        Step::UpdateFunctionCode { name, code, architecture, .. } => {
+            change(observed, name, |it| {
+                it.code_digest.clone_from(&code.digest);
+                it.architecture = *architecture;
+                it.last_update = LastUpdate::Successful;
+            });
+        }
+        Step::UpdateFunctionConfiguration { name, config, .. } => {
+            change(observed, name, |it| {
+                it.config = config.clone();
+                it.last_update = LastUpdate::Successful;
+            });
+        }
+        Step::DeleteFunction { name } => {
+            let is_inference = !is_sync(name);
+            function_mut(observed, name).function = Ok(Remote::Absent);
+            if is_inference {
+                observed.versions = Ok(Vec::new());
+            }
+        }
+        Step::PutFunctionConcurrency { name, reserved } => {
+            change(observed, name, |it| it.reserved = Some(*reserved));
+        }
+        Step::DeleteFunctionConcurrency { name } => change(observed, name, |it| it.reserved = None),
+        Step::StartSync { request, .. } => {
+            observed.sync_report = Ok(Some(SyncReport {
+                models: request
+                    .manifest
+                    .models
+                    .iter()
+                    .map(|m| ModelReport {
+                        model: m.name.clone(),
+                        revision: m.revision,
+                        state: ModelState::Ready,
+                        bytes_done: 0,
+                        bytes_total: 0,
+                        files: 0,
+                        message: String::new(),
+                    })
+                    .collect(),
+                manifest_present: true,
+                running: false,
+            }));
+        }
+        Step::PublishVersion { .. } => {
+            let Ok(Remote::Ready(latest)) = &observed.inference.function else { return };
+            let function = Remote::Ready(latest.clone());
+            if let Ok(versions) = &mut observed.versions {
+                let number = versions.last().map_or(1, |v| v.number + 1);
+                versions.push(Version { number, function, provisioned: None });
+            }
+        }
+        Step::DeleteVersion { version, .. } => {
+            if let Ok(versions) = &mut observed.versions {
+                versions.retain(|v| v.number != *version);
+            }
+        }
+        Step::PutProvisionedConcurrency { version, count, .. } => {
+            let (requested, available) = (*count, *count);
+            let status = ProvisionedStatus::Ready;
+            provision(observed, *version, Some(Provisioned { requested, available, status }));
+        }
+        Step::DeleteProvisionedConcurrency { version, .. } => provision(observed, *version, None),
+        Step::CreateAlias { version, .. } | Step::UpdateAlias { version, .. } => {
+            let revision_id = "(new)".to_owned();
+            observed.alias = Ok(Some(Alias { version: *version, second: None, revision_id }));
+        }
+        Step::DeleteAlias { .. } => {
+            observed.alias = Ok(None);
+            observed.permissions = Ok(std::collections::BTreeSet::new());
+        }
+        Step::CreateFunctionUrl { auth_type, .. } => {
+            let auth_type = (*auth_type).to_owned();
+            observed.url = Ok(Some(FunctionUrl { url: "(new)".to_owned(), auth_type }));
+        }
+        Step::UpdateFunctionUrl { auth_type, .. } => {
+            if let Ok(Some(url)) = &mut observed.url {
+                (*auth_type).clone_into(&mut url.auth_type);
+            }
+        }
+        Step::DeleteFunctionUrl { .. } => observed.url = Ok(None),
+        Step::AddPermission { permission, .. } => {
+            if let Ok(there) = &mut observed.permissions {
+                there.insert(permission.statement().to_owned());
+            }
+        }
+        Step::RemovePermission { statement, .. } => {
+            if let Ok(there) = &mut observed.permissions {
+                there.remove(statement);
+            }
+        }
+    }
+}
+
+/// What waits for AWS comes about.
+fn settle(observed: &mut Observed) {
+    fn settled<T>(remote: &mut Remote<T>) {
+        *remote = match std::mem::replace(remote, Remote::Absent) {
+            Remote::Pending(it) => Remote::Ready(it),
+            Remote::Deleting(_) => Remote::Absent,
+            other => other,
+        };
+    }
+    observed.file_system.iter_mut().for_each(settled);
+    observed.access_point.iter_mut().for_each(settled);
+    for seen in [&mut observed.sync, &mut observed.inference] {
+        seen.function.iter_mut().for_each(settled);
+        if let Ok(Remote::Ready(it)) = &mut seen.function
+            && it.last_update == LastUpdate::InProgress
+        {
+            it.last_update = LastUpdate::Successful;
+        }
+    }
+    if let Ok(mount_targets) = &mut observed.mount_targets {
+        mount_targets.retain(|mt| !matches!(mt.state.as_str(), "deleting" | "deleted"));
+        for mt in mount_targets.iter_mut().filter(|mt| matches!(mt.state.as_str(), "creating" | "updating")) {
+            "available".clone_into(&mut mt.state);
+        }
+    }
+    for version in observed.versions.iter_mut().flatten() {
+        settled(&mut version.function);
+        if let Some(provisioned) = &mut version.provisioned
+            && provisioned.status == ProvisionedStatus::InProgress
+        {
+            provisioned.status = ProvisionedStatus::Ready;
+            provisioned.available = provisioned.requested;
+        }
+    }
+    // The model-sync function can be asked once it is there.
+    let is_there = matches!(observed.sync.function, Ok(Remote::Ready(_)));
+    match &mut observed.sync_report {
+        Ok(None) if is_there => observed.sync_report = Ok(Some(SyncReport::default())),
+        Ok(Some(report)) if report.running => {
+            report.running = false;
+            report.manifest_present = true;
+        }
+        Ok(_) | Err(_) => {}
+    }
+}
+
+fn is_sync(name: &str) -> bool {
+    name.ends_with("-sync")
+}
+
+fn function_mut<'a>(observed: &'a mut Observed, name: &str) -> &'a mut ObservedFunction {
+    if is_sync(name) { &mut observed.sync } else { &mut observed.inference }
+}
+
+fn set_log_group(observed: &mut Observed, name: &str, group: Remote<LogGroup>) {
+    function_mut(observed, name).log_group = Ok(group);
+}
+
+fn change(observed: &mut Observed, name: &str, with: impl FnOnce(&mut Function)) {
+    if let Ok(Remote::Ready(it)) = &mut function_mut(observed, name).function {
+        with(it);
+    }
+}
+
+fn provision(observed: &mut Observed, number: u64, provisioned: Option<Provisioned>) {
+    for version in observed.versions.iter_mut().flatten().filter(|v| v.number == number) {
+        version.provisioned.clone_from(&provisioned);
+    }
+}

@@ -1,0 +1,161 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use larder_core::Defaults;
+use larder_core::endpoint::{CodeRef, ImageRef};
+
+/// Serves machine-learning models from AWS Lambda and Amazon EFS.
+#[derive(Debug, Parser)]
+#[command(version, name = "larder")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controller.
+    Run(Run),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+    /// Print the steps that the controller would take for an InferenceEndpoint, and change nothing.
+    ///
+    /// Exit code 0: there is nothing to do; 2: there is; 1: it could not be found out.
+    Plan(Plan),
+}
+
+/// Where AWS is, and what the objects leave to the controller.
+#[derive(Debug, Clone, Args)]
+pub struct Shared {
+    /// This cluster's id in the owner tags of AWS resources; the UID of namespace kube-system when absent.
+    #[arg(long, env = "LARDER_CLUSTER_ID")]
+    pub cluster_id: Option<String>,
+    /// The region of endpoints that name none.
+    #[arg(long, env = "AWS_REGION")]
+    pub region: Option<String>,
+    /// The model-sync function's code: an image in ECR, or s3://BUCKET/KEY of a zip archive.
+    #[arg(long, env = "LARDER_SYNC_CODE", value_parser = code)]
+    pub sync_code: CodeRef,
+    /// AWS control-plane calls a second, for each account and region.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub calls_per_second: u32,
+}
+
+impl Shared {
+    /// What the objects leave to the controller, in the cluster with this id.
+    #[must_use]
+    pub fn defaults(&self, cluster: String) -> Defaults {
+        Defaults { cluster, region: self.region.clone(), sync_code: self.sync_code.clone() }
+    }
+}
+
+/// Reads `--sync-code`.
+fn code(text: &str) -> Result<CodeRef, String> {
+    if let Some(place) = text.strip_prefix("s3://") {
+        let (bucket, key) = place
+            .split_once('/')
+            .filter(|(_, key)| !key.is_empty())
+            .ok_or_else(|| format!("{text} names no key: write s3://BUCKET/KEY"))?;
+        return Ok(CodeRef::Zip { bucket: bucket.to_owned(), key: key.to_owned(), version_id: None });
+    }
+    ImageRef::parse(text).map(CodeRef::Image).ok_or_else(|| {
+        format!("{text} is neither s3://BUCKET/KEY nor ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG")
+    })
+}
+
+/// Run the controller.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    /// Where AWS is.
+    #[command(flatten)]
+    pub shared: Shared,
+    /// Watch this namespace only.
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// Where /healthz and /readyz answer.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// How logs are written.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Endpoints that are worked on at once.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Work without a Lease. Only where a second controller can never be started.
+    #[arg(long)]
+    pub no_leader_election: bool,
+    /// The namespace of the Lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub lease_namespace: String,
+    /// Seconds after which a Lease that is not renewed is free.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i32).range(3..=300))]
+    pub lease_seconds: i32,
+    /// This process's name in the Lease and in Events; made up when absent.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Print the steps that the controller would take.
+#[derive(Debug, Clone, Args)]
+pub struct Plan {
+    /// Where AWS is.
+    #[command(flatten)]
+    pub shared: Shared,
+    /// The file with the InferenceEndpoint; - for standard input.
+    #[arg(short, long)]
+    pub file: PathBuf,
+    /// The namespace, where the file names none.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// When to colour.
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sync_code_is_an_image_or_an_archive() {
+        assert!(
+            matches!(code("s3://b/k/x.zip"), Ok(CodeRef::Zip { bucket, key, .. }) if bucket == "b" && key == "k/x.zip")
+        );
+        assert!(matches!(code("1.dkr.ecr.eu-west-1.amazonaws.com/r/s:1"), Ok(CodeRef::Image(_))));
+        for bad in ["s3://b", "s3://b/", "docker.io/x:1", "x"] {
+            assert!(code(bad).is_err(), "{bad}");
+        }
+    }
+}

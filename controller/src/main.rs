@@ -1,0 +1,127 @@
+//! The `larder` binary: reads the command line, wires things up, and stops them in order.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use kube::Client;
+use larder::args::{Cli, Command, LogFormat, Run};
+use larder::cloud::aws::{Connector, Settings};
+use larder::context::Context;
+use larder::lease::Election;
+use larder::plan_command::{Verdict, plan};
+use larder::run::{cluster_id, run};
+use larder::server::{Readiness, serve};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match dispatch(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("larder: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the binary's edge")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Crd => {
+            let yaml = serde_yaml::to_string(&larder_crds::crd_json()?)?;
+            std::io::Write::write_all(&mut std::io::stdout(), yaml.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Plan(args) => {
+            log(LogFormat::Text, "error");
+            Ok(match plan(&args, &mut std::io::stdout()).await? {
+                Verdict::NothingToDo => ExitCode::SUCCESS,
+                Verdict::SomethingToDo => ExitCode::from(2),
+            })
+        }
+        Command::Run(args) => {
+            log(args.log_format, "info");
+            control(args).await
+        }
+    }
+}
+
+fn log(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Runs the controller: health first, then the election, then the watch. Losing the lease ends the
+/// process, so that nothing of it goes on beside the next leader.
+async fn control(args: Run) -> anyhow::Result<ExitCode> {
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone())?);
+    let readiness = Readiness::default();
+    let health = tokio::spawn(serve(args.listen, readiness.clone(), stop.clone()));
+    let kube = Client::try_default().await.context("the cluster cannot be reached: check the kubeconfig")?;
+    let cluster = match &args.shared.cluster_id {
+        Some(id) => id.clone(),
+        None => cluster_id(&kube).await.context(
+            "the cluster's id cannot be read: allow get of namespace kube-system, or write --cluster-id",
+        )?,
+    };
+    let settings = Settings { calls_per_second: args.shared.calls_per_second, ..Settings::default() };
+    let aws = Connector::new(settings).await.context("AWS cannot be reached")?;
+    let identity = args.identity.clone().unwrap_or_else(|| format!("larder-{:08x}", fastrand::u32(..)));
+    readiness.set(true);
+
+    let mut election =
+        Election::new(kube.clone(), &args.lease_namespace, identity.clone(), args.lease_seconds);
+    if !args.no_leader_election && !election.win(&stop).await {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let context = Arc::new(Context::new(kube, aws, args.shared.defaults(cluster), identity));
+    let work = run(context, args.namespace.as_deref(), args.concurrency, stop.clone());
+    tokio::pin!(work);
+    let result = if args.no_leader_election {
+        work.await
+    } else {
+        // The lease is held until the last pass that is under way has ended.
+        tokio::select! {
+            result = &mut work => result,
+            () = election.hold() => {
+                tracing::error!("the lease is lost: stops, so that the next leader works alone");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    };
+    result
+        .context("InferenceEndpoints cannot be watched: apply the CRD (larder crd | kubectl apply -f -)")?;
+    if !args.no_leader_election {
+        election.release().await;
+    }
+    stop.cancel();
+    health.await?.context("health cannot be served: choose another --listen")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A future that ends with the first SIGTERM or SIGINT.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stops: finishes what is under way");
+        stop.cancel();
+    })
+}

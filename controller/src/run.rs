@@ -1,0 +1,217 @@
+//! The Kubernetes side: the watch, the queue, the finalizer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+use larder_core::endpoint::Management;
+use larder_core::status::{refused, suspended};
+use larder_core::{Class, Endpoint};
+use larder_crds::{FINALIZER, InferenceEndpoint};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::cloud::CloudError;
+use crate::context::Context;
+use crate::publish::publish;
+use crate::reconcile::{Pass, pass};
+
+/// What stops a reconcile before its pass. What AWS says within a pass is status, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused, or could not be reached.
+    #[error("{operation} of InferenceEndpoint {object} failed")]
+    Kube {
+        /// What was tried.
+        operation: &'static str,
+        /// `namespace/name`.
+        object: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+    /// AWS could not be reached as the endpoint's role.
+    #[error("AWS could not be reached for InferenceEndpoint {object}")]
+    Connect {
+        /// `namespace/name`.
+        object: String,
+        /// Why.
+        #[source]
+        source: CloudError,
+    },
+}
+
+impl Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Kube { source: kube::Error::Api(status), .. } if status.code == 409 => Class::Conflict,
+            Self::Kube { .. } => Class::Transient,
+            Self::Connect { source, .. } => source.problem.class,
+        }
+    }
+}
+
+/// A pass that takes longer is given up; the next one begins by looking.
+const LONGEST_PASS: Duration = Duration::from_secs(300);
+
+/// Watches and converges until `stop`, then finishes what it is at.
+///
+/// # Errors
+/// When the API server does not know InferenceEndpoints, or does not let us list them.
+pub async fn run(
+    context: Arc<Context>,
+    namespace: Option<&str>,
+    concurrency: u16,
+    stop: CancellationToken,
+) -> Result<(), kube::Error> {
+    let api: Api<InferenceEndpoint> = match namespace {
+        Some(namespace) => Api::namespaced(context.kube.clone(), namespace),
+        None => Api::all(context.kube.clone()),
+    };
+    api.list(&ListParams::default().limit(1)).await?;
+    Controller::new(api, watcher::Config::default())
+        .with_config(Config::default().concurrency(concurrency))
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, error_policy, context)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the queue reports an error");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+async fn reconcile(object: Arc<InferenceEndpoint>, context: Arc<Context>) -> Result<Action, Error> {
+    let span = tracing::info_span!(
+        "endpoint",
+        namespace = object.namespace().unwrap_or_default(),
+        name = object.name_any()
+    );
+    let uid = object.uid().unwrap_or_default();
+    let action = converge(&object, &uid, &context).instrument(span).await?;
+    context.succeeded(&uid);
+    Ok(action)
+}
+
+fn error_policy(object: Arc<InferenceEndpoint>, error: &Error, context: Arc<Context>) -> Action {
+    let wait = context.failed(&object.uid().unwrap_or_default(), error.class());
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        retry_seconds = wait.as_secs_f64(),
+        "a reconcile failed"
+    );
+    Action::requeue(wait)
+}
+
+async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> Result<Action, Error> {
+    let is_held = object.finalizers().iter().any(|f| f == FINALIZER);
+    if object.metadata.deletion_timestamp.is_some() && !is_held {
+        context.forget(uid);
+        return Ok(Action::await_change());
+    }
+    let failed = |operation| {
+        let object = name_of(object);
+        move |source| Error::Kube { operation, object, source }
+    };
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let now = context.now();
+    let endpoint = match Endpoint::parse(object, &context.defaults) {
+        Ok(endpoint) => endpoint,
+        Err(why) => {
+            let status = refused(&why, generation, &before, now.timestamp);
+            publish(context, object, &before, &status).await.map_err(failed("status update"))?;
+            return Ok(Action::requeue(Duration::from_secs(300)));
+        }
+    };
+    if endpoint.management == Management::Suspend {
+        let status = suspended(generation, &before, now.timestamp);
+        publish(context, object, &before, &status).await.map_err(failed("status update"))?;
+        return Ok(Action::await_change());
+    }
+    // The finalizer comes before the first write to AWS. `Plan` writes none.
+    if !is_held && endpoint.management == Management::Apply {
+        set_finalizer(object, context, true).await.map_err(failed("finalizer update"))?;
+        return Ok(Action::requeue(Duration::ZERO));
+    }
+    let mut remembered = context.take(uid);
+    let about = Some((endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting));
+    let early = remembered.due.saturating_sub(now.since_start);
+    if remembered.about == about && !early.is_zero() {
+        // Woken by our own status.
+        context.put(uid, remembered);
+        return Ok(Action::requeue(early));
+    }
+    let cloud = match context.aws.connect(&endpoint.place).await {
+        Ok(cloud) => cloud,
+        Err(source) => {
+            context.put(uid, remembered);
+            let status =
+                larder_core::status::unreachable(&source.problem, generation, &before, now.timestamp);
+            publish(context, object, &before, &status).await.map_err(failed("status update"))?;
+            return Err(Error::Connect { object: name_of(object), source });
+        }
+    };
+    let previous = remembered.status.take().unwrap_or(before);
+    let work = pass(&cloud, &endpoint, &previous, &mut remembered.memory, now);
+    let Ok(Pass { status, again, is_deleted, .. }) = tokio::time::timeout(LONGEST_PASS, work).await else {
+        tracing::warn!("a pass took longer than {} s and was given up", LONGEST_PASS.as_secs());
+        return Ok(Action::requeue(Duration::from_secs(1)));
+    };
+    if is_deleted {
+        set_finalizer(object, context, false).await.map_err(failed("finalizer update"))?;
+        context.forget(uid);
+        tracing::info!("nothing of it is left in AWS");
+        return Ok(Action::await_change());
+    }
+    remembered.due = context.now().since_start + again;
+    remembered.about = about;
+    remembered.status = Some(status.clone());
+    context.put(uid, remembered);
+    publish(context, object, &previous, &status).await.map_err(failed("status update"))?;
+    Ok(Action::requeue(again))
+}
+
+fn name_of(object: &InferenceEndpoint) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Adds or removes our finalizer. The resource version keeps the finalizers of others as they are.
+async fn set_finalizer(
+    object: &InferenceEndpoint,
+    context: &Context,
+    is_held: bool,
+) -> Result<(), kube::Error> {
+    let mut finalizers: Vec<&str> =
+        object.finalizers().iter().map(String::as_str).filter(|f| *f != FINALIZER).collect();
+    if is_held {
+        finalizers.push(FINALIZER);
+    }
+    let api: Api<InferenceEndpoint> =
+        Api::namespaced(context.kube.clone(), &object.namespace().unwrap_or_default());
+    let patch = json!({"metadata": {
+        "resourceVersion": object.resource_version(),
+        "finalizers": finalizers,
+    }});
+    match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+        // Gone already: somebody else took the last finalizer.
+        Err(kube::Error::Api(status)) if status.code == 404 && !is_held => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// This cluster's id: the UID of namespace kube-system, which every cluster has and no two share.
+///
+/// # Errors
+/// When the namespace cannot be read.
+pub async fn cluster_id(kube: &kube::Client) -> Result<String, kube::Error> {
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(kube.clone());
+    Ok(namespaces.get("kube-system").await?.uid().unwrap_or_default())
+}
