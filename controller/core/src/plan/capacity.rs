@@ -18,16 +18,21 @@ fn present(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {
     let target = target(desired, observed)
         .map_err(|_| Plan::wait(Reason::WaitingForFunction, "the function to be ready"))?;
     let name = &desired.names.function;
-    warm(desired, target)?;
     let versions = observed.versions.as_ref().map_err(Plan::from)?;
     let alias = observed.alias.as_ref().map_err(Plan::from)?;
-    let has_moved = alias.as_ref().is_some_and(|a| a.version == target.number && a.second.is_none());
-    let steps = versions
+    // What a rollout left warm that another overtook counts against the reserved concurrency, so it goes
+    // before anything else is warmed.
+    let serves = |number| alias.as_ref().is_some_and(|alias| alias.serves(number));
+    let unused: Vec<Step> = versions
         .iter()
-        .filter(|v| has_moved && v.number != target.number && v.provisioned.is_some())
+        .filter(|v| v.provisioned.is_some() && v.number != target.number && !serves(v.number))
         .map(|v| Step::DeleteProvisionedConcurrency { name: name.clone(), version: v.number })
         .collect();
-    Ok(Plan::of(steps))
+    if !unused.is_empty() {
+        return Ok(Plan::Do(unused));
+    }
+    warm(desired, target)?;
+    Ok(Plan::Converged)
 }
 
 /// Whether a version is as warm as is wanted; until then what is to be done.
@@ -37,9 +42,7 @@ pub(super) fn warm(desired: &Desired, version: &Version) -> Result<(), Plan> {
     let Some(count) = desired.provisioned else {
         return match version.provisioned {
             None => Ok(()),
-            Some(_) => {
-                Err(Plan::Do(vec![Step::DeleteProvisionedConcurrency { name, version: number }]))
-            }
+            Some(_) => Err(Plan::Do(vec![Step::DeleteProvisionedConcurrency { name, version: number }])),
         };
     };
     let put = Step::PutProvisionedConcurrency { name: name.clone(), version: number, count };

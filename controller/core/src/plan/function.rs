@@ -50,10 +50,12 @@ pub fn target<'a>(desired: &Desired, observed: &'a Observed) -> Result<&'a Versi
             Class::Transient,
             format!("version {} of function {} failed: {reason}", version.number, want.name),
         )),
-        Remote::Absent | Remote::Pending(_) | Remote::Deleting(_) | Remote::Foreign { .. } => Err(Plan::wait(
-            Reason::Waiting,
-            format!("version {} of function {} to be active", version.number, want.name),
-        )),
+        Remote::Absent | Remote::Pending(_) | Remote::Deleting(_) | Remote::Foreign { .. } => {
+            Err(Plan::wait(
+                Reason::Waiting,
+                format!("version {} of function {} to be active", version.number, want.name),
+            ))
+        }
     }
 }
 
@@ -64,7 +66,26 @@ fn latest<'a>(desired: &Desired, want: &FunctionWant, observed: &'a Observed) ->
         .ok_or_else(|| Plan::wait(Reason::WaitingForModels, "the models to be on the file system"))?;
     let mut config = lambda::config(want, desired, &access_point.arn);
     config.env.insert(layout::ENV_MANIFEST.to_owned(), manifest);
-    lambda::converge(want, config, &observed.inference, &desired.names.owner)
+    let reserved = attainable_reserve(want, observed);
+    lambda::converge(
+        &FunctionWant { reserved, ..want.clone() },
+        config,
+        &observed.inference,
+        &desired.names.owner,
+    )
+}
+
+/// The reserved concurrency that can be set now. Lambda refuses one below what is provisioned in all, so
+/// when both go down, the reserved one stays until capacity has gone down, which then is still awaited.
+fn attainable_reserve(want: &FunctionWant, observed: &Observed) -> Option<i32> {
+    let versions = observed.versions.as_ref().map_or(&[][..], Vec::as_slice);
+    let provisioned: i32 = versions.iter().filter_map(|v| v.provisioned.as_ref()).map(|p| p.requested).sum();
+    match want.reserved {
+        Some(reserved) if reserved < provisioned => {
+            observed.inference.function.as_ref().ok()?.ours()?.reserved
+        }
+        wanted => wanted,
+    }
 }
 
 /// The manifest to serve: the wanted one once it is synced, and until then the one that is served, so
