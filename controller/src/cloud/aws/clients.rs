@@ -1,0 +1,199 @@
+//! From a place to clients for it: credentials, account and budget.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::identity::IdentityCache;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use larder_core::Class;
+use larder_core::endpoint::Place;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::AwsCloud;
+use super::budget::Budget;
+use super::error::Call;
+use super::s3::Archives;
+use crate::cloud::Result;
+
+const CONNECT: Duration = Duration::from_secs(3);
+const OPERATION: Duration = Duration::from_secs(20);
+/// A cold start of the model-sync function is in it.
+const INVOKE: Duration = Duration::from_secs(30);
+
+const NAME: &str = "larder";
+
+/// How AWS is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The most calls in a second, of one account in one region, that neither get nor invoke.
+    pub calls_per_second: u32,
+    /// Where AWS is, when not where the SDKs and `AWS_ENDPOINT_URL` say.
+    pub endpoint_url: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { calls_per_second: 10, endpoint_url: None }
+    }
+}
+
+/// What all [`AwsCloud`]s of a process share.
+pub struct Connector {
+    settings: Settings,
+    base: SdkConfig,
+    clouds: Mutex<HashMap<Place, Arc<OnceCell<AwsCloud>>>>,
+    budgets: Mutex<HashMap<(String, String), Arc<Budget>>>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// With the credentials that the environment tells of, as for every AWS tool.
+    ///
+    /// # Errors
+    /// When the SDK refuses the settings.
+    pub async fn new(settings: Settings) -> Result<Self> {
+        let base = loader(&settings)?.load().await;
+        Ok(Self::over(settings, base))
+    }
+
+    /// With credentials of one's own.
+    ///
+    /// # Errors
+    /// When the SDK refuses the settings.
+    pub async fn with_credentials(
+        settings: Settings,
+        credentials: impl ProvideCredentials + 'static,
+    ) -> Result<Self> {
+        let base = loader(&settings)?.credentials_provider(credentials).load().await;
+        Ok(Self::over(settings, base))
+    }
+
+    fn over(settings: Settings, base: SdkConfig) -> Self {
+        Self { settings, base, clouds: Mutex::default(), budgets: Mutex::default() }
+    }
+
+    /// AWS at `place`, the same for every caller.
+    ///
+    /// # Errors
+    /// When the role cannot be assumed or the account's id cannot be had.
+    pub async fn connect(&self, place: &Place) -> Result<AwsCloud> {
+        let cell = Arc::clone(self.clouds.lock().await.entry(place.clone()).or_default());
+        cell.get_or_try_init(|| self.open(place)).await.cloned()
+    }
+
+    async fn open(&self, place: &Place) -> Result<AwsCloud> {
+        let config = self.config(place).await;
+        let who = place.role_arn.as_deref().unwrap_or("the controller's own role");
+        let call = Call::new("GetCallerIdentity", who);
+        let identity = call.answer(aws_sdk_sts::Client::new(&config).get_caller_identity().send().await)?;
+        let account = identity.account.ok_or_else(|| call.lacks("account"))?;
+        let key = (account.clone(), place.region.clone());
+        let budget = Arc::clone(
+            self.budgets
+                .lock()
+                .await
+                .entry(key)
+                .or_insert_with(|| Arc::new(Budget::per_second(self.settings.calls_per_second))),
+        );
+        Ok(AwsCloud(Arc::new(Clients::new(config, place, account, budget))))
+    }
+
+    async fn config(&self, place: &Place) -> SdkConfig {
+        let region = Region::new(place.region.clone());
+        let mut config = self
+            .base
+            .to_builder()
+            .region(region.clone())
+            // One for all services: a role is assumed once, not once for each of them.
+            .identity_cache(IdentityCache::lazy().build());
+        if let Some(role) = &place.role_arn {
+            let mut assume =
+                AssumeRoleProvider::builder(role).session_name(NAME).configure(&self.base).region(region);
+            if let Some(id) = &place.external_id {
+                assume = assume.external_id(id);
+            }
+            config = config.credentials_provider(SharedCredentialsProvider::new(assume.build().await));
+        }
+        config.build()
+    }
+}
+
+fn loader(settings: &Settings) -> Result<ConfigLoader> {
+    let app = AppName::new(NAME)
+        .map_err(|e| Call::new("configure", "the AWS SDK").failed(Class::Invalid, "", &e.to_string()))?;
+    // The region of calls is the place's; this one is for reading credentials, so nothing waits for an
+    // instance's metadata.
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else("us-east-1");
+    let tls = Provider::Rustls(CryptoMode::Ring);
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .app_name(app)
+        .region(region)
+        .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
+        // An ambiguous failure is never repeated blindly: the next pass looks again.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts(OPERATION));
+    Ok(match &settings.endpoint_url {
+        Some(url) => loader.endpoint_url(url),
+        None => loader,
+    })
+}
+
+fn timeouts(operation: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(operation).build()
+}
+
+/// One client for each service.
+pub(super) struct Clients {
+    pub(super) account: String,
+    pub(super) region: String,
+    pub(super) budget: Arc<Budget>,
+    pub(super) archives: Archives,
+    pub(super) efs: aws_sdk_efs::Client,
+    pub(super) lambda: aws_sdk_lambda::Client,
+    /// With more time than `lambda`.
+    pub(super) invoke: aws_sdk_lambda::Client,
+    pub(super) ec2: aws_sdk_ec2::Client,
+    pub(super) logs: aws_sdk_cloudwatchlogs::Client,
+    pub(super) s3: aws_sdk_s3::Client,
+    /// For registries, which may be in any region.
+    pub(super) config: SdkConfig,
+}
+
+impl Clients {
+    fn new(config: SdkConfig, place: &Place, account: String, budget: Arc<Budget>) -> Self {
+        // Few servers other than AWS have a name for each bucket.
+        let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build();
+        let invoke = aws_sdk_lambda::config::Builder::from(&config).timeout_config(timeouts(INVOKE)).build();
+        Self {
+            account,
+            region: place.region.clone(),
+            budget,
+            archives: Archives::default(),
+            efs: aws_sdk_efs::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
+            invoke: aws_sdk_lambda::Client::from_conf(invoke),
+            ec2: aws_sdk_ec2::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            config,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Functions, versions, the alias, the URL and its permissions.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_lambda::operation::get_function::GetFunctionOutput;
+use aws_sdk_lambda::types::AliasRoutingConfiguration;
+use larder_core::Class;
+use larder_core::names::{ALIAS, OWNER_TAG, Owner};
+use larder_core::observed::{Alias, Function, FunctionUrl, Provisioned, ProvisionedStatus, Remote};
+
+use super::clients::Clients;
+use super::error::Call;
+use super::{function, owned};
+use crate::cloud::{Page, Result};
+
+/// The beginning of the ids of our policy statements.
+const STATEMENT_PREFIX: &str = "larder-";
+
+/// The resource of a call about a function.
+pub(super) fn named(function: &str) -> String {
+    format!("function {function}")
+}
+
+impl Clients {
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>
+    pub(super) async fn function(&self, name: &str, owner: &Owner) -> Result<Remote<Function>> {
+        let call = Call::new("GetFunction", named(name));
+        let request = self.lambda.get_function().function_name(name);
+        let Some(answer) = call.found(request.send().await)? else {
+            return Ok(Remote::Absent);
+        };
+        // Without its tags it would look like someone else's.
+        if let Some(error) = &answer.tags_error {
+            let message = format!("its tags cannot be read (lambda:ListTags): {}", error.message);
+            return Err(call.failed(Class::Denied, &error.error_code, &message));
+        }
+        let tag = owner_tag(&answer);
+        let remote = function::read(answer).ok_or_else(|| call.lacks("configuration"))?;
+        Ok(owned(remote, owner, tag.as_deref()))
+    }
+
+    /// As [`Self::function`]. Tags are the function's alone, so a version without one is its function's.
+    pub(super) async fn version(&self, name: &str, number: u64, owner: &Owner) -> Result<Remote<Function>> {
+        let call = Call::new("GetFunction", format!("version {number} of function {name}"));
+        let request = self.lambda.get_function().function_name(name).qualifier(number.to_string());
+        let Some(answer) = call.found(request.send().await)? else {
+            return Ok(Remote::Absent);
+        };
+        let tag = owner_tag(&answer);
+        let remote = function::read(answer).ok_or_else(|| call.lacks("configuration"))?;
+        Ok(match tag {
+            Some(tag) => owned(remote, owner, Some(&tag)),
+            None => remote,
+        })
+    }
+
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_ListVersionsByFunction.html>
+    pub(super) async fn version_numbers(&self, name: &str, page: Option<String>) -> Result<Page<u64>> {
+        let call = Call::new("ListVersionsByFunction", named(name));
+        self.budget.draw(&call).await?;
+        let request = self.lambda.list_versions_by_function().function_name(name).set_marker(page);
+        let Some(answer) = call.found(request.send().await)? else {
+            return Ok(Page { items: Vec::new(), next: None });
+        };
+        let versions = answer.versions.unwrap_or_default().into_iter();
+        let items = versions.filter_map(|it| it.version?.parse().ok()).collect(); // not `$LATEST`
+        Ok(Page { items, next: answer.next_marker.filter(|marker| !marker.is_empty()) })
+    }
+
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetProvisionedConcurrencyConfig.html>
+    pub(super) async fn provisioned(&self, name: &str, number: u64) -> Result<Option<Provisioned>> {
+        let call =
+            Call::new("GetProvisionedConcurrencyConfig", format!("version {number} of function {name}"));
+        let request = self.lambda.get_provisioned_concurrency_config().function_name(name);
+        let answer = call.found(request.qualifier(number.to_string()).send().await)?;
+        Ok(answer.map(|found| Provisioned {
+            requested: found.requested_provisioned_concurrent_executions.unwrap_or_default(),
+            available: found.available_provisioned_concurrent_executions.unwrap_or_default(),
+            status: match found.status.as_ref().map_or("", |status| status.as_str()) {
+                "READY" => ProvisionedStatus::Ready,
+                "FAILED" => ProvisionedStatus::Failed(found.status_reason.unwrap_or_default()),
+                _ => ProvisionedStatus::InProgress,
+            },
+        }))
+    }
+
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetAlias.html>
+    pub(super) async fn alias(&self, name: &str) -> Result<Option<Alias>> {
+        let call = Call::new("GetAlias", format!("alias {ALIAS} of function {name}"));
+        let answer = call.found(self.lambda.get_alias().function_name(name).name(ALIAS).send().await)?;
+        Ok(answer.map(|found| Alias {
+            // Someone may have pointed it at `$LATEST`: 0 is no version that we could want.
+            version: found.function_version.and_then(|it| it.parse().ok()).unwrap_or_default(),
+            second: found.routing_config.as_ref().and_then(second),
+            revision_id: found.revision_id.unwrap_or_default(),
+        }))
+    }
+
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionUrlConfig.html>
+    pub(super) async fn function_url(&self, name: &str) -> Result<Option<FunctionUrl>> {
+        let call = Call::new("GetFunctionUrlConfig", format!("function URL of {name}"));
+        let request = self.lambda.get_function_url_config().function_name(name).qualifier(ALIAS);
+        let answer = call.found(request.send().await)?;
+        Ok(answer.map(|found| FunctionUrl {
+            url: found.function_url,
+            auth_type: found.auth_type.as_str().to_owned(),
+        }))
+    }
+
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetPolicy.html>
+    pub(super) async fn permissions(&self, name: &str) -> Result<BTreeSet<String>> {
+        let call = Call::new("GetPolicy", format!("policy of alias {ALIAS} of function {name}"));
+        let request = self.lambda.get_policy().function_name(name).qualifier(ALIAS);
+        match call.found(request.send().await)?.and_then(|answer| answer.policy) {
+            Some(policy) => statements(&policy).ok_or_else(|| call.lacks("statements")),
+            None => Ok(BTreeSet::new()),
+        }
+    }
+}
+
+fn owner_tag(answer: &GetFunctionOutput) -> Option<String> {
+    answer.tags.as_ref()?.get(OWNER_TAG).cloned()
+}
+
+/// The other version of an alias and its percentage, from its fraction of the requests.
+fn second(routing: &AliasRoutingConfiguration) -> Option<(u64, u8)> {
+    let (version, weight) = routing.additional_version_weights.as_ref()?.iter().next()?;
+    // Through its decimal digits: a fraction as 0.07 is no exact number of percent.
+    let percent = format!("{:.0}", weight * 100.0).parse().ok()?;
+    Some((version.parse().ok()?, percent))
+}
+
+/// The ids of our statements in a policy's JSON.
+fn statements(policy: &str) -> Option<BTreeSet<String>> {
+    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
+    let ids = policy.get("Statement")?.as_array()?.iter().filter_map(|it| it.get("Sid")?.as_str());
+    Some(ids.filter(|id| id.starts_with(STATEMENT_PREFIX)).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_become_percent() {
+        for (weight, percent) in [(0.07, 7), (0.29, 29), (0.1, 10), (1.0, 100), (0.0, 0)] {
+            let routing =
+                AliasRoutingConfiguration::builder().additional_version_weights("12", weight).build();
+            assert_eq!(second(&routing), Some((12, percent)));
+        }
+        assert_eq!(second(&AliasRoutingConfiguration::builder().build()), None);
+    }
+
+    #[test]
+    fn only_our_statements_are_read() {
+        for (policy, ids) in [
+            (
+                r#"{"Statement":[{"Sid":"larder-url-public"},{"Sid":"other"},{}]}"#,
+                Some(vec!["larder-url-public"]),
+            ),
+            (r#"{"Statement":[]}"#, Some(vec![])),
+            (r#"{"Version":"2012-10-17"}"#, None),
+            ("<html>", None),
+        ] {
+            let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect());
+            assert_eq!(statements(policy), ids, "{policy}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! AWS, over its own SDKs.
+//!
+//! - [`clients`]: from a place to clients: credentials, account, and what the process shares.
+//! - [`budget`]: the token bucket of an account in a region.
+//! - [`error`]: from an SDK's error to a class, the only place where that is decided.
+//! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`sync`]: reads.
+//! - [`function`]: a Lambda function between AWS's words and ours, without I/O.
+//! - [`perform`]: writes, by step; [`write_storage`], [`write_function`], [`write_traffic`], [`sync`] make them.
+//!
+//! Deliberately absent: decisions, and retries. A call is made once; the next pass looks again.
+
+#![expect(
+    clippy::result_large_err,
+    reason = "an error is rarer and slower than the network that it is about"
+)]
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use larder_contract::sync::{SyncReport, SyncRequest};
+use larder_core::Step;
+use larder_core::endpoint::CodeRef;
+use larder_core::names::{OWNER_TAG, Owner};
+use larder_core::observed::{
+    Alias, Code, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Remote, Subnet,
+};
+
+use super::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Result};
+
+mod budget;
+mod clients;
+mod ec2;
+mod ecr;
+mod efs;
+mod error;
+mod function;
+mod lambda;
+mod logs;
+mod perform;
+mod s3;
+mod sync;
+mod write_function;
+mod write_storage;
+mod write_traffic;
+
+pub use clients::{Connector, Settings};
+
+/// One account in one region, as one role. Cheap to clone.
+#[derive(Clone)]
+pub struct AwsCloud(Arc<clients::Clients>);
+
+impl AwsCloud {
+    /// The account's id.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.0.account
+    }
+}
+
+impl fmt::Debug for AwsCloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsCloud")
+            .field("account", &self.0.account)
+            .field("region", &self.0.region)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was found, unless its owner tag is another than `owner`.
+fn owned<T>(remote: Remote<T>, owner: &Owner, tag: Option<&str>) -> Remote<T> {
+    if tag == Some(owner.0.as_str()) || matches!(remote, Remote::Absent) {
+        remote
+    } else {
+        Remote::Foreign { owner: tag.unwrap_or_default().to_owned() }
+    }
+}
+
+/// The tags of what is made for `owner`.
+fn tags(owner: &Owner) -> [(String, String); 1] {
+    [(OWNER_TAG.to_owned(), owner.0.clone())]
+}
+
+impl Cloud for AwsCloud {
+    async fn subnets(&self, ids: &BTreeSet<String>) -> Result<Vec<Subnet>> {
+        self.0.subnets(ids).await
+    }
+
+    async fn file_system(&self, query: FileSystemQuery<'_>) -> Result<Remote<FileSystem>> {
+        self.0.file_system(query).await
+    }
+
+    async fn mount_targets(&self, file_system: &str, page: Option<String>) -> Result<Page<MountTarget>> {
+        self.0.mount_targets(file_system, page).await
+    }
+
+    async fn access_points(
+        &self,
+        file_system: &str,
+        owner: &Owner,
+        page: Option<String>,
+    ) -> Result<Page<ListedAccessPoint>> {
+        self.0.access_points(file_system, owner, page).await
+    }
+
+    async fn log_group(&self, name: &str, owner: &Owner) -> Result<Remote<LogGroup>> {
+        self.0.log_group(name, owner).await
+    }
+
+    async fn function(&self, name: &str, owner: &Owner) -> Result<Remote<Function>> {
+        self.0.function(name, owner).await
+    }
+
+    async fn version_numbers(&self, function: &str, page: Option<String>) -> Result<Page<u64>> {
+        self.0.version_numbers(function, page).await
+    }
+
+    async fn version(&self, function: &str, number: u64, owner: &Owner) -> Result<Remote<Function>> {
+        self.0.version(function, number, owner).await
+    }
+
+    async fn provisioned(&self, function: &str, number: u64) -> Result<Option<Provisioned>> {
+        self.0.provisioned(function, number).await
+    }
+
+    async fn alias(&self, function: &str) -> Result<Option<Alias>> {
+        self.0.alias(function).await
+    }
+
+    async fn function_url(&self, function: &str) -> Result<Option<FunctionUrl>> {
+        self.0.function_url(function).await
+    }
+
+    async fn permissions(&self, function: &str) -> Result<BTreeSet<String>> {
+        self.0.permissions(function).await
+    }
+
+    async fn code(&self, code: &CodeRef) -> Result<Code> {
+        match code {
+            CodeRef::Image(image) => self.0.image(image).await,
+            CodeRef::Zip { bucket, key, version_id } => {
+                self.0.archive(bucket, key, version_id.as_deref()).await
+            }
+        }
+    }
+
+    async fn objects(&self, bucket: &str, prefix: &str, page: Option<String>) -> Result<Page<ListedObject>> {
+        self.0.objects(bucket, prefix, page).await
+    }
+
+    async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {
+        self.0.sync_status(function, request).await
+    }
+
+    async fn perform(&self, step: &Step) -> Result<()> {
+        self.0.perform(step).await
+    }
+}

@@ -1,0 +1,98 @@
+//! Writes to what leads requests to a version: alias, function URL and its permissions.
+
+use aws_sdk_lambda::types::{AliasRoutingConfiguration, FunctionUrlAuthType};
+use larder_core::names::ALIAS;
+use larder_core::step::{Permission, PermissionAction};
+
+use super::clients::Clients;
+use crate::cloud::Result;
+
+impl Clients {
+    pub(super) async fn create_alias(&self, function: &str, version: u64) -> Result<()> {
+        let call = self.turn("CreateAlias", alias(function)).await?;
+        let request = self.lambda.create_alias().function_name(function).name(ALIAS);
+        call.done(request.function_version(version.to_string()).send().await)
+    }
+
+    /// All of the traffic goes to `version`: a second version's weight, whoever set it, is taken away.
+    pub(super) async fn update_alias(&self, function: &str, version: u64, revision_id: &str) -> Result<()> {
+        let call = self.turn("UpdateAlias", alias(function)).await?;
+        let alone = AliasRoutingConfiguration::builder().set_additional_version_weights(Some([].into()));
+        let request = self
+            .lambda
+            .update_alias()
+            .function_name(function)
+            .name(ALIAS)
+            .function_version(version.to_string())
+            .routing_config(alone.build())
+            .revision_id(revision_id);
+        call.done(request.send().await)
+    }
+
+    pub(super) async fn delete_alias(&self, function: &str) -> Result<()> {
+        let call = self.turn("DeleteAlias", alias(function)).await?;
+        call.done(self.lambda.delete_alias().function_name(function).name(ALIAS).send().await)
+    }
+
+    pub(super) async fn create_url(&self, function: &str, auth_type: &str) -> Result<()> {
+        let call = self.turn("CreateFunctionUrlConfig", url(function)).await?;
+        let request = self.lambda.create_function_url_config().function_name(function).qualifier(ALIAS);
+        call.done(request.auth_type(FunctionUrlAuthType::from(auth_type)).send().await)
+    }
+
+    pub(super) async fn update_url(&self, function: &str, auth_type: &str) -> Result<()> {
+        let call = self.turn("UpdateFunctionUrlConfig", url(function)).await?;
+        let request = self.lambda.update_function_url_config().function_name(function).qualifier(ALIAS);
+        call.done(request.auth_type(FunctionUrlAuthType::from(auth_type)).send().await)
+    }
+
+    pub(super) async fn delete_url(&self, function: &str) -> Result<()> {
+        let call = self.turn("DeleteFunctionUrlConfig", url(function)).await?;
+        let request = self.lambda.delete_function_url_config().function_name(function);
+        call.done(request.qualifier(ALIAS).send().await)
+    }
+
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html>
+    pub(super) async fn add_permission(&self, function: &str, permission: Permission) -> Result<()> {
+        let call = self.turn("AddPermission", statement(function, permission.statement())).await?;
+        let (principal, auth_type) = if permission.public {
+            ("*", FunctionUrlAuthType::None)
+        } else {
+            (self.account.as_str(), FunctionUrlAuthType::AwsIam)
+        };
+        let request = self
+            .lambda
+            .add_permission()
+            .function_name(function)
+            .qualifier(ALIAS)
+            .statement_id(permission.statement())
+            .principal(principal);
+        let request = match permission.action {
+            PermissionAction::InvokeFunctionUrl => {
+                request.action("lambda:InvokeFunctionUrl").function_url_auth_type(auth_type)
+            }
+            PermissionAction::InvokeFunction => {
+                request.action("lambda:InvokeFunction").invoked_via_function_url(true)
+            }
+        };
+        call.done(request.send().await)
+    }
+
+    pub(super) async fn remove_permission(&self, function: &str, id: &str) -> Result<()> {
+        let call = self.turn("RemovePermission", statement(function, id)).await?;
+        let request = self.lambda.remove_permission().function_name(function).qualifier(ALIAS);
+        call.done(request.statement_id(id).send().await)
+    }
+}
+
+fn alias(function: &str) -> String {
+    format!("alias {ALIAS} of function {function}")
+}
+
+fn url(function: &str) -> String {
+    format!("function URL of {function}")
+}
+
+fn statement(function: &str, id: &str) -> String {
+    format!("permission {id} of function {function}")
+}
