@@ -177,7 +177,7 @@ impl Plan {
 
     fn wait(reason: Reason, on: impl Into<String>) -> Self {
         let after = match reason {
-            Reason::Syncing | Reason::SourceChanged => Duration::from_secs(1),
+            Reason::Syncing => Duration::from_secs(1),
             Reason::WaitingForDeletion => Duration::from_secs(3),
             _ => Duration::from_secs(2),
         };

@@ -47,10 +47,14 @@ fn present(
     let is = |state| report.models.iter().any(|m| m.state == state);
     let failed = report.models.iter().find(|m| m.state == ModelState::Failed);
     Ok(match failed {
-        _ if is(ModelState::SourceChanged) => {
-            Plan::wait(Reason::SourceChanged, "the sources to be listed again, since they changed during the copy")
-        }
         _ if report.running => Plan::wait(Reason::Syncing, progress(report)),
+        // By now the sources are listed again. They may hold what they held before, and then only another
+        // copy finds out.
+        _ if is(ModelState::SourceChanged) => Plan::Retry {
+            steps: vec![start],
+            reason: Reason::SourceChanged,
+            message: "the sources changed during the copy, and are listed and copied again".to_owned(),
+        },
         Some(model) => Plan::Retry {
             steps: vec![start],
             reason: Reason::SyncFailed,
@@ -70,25 +74,29 @@ fn source_problem(model: &Model, source: Option<&Read<Source>>) -> Option<Plan> 
             Class::NotFound,
             format!("model {name}: bucket {bucket} does not exist ({}): {}", problem.code, problem.remedy()),
         )),
-        Err(problem) => Some(Plan::blocked(
-            problem.class.into(),
-            problem.class,
-            format!("model {name}: {problem}"),
-        )),
+        Err(problem) => {
+            Some(Plan::blocked(problem.class.into(), problem.class, format!("model {name}: {problem}")))
+        }
         Ok(Source::Empty) => Some(Plan::blocked(
             Reason::SourceEmpty,
             Class::NotFound,
-            format!("model {name}: there is no object under {place}: upload the model's files there, or correct source.s3.prefix"),
+            format!(
+                "model {name}: there is no object under {place}: upload the model's files there, or correct source.s3.prefix"
+            ),
         )),
-        Ok(Source::Unusable(why)) => {
-            Some(Plan::blocked(Reason::SourceUnusable, Class::Invalid, format!("model {name}: {place}: {why}")))
-        }
+        Ok(Source::Unusable(why)) => Some(Plan::blocked(
+            Reason::SourceUnusable,
+            Class::Invalid,
+            format!("model {name}: {place}: {why}"),
+        )),
         Ok(Source::Found { revision, .. }) => {
             let pin = model.pin.filter(|pin| pin != revision)?;
             Some(Plan::blocked(
                 Reason::DigestMismatch,
                 Class::Invalid,
-                format!("model {name}: {place} holds {revision}, and only {pin} is accepted: put that content back, or write the new digest in models[].digest"),
+                format!(
+                    "model {name}: {place} holds {revision}, and only {pin} is accepted: put that content back, or write the new digest in models[].digest"
+                ),
             ))
         }
     }
