@@ -73,8 +73,8 @@ impl World {
     }
 }
 
-fn failed<T>(operation: &'static str, resource: &str, refusal: &Refusal) -> Result<T> {
-    Err(CloudError::new(operation, resource, refusal.class, refusal.code, &refusal.message))
+fn failed(operation: &'static str, resource: &str, refusal: &Refusal) -> CloudError {
+    CloudError::new(operation, resource, refusal.class, refusal.code, &refusal.message)
 }
 
 /// The answer that a trouble gives instead of AWS's own; none when it lets the call through.
@@ -110,12 +110,12 @@ impl Inner {
         let planned = self.faults.iter().find(|fault| hits(fault.on)).map(|fault| fault.trouble);
         let trouble = planned.or_else(|| self.chance.as_mut().and_then(super::faults::Chance::next));
         if let Some(trouble) = trouble {
-            self.note(format!("{operation}: {trouble:?}"));
+            self.note(&format!("{operation}: {trouble:?}"));
         }
         trouble
     }
 
-    fn note(&mut self, what: String) {
+    fn note(&mut self, what: &str) {
         let at = self.account.now.as_secs_f64();
         self.history.push(format!("{at:>8.1} s  {what}"));
     }
@@ -136,10 +136,13 @@ impl Inner {
             return None;
         }
         if let Some(refusal) = trouble.and_then(|trouble| answer_of(trouble, operation)) {
-            return Some(failed(operation, resource, &refusal));
+            return Some(Err(failed(operation, resource, &refusal)));
         }
         let account = if trouble == Some(Trouble::Stale) { &mut self.before } else { &mut self.account };
-        Some(answer(account).or_else(|refusal| failed(operation, resource, &refusal)))
+        Some(match answer(account) {
+            Ok(answer) => Ok(answer),
+            Err(refusal) => Err(failed(operation, resource, &refusal)),
+        })
     }
 
     fn write(&mut self, step: &Step) -> Option<Result<()>> {
@@ -156,15 +159,17 @@ impl Inner {
         if trouble != Some(Trouble::TimedOutAfter)
             && let Some(refusal) = &refusal
         {
-            return Some(failed(operation, &resource, refusal));
+            return Some(Err(failed(operation, &resource, refusal)));
         }
         let done = self.perform(step);
         if trouble == Some(Trouble::KilledAfter) {
             self.is_killed = true;
             return None;
         }
-        let refusal = refusal.or(done.err());
-        Some(refusal.map_or(Ok(()), |refusal| failed(operation, &resource, &refusal)))
+        Some(match refusal.or(done.err()) {
+            None => Ok(()),
+            Some(refusal) => Err(failed(operation, &resource, &refusal)),
+        })
     }
 
     /// Lets a write happen, and watches it.
@@ -186,12 +191,12 @@ impl Inner {
         match &done {
             Ok(()) => {
                 self.before = before;
-                self.note(format!("{step}"));
+                self.note(&step.to_string());
                 breaches.extend(wanted.as_ref().map(|w| self.account.breaches(w)).unwrap_or_default());
             }
             Err(refusal) => {
                 self.account = before;
-                self.note(format!("{step}: {} {}", refusal.code, refusal.message));
+                self.note(&format!("{step}: {} {}", refusal.code, refusal.message));
             }
         }
         self.breaches.extend(breaches.into_iter().map(|breach| format!("{step}: {breach}")));

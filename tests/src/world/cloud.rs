@@ -76,8 +76,12 @@ impl Cloud for World {
     }
 
     async fn function(&self, name: &str, owner: &Owner) -> Result<Remote<Function>> {
-        self.read("GetFunction", &format!("function {name}"), |account| Ok(account.seen_function(name, owner)))
-            .await
+        self.read(
+            "GetFunction",
+            &format!("function {name}"),
+            |account| Ok(account.seen_function(name, owner)),
+        )
+        .await
     }
 
     async fn version_numbers(&self, function: &str, page: Option<String>) -> Result<Page<u64>> {
@@ -106,7 +110,8 @@ impl Cloud for World {
     }
 
     async fn alias(&self, function: &str) -> Result<Option<Alias>> {
-        self.read("GetAlias", &format!("function {function}"), |account| Ok(account.seen_alias(function))).await
+        self.read("GetAlias", &format!("function {function}"), |account| Ok(account.seen_alias(function)))
+            .await
     }
 
     async fn function_url(&self, function: &str) -> Result<Option<FunctionUrl>> {
@@ -115,8 +120,10 @@ impl Cloud for World {
     }
 
     async fn permissions(&self, function: &str) -> Result<BTreeSet<String>> {
-        self.read("GetPolicy", &format!("function {function}"), |account| Ok(account.seen_permissions(function)))
-            .await
+        self.read("GetPolicy", &format!("function {function}"), |account| {
+            Ok(account.seen_permissions(function))
+        })
+        .await
     }
 
     async fn code(&self, code: &CodeRef) -> Result<Code> {
@@ -129,7 +136,9 @@ impl Cloud for World {
 
     async fn objects(&self, bucket: &str, prefix: &str, page: Option<String>) -> Result<Page<ListedObject>> {
         let all = self
-            .read("ListObjectsV2", &format!("bucket {bucket}"), |account| account.listed_objects(bucket, prefix))
+            .read("ListObjectsV2", &format!("bucket {bucket}"), |account| {
+                account.listed_objects(bucket, prefix)
+            })
             .await?;
         Ok(self.page(all, page.as_deref()))
     }

@@ -11,7 +11,7 @@ use larder_core::observed::{self, Remote};
 use super::account::{AccessPoint, Account, FileSystem, MountTarget, Refusal, access_point_arn, refuse};
 
 /// `UpdateFileSystem` changes the throughput mode once in this time.
-const MODE_CHANGE: Duration = Duration::from_secs(24 * 3600);
+const MODE_CHANGE: Duration = Duration::from_hours(24);
 
 impl FileSystem {
     fn state(&self, now: Duration) -> &'static str {
@@ -63,7 +63,8 @@ pub(super) fn owned<T>(tag: Option<&String>, owner: &Owner, it: Remote<T>) -> Re
 impl Account {
     pub(super) fn file_system_by_token(&self, token: &str, owner: &Owner) -> Remote<observed::FileSystem> {
         let found = self.file_systems.iter().find(|(_, fs)| fs.token == token);
-        found.map_or(Remote::Absent, |(id, fs)| owned(fs.owner.as_ref(), owner, self.seen_file_system(id, fs)))
+        found
+            .map_or(Remote::Absent, |(id, fs)| owned(fs.owner.as_ref(), owner, self.seen_file_system(id, fs)))
     }
 
     pub(super) fn file_system_by_id(&self, id: &str) -> Remote<observed::FileSystem> {
@@ -122,9 +123,18 @@ impl Account {
         }
     }
 
-    pub(super) fn create_file_system(&mut self, token: &str, owner: &Owner, mode: &str) -> Result<(), Refusal> {
+    pub(super) fn create_file_system(
+        &mut self,
+        token: &str,
+        owner: &Owner,
+        mode: &str,
+    ) -> Result<(), Refusal> {
         if let Some((id, _)) = self.file_systems.iter().find(|(_, fs)| fs.token == token) {
-            return refuse(Class::Conflict, "FileSystemAlreadyExists", format!("{id} has this creation token"));
+            return refuse(
+                Class::Conflict,
+                "FileSystemAlreadyExists",
+                format!("{id} has this creation token"),
+            );
         }
         let id = self.id("fs");
         let it = FileSystem {
@@ -142,7 +152,11 @@ impl Account {
     pub(super) fn update_file_system(&mut self, id: &str, mode: &str) -> Result<(), Refusal> {
         let changed_at = self.available(id)?.mode_changed_at;
         if changed_at.is_some_and(|at| at + MODE_CHANGE > self.now) {
-            return refuse(Class::Throttled, "TooManyRequests", "the throughput mode was changed less than 24 hours ago");
+            return refuse(
+                Class::Throttled,
+                "TooManyRequests",
+                "the throughput mode was changed less than 24 hours ago",
+            );
         }
         let now = self.now;
         if let Some(fs) = self.file_systems.get_mut(id) {
@@ -207,10 +221,18 @@ impl Account {
         Ok(())
     }
 
-    pub(super) fn set_mount_target_security_groups(&mut self, id: &str, groups: &[String]) -> Result<(), Refusal> {
+    pub(super) fn set_mount_target_security_groups(
+        &mut self,
+        id: &str,
+        groups: &[String],
+    ) -> Result<(), Refusal> {
         let now = self.now;
         let Some(mt) = self.mount_targets.get_mut(id) else {
-            return refuse(Class::NotFound, "MountTargetNotFound", format!("mount target {id} does not exist"));
+            return refuse(
+                Class::NotFound,
+                "MountTargetNotFound",
+                format!("mount target {id} does not exist"),
+            );
         };
         if mt.state(now) != "available" {
             return refuse(Class::Conflict, "IncorrectMountTargetState", format!("it is {}", mt.state(now)));
@@ -235,7 +257,11 @@ impl Account {
     ) -> Result<(), Refusal> {
         self.available(file_system)?;
         if let Some((id, _)) = self.access_points.iter().find(|(_, ap)| ap.token == token) {
-            return refuse(Class::Conflict, "AccessPointAlreadyExists", format!("{id} has this client token"));
+            return refuse(
+                Class::Conflict,
+                "AccessPointAlreadyExists",
+                format!("{id} has this client token"),
+            );
         }
         let id = self.id("fsap");
         let it = AccessPoint {

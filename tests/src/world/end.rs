@@ -14,7 +14,12 @@ pub fn end(account: &Account, endpoint: &Endpoint) -> Vec<String> {
     for (id, fs) in account.file_systems.iter().filter(|(_, it)| it.owner.as_ref() == owner) {
         lines.push(format!("file system {}: {}", fs.token, fs.mode));
         for mt in account.mount_targets.values().filter(|mt| mt.file_system == *id) {
-            lines.push(format!("mount target {}: {:?} {}", mt.zone, mt.security_groups, mt.state(account.now)));
+            lines.push(format!(
+                "mount target {}: {:?} {}",
+                mt.zone,
+                mt.security_groups,
+                mt.state(account.now)
+            ));
         }
     }
     for ap in account.access_points.values().filter(|it| it.owner.as_ref() == owner) {

@@ -49,6 +49,9 @@ pub fn defaults() -> Defaults {
 }
 
 /// An endpoint that uses most of what there is.
+///
+/// # Panics
+/// Never: it is a valid object.
 #[must_use]
 #[expect(clippy::expect_used, reason = "the object is written here, and every test would show it wrong")]
 pub fn object() -> InferenceEndpoint {

@@ -53,11 +53,17 @@ impl Function {
             return refuse(
                 Class::Conflict,
                 "ResourceConflictException",
-                format!("the operation cannot be performed at this time: an update is in progress for {name}"),
+                format!(
+                    "the operation cannot be performed at this time: an update is in progress for {name}"
+                ),
             );
         }
         if let State::Failed(why) = &self.state {
-            return refuse(Class::Conflict, "ResourceConflictException", format!("{name} is in state Failed: {why}"));
+            return refuse(
+                Class::Conflict,
+                "ResourceConflictException",
+                format!("{name} is in state Failed: {why}"),
+            );
         }
         if revision_id.is_some_and(|expected| expected != self.revision_id()) {
             return refuse(
@@ -102,7 +108,9 @@ impl Account {
     pub(super) fn function_mut(&mut self, name: &str) -> Result<&mut Function, Refusal> {
         match self.functions.get_mut(name) {
             Some(function) => Ok(function),
-            None => refuse(Class::NotFound, "ResourceNotFoundException", format!("function not found: {name}")),
+            None => {
+                refuse(Class::NotFound, "ResourceNotFoundException", format!("function not found: {name}"))
+            }
         }
     }
 
@@ -132,7 +140,9 @@ impl Account {
                 return invalid(format!("subnet {subnet} does not exist"));
             };
             let is_mountable = self.mount_targets.values().any(|mt| {
-                mt.file_system == ap.file_system && mt.zone == subnet.zone && mt.state(self.now) == "available"
+                mt.file_system == ap.file_system
+                    && mt.zone == subnet.zone
+                    && mt.state(self.now) == "available"
             });
             if !is_mountable {
                 return invalid(format!(
@@ -157,7 +167,11 @@ impl Account {
         config: &FunctionConfig,
     ) -> Result<(), Refusal> {
         if self.functions.contains_key(name) {
-            return refuse(Class::Conflict, "ResourceConflictException", format!("function already exists: {name}"));
+            return refuse(
+                Class::Conflict,
+                "ResourceConflictException",
+                format!("function already exists: {name}"),
+            );
         }
         self.check(config)?;
         let outcome = self.broken.creation.get(name).map_or(Ok(()), |why| Err(why.clone()));
@@ -219,7 +233,12 @@ impl Account {
         self.begin_update(name, |latest| latest.config = config.clone())
     }
 
-    pub(super) fn check_publishable(&mut self, name: &str, sha256: &str, revision_id: &str) -> Result<(), Refusal> {
+    pub(super) fn check_publishable(
+        &mut self,
+        name: &str,
+        sha256: &str,
+        revision_id: &str,
+    ) -> Result<(), Refusal> {
         let function = self.function_mut(name)?;
         function.writable(name, Some(revision_id))?;
         if function.latest.code_digest.trim_start_matches("sha256:") != sha256 {
@@ -249,7 +268,9 @@ impl Account {
             return refuse(
                 Class::Invalid,
                 "InvalidParameterValueException",
-                format!("ReservedConcurrentExecutions must not be lower than the function's total provisioned concurrency [{provisioned}]"),
+                format!(
+                    "ReservedConcurrentExecutions must not be lower than the function's total provisioned concurrency [{provisioned}]"
+                ),
             );
         }
         function.reserved = reserved;

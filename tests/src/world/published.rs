@@ -86,9 +86,11 @@ impl Account {
     fn version_mut(&mut self, name: &str, number: u64) -> Result<&mut Version, Refusal> {
         match self.function_mut(name)?.versions.get_mut(&number) {
             Some(version) => Ok(version),
-            None => {
-                refuse(Class::NotFound, "ResourceNotFoundException", format!("function not found: {name}:{number}"))
-            }
+            None => refuse(
+                Class::NotFound,
+                "ResourceNotFoundException",
+                format!("function not found: {name}:{number}"),
+            ),
         }
     }
 
@@ -112,7 +114,9 @@ impl Account {
             );
         }
         if function.alias.as_ref().is_some_and(|a| a.second.is_some() && a.serves(number)) {
-            return invalid("provisioned concurrency cannot be applied to a version of an alias with weights");
+            return invalid(
+                "provisioned concurrency cannot be applied to a version of an alias with weights",
+            );
         }
         let version = self.version_mut(name, number)?;
         if version.active_at > now {
@@ -138,7 +142,9 @@ impl Account {
     fn alias_mut(&mut self, name: &str) -> Result<&mut Alias, Refusal> {
         match &mut self.function_mut(name)?.alias {
             Some(alias) => Ok(alias),
-            None => refuse(Class::NotFound, "ResourceNotFoundException", format!("no alias of function {name}")),
+            None => {
+                refuse(Class::NotFound, "ResourceNotFoundException", format!("no alias of function {name}"))
+            }
         }
     }
 
@@ -155,11 +161,20 @@ impl Account {
         Ok(())
     }
 
-    pub(super) fn update_alias(&mut self, name: &str, version: u64, revision_id: &str) -> Result<(), Refusal> {
+    pub(super) fn update_alias(
+        &mut self,
+        name: &str,
+        version: u64,
+        revision_id: &str,
+    ) -> Result<(), Refusal> {
         self.version_mut(name, version)?;
         let alias = self.alias_mut(name)?;
         if format!("alias-{}", alias.revision) != revision_id {
-            return refuse(Class::Conflict, "PreconditionFailedException", "the alias's revision id does not match");
+            return refuse(
+                Class::Conflict,
+                "PreconditionFailedException",
+                "the alias's revision id does not match",
+            );
         }
         alias.version = version;
         alias.second = None;

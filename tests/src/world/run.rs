@@ -213,8 +213,11 @@ impl Run {
     pub fn condition(&self, type_: &str) -> Option<(&str, &str, &str)> {
         let generation = self.object.metadata.generation;
         let condition = self.status.conditions.iter().find(|c| c.type_ == type_)?;
-        (condition.observed_generation == generation)
-            .then_some((condition.status.as_str(), condition.reason.as_str(), condition.message.as_str()))
+        (condition.observed_generation == generation).then_some((
+            condition.status.as_str(),
+            condition.reason.as_str(),
+            condition.message.as_str(),
+        ))
     }
 
     /// Passes until the endpoint is ready, or deleted.
@@ -296,7 +299,11 @@ impl Run {
         }
         let history = self.world.history();
         let _ = writeln!(told, "history ({} entries, the last of them):", history.len());
-        for line in history.iter().skip(history.len().saturating_sub(40)).map(|line| line.chars().take(240).collect::<String>()) {
+        for line in history
+            .iter()
+            .skip(history.len().saturating_sub(40))
+            .map(|line| line.chars().take(240).collect::<String>())
+        {
             let _ = writeln!(told, "  {line}");
         }
         Stuck { what: what.to_owned(), told }

@@ -68,7 +68,9 @@ pub fn target(step: &Step) -> Target<'_> {
         | Step::CreateFunction { .. } => Target::New,
         Step::UpdateFileSystem { id, .. } | Step::DeleteFileSystem { id } => Target::FileSystem(id),
         Step::CreateMountTarget { file_system, .. } => Target::FileSystem(file_system),
-        Step::SetMountTargetSecurityGroups { id, .. } | Step::DeleteMountTarget { id } => Target::MountTarget(id),
+        Step::SetMountTargetSecurityGroups { id, .. } | Step::DeleteMountTarget { id } => {
+            Target::MountTarget(id)
+        }
         Step::DeleteAccessPoint { id } => Target::AccessPoint(id),
         Step::PutRetentionPolicy { name, .. } | Step::DeleteLogGroup { name } => Target::LogGroup(name),
         Step::UpdateFunctionCode { name, .. }

@@ -58,13 +58,24 @@ impl Account {
                     ImageReference::Digest(digest) => self.images.values().find(|known| *known == digest),
                 };
                 let Some(digest) = digest else {
-                    return refuse(Class::NotFound, "ImageNotFoundException", format!("{image} does not exist"));
+                    return refuse(
+                        Class::NotFound,
+                        "ImageNotFoundException",
+                        format!("{image} does not exist"),
+                    );
                 };
-                Ok(Code { package: Package::Image { uri: image.with_digest(digest) }, digest: digest.clone() })
+                Ok(Code {
+                    package: Package::Image { uri: image.with_digest(digest) },
+                    digest: digest.clone(),
+                })
             }
             CodeRef::Zip { bucket, key, version_id } => {
                 let Some((_, etag)) = self.buckets.get(bucket).and_then(|objects| objects.get(key)) else {
-                    return refuse(Class::NotFound, "NoSuchKey", format!("s3://{bucket}/{key} does not exist"));
+                    return refuse(
+                        Class::NotFound,
+                        "NoSuchKey",
+                        format!("s3://{bucket}/{key} does not exist"),
+                    );
                 };
                 Ok(Code {
                     package: Package::Zip {

@@ -31,10 +31,15 @@ impl Account {
     }
 
     /// A synchronous invoke: how far a request is.
-    pub(super) fn sync_report(&mut self, function: &str, request: &SyncRequest) -> Result<SyncReport, Refusal> {
+    pub(super) fn sync_report(
+        &mut self,
+        function: &str,
+        request: &SyncRequest,
+    ) -> Result<SyncReport, Refusal> {
         let now = self.now;
         let config = self.invoke(function)?.latest.config.clone();
-        let folder = self.folder_of(&config).and_then(|key| self.folders.get(&key)).cloned().unwrap_or_default();
+        let folder =
+            self.folder_of(&config).and_then(|key| self.folders.get(&key)).cloned().unwrap_or_default();
         let is_running =
             |revision: &Digest| folder.heartbeats.get(revision).is_some_and(|beat| *beat + FRESH > now);
         let model = |model: &larder_contract::ManifestModel| {

@@ -105,6 +105,8 @@ fn untrue_manifest(
                 found.is_some_and(|(revision, ..)| revision == served.revision)
             }),
         };
-        (!is_right).then(|| format!("model {} is served as {}, which is not at its source", model.name, served.revision))
+        (!is_right).then(|| {
+            format!("model {} is served as {}, which is not at its source", model.name, served.revision)
+        })
     })
 }
