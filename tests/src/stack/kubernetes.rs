@@ -87,7 +87,7 @@ impl Kubernetes {
             format!("--tls-cert-file={}", file("server.crt")),
             format!("--tls-private-key-file={}", file("server.key")),
             format!("--token-auth-file={}", file("tokens.csv")),
-            format!("--service-account-key-file={}", file("accounts.key")),
+            format!("--service-account-key-file={}", file("accounts.pub")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             format!("--cert-dir={}", dir.display()),
         ])
@@ -162,6 +162,7 @@ impl Secrets {
         let authority_key = KeyPair::generate()?;
         let authority = params.self_signed(&authority_key)?.pem();
         let issuer = Issuer::new(params, authority_key);
+        let accounts = KeyPair::generate()?;
         let server_key = KeyPair::generate()?;
         let server = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?
             .signed_by(&server_key, &issuer)?;
@@ -173,7 +174,8 @@ impl Secrets {
         for (name, text) in [
             ("server.crt", server.pem()),
             ("server.key", server_key.serialize_pem()),
-            ("accounts.key", KeyPair::generate()?.serialize_pem()),
+            ("accounts.key", accounts.serialize_pem()),
+            ("accounts.pub", accounts.public_key_pem()),
             ("tokens.csv", format!("{token},admin,admin,system:masters\n")),
         ] {
             let path = dir.join(name);
