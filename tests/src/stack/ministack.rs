@@ -9,7 +9,7 @@ use super::process::{Launch, Program};
 use super::tools::Tools;
 use super::{ACCOUNT, REGION, http, ports};
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const ATTEMPTS: usize = 3;
 
 /// An emulator that answers.

@@ -65,7 +65,7 @@ pub const ACCESS_KEY: &str = "test";
 pub const SECRET_KEY: &str = "test";
 
 /// How long one run of kubectl may take.
-const KUBECTL_WITHIN: Duration = Duration::from_secs(60);
+const KUBECTL_WITHIN: Duration = Duration::from_mins(1);
 
 /// Which parts to start, and how they behave.
 #[derive(Debug, Clone)]

@@ -77,7 +77,7 @@ pub(crate) fn from_request(id: &str, parts: &Parts, body: &Bytes, anonymous: boo
         let kind = header(&CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match std::str::from_utf8(body) {
             Ok(text) if kind.starts_with("text/") || TEXT.contains(&kind.as_str()) => {
-                event["body"] = json!(text)
+                event["body"] = json!(text);
             }
             _ => {
                 event["body"] = json!(STANDARD.encode(body));

@@ -50,7 +50,7 @@ impl FunctionProgram {
             program: program.into(),
             sandboxes: 4,
             env: BTreeMap::new(),
-            init_timeout: Duration::from_secs(120),
+            init_timeout: Duration::from_mins(2),
         }
     }
 }
@@ -130,13 +130,17 @@ impl Host {
                 .collect();
             keys.iter().filter_map(|key| pools.remove(key)).collect()
         };
-        gone.iter().for_each(|pool| pool.close());
+        for pool in gone {
+            pool.close();
+        }
     }
 
     /// Ends everything; calls in flight fail.
     pub(crate) fn close(&self) {
         let all: Vec<Arc<Pool>> = locked(&self.pools).drain().map(|(_, pool)| pool).collect();
-        all.iter().for_each(|pool| pool.close());
+        for pool in all {
+            pool.close();
+        }
     }
 
     /// Process ids of all sandboxes that wait for events.

@@ -157,8 +157,10 @@ impl Efs {
             .collect();
         let (size, asked, given) = kind.page;
         // All of them: pages are cut here, since the emulator cuts without saying that more follow.
-        let all = filters.iter().map(|(name, value)| format!("&{name}={value}")).collect::<String>();
-        let target = format!("/2015-02-01/{}?{size}=100000{all}", kind.path);
+        let mut target = format!("/2015-02-01/{}?{size}=100000", kind.path);
+        for (name, value) in &filters {
+            target.extend(["&", name, "=", value]);
+        }
         let (status, mut answer) = upstream.ask(&Scope::of(parts), Method::GET, &target, None).await?;
         let leaving = self.leaving(kind, &filters);
         if !status.is_success() && leaving.is_empty() {

@@ -202,9 +202,8 @@ pub(super) async fn by_url(
     if body.len() > SYNC_LIMIT {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Large");
     }
-    let config = match resolve(shared, &url.scope, &url.function, url.qualifier.as_deref()).await? {
-        Ok(config) => config,
-        Err(_) => return refuse(StatusCode::BAD_GATEWAY, "Internal Server Error"),
+    let Ok(config) = resolve(shared, &url.scope, &url.function, url.qualifier.as_deref()).await? else {
+        return refuse(StatusCode::BAD_GATEWAY, "Internal Server Error");
     };
     let event = event::from_request(id, parts, &body, !url.signed);
     Ok(match host.invoke(&config, event.to_string().into()).await {

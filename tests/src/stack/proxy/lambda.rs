@@ -117,13 +117,11 @@ async fn change(
         && !image.contains("@sha256:")
     {
         // Lambda resolves a tag once and never follows it; the emulator would follow it for ever.
-        match digest(shared, &Scope::of(parts), image).await? {
-            Some(digest) => *image = digest,
-            None => {
-                let message = format!("Source image {image} does not exist. Provide a valid source image.");
-                return Ok(error("lambda", 400, "InvalidParameterValueException", &message, &[]));
-            }
-        }
+        let Some(digest) = digest(shared, &Scope::of(parts), image).await? else {
+            let message = format!("Source image {image} does not exist. Provide a valid source image.");
+            return Ok(error("lambda", 400, "InvalidParameterValueException", &message, &[]));
+        };
+        *image = digest;
     }
     let (status, mut answer) = resend(shared, parts, wish.to_string().into()).await?;
     if status.is_success() {

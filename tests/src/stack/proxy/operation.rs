@@ -89,7 +89,7 @@ const EFS: &[Route] = &[
     ("DELETE", "resource-tags/*", "", "UntagResource"),
 ];
 
-/// Paths are `` (service), `*` (bucket) and `*/**` (object): keys have slashes of their own.
+/// Paths are empty (service), `*` (bucket) and `*/**` (object): keys have slashes of their own.
 const S3: &[Route] = &[
     ("GET", "", "", "ListBuckets"),
     ("GET", "*", "list-type", "ListObjectsV2"),
@@ -201,15 +201,12 @@ pub(crate) fn percent_decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let hex = after.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (first, hex) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
+        if let (b'%', Some(byte)) = (first, hex) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(first);
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
