@@ -131,7 +131,7 @@ def varied(number: int, rng: np.random.Generator) -> Layout:
     chinese = [str(t) for t in rng.choice(CHINESE, count, replace=False)]
     lines = [english, chinese, [t for pair in zip(chinese, english) for t in pair]][number % 3]
     colours = COLOURS[number % len(COLOURS)]
-    text_height = [26, 34, 48, 72, 110][number % 5]
+    text_height = [24, 32, 44, 60, 84][number % 5]
     degrees = float(rng.uniform(-8, 8)) if number % 4 else 0.0
     noise = float(rng.uniform(2, 16))
     blur = float(rng.choice([0.0, 0.5, 0.9]))

@@ -32,7 +32,7 @@ impl ApiError {
     /// 500: our own failure. The reason goes to the log under an id; the client gets only the id.
     pub fn internal(operation: &str, model: &str, reason: &(dyn Error + 'static)) -> Self {
         let id = uuid::Uuid::new_v4();
-        tracing::error!(%id, operation, model, reason = chain(reason), "request failed");
+        tracing::error!(%id, operation, model, reason = %chain(reason), "request failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("{operation} failed for model {model:?}; the log has the reason under id {id}"),

@@ -1,5 +1,6 @@
 //! `larder-inference`: in AWS Lambda the runtime of the inference function, else a plain HTTP server.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,7 +73,7 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(reason = chain(&error), "larder-inference ends");
+            tracing::error!(reason = %chain(&error), "larder-inference ends");
             ExitCode::FAILURE
         }
     }
@@ -124,7 +125,10 @@ fn variable(name: &str) -> Option<String> {
 
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Json => logs.json().init(),
         LogFormat::Human => logs.init(),

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::onnx::{Engine, OnnxError};
 use crate::tasks::files::{FilesError, ModelFiles};
 use crate::tasks::ocr::{OcrError, OcrModel};
-use crate::tasks::tensor::TensorModel;
+use crate::tasks::tensor::{Port, TensorModel};
 
 /// Requests that may wait for one model. AWS Lambda sends one at a time; a plain server may get more.
 const MOST_WAITING: usize = 64;
@@ -91,6 +91,7 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Source {
     manifest: Manifest,
+    digest: Digest,
     folders: BTreeMap<String, PathBuf>,
 }
 
@@ -113,7 +114,7 @@ impl Source {
             .iter()
             .map(|m| (m.name.clone(), layout::revision_dir(root, &m.revision)))
             .collect();
-        Ok(Self { manifest, folders })
+        Ok(Self { manifest, digest: have, folders })
     }
 
     /// The folders in `folder`, one model each, named after them. Their revisions are computed from the
@@ -146,7 +147,9 @@ impl Source {
                 })
             })
             .collect::<Result<_, ModelsError>>()?;
-        Ok(Self { manifest: Manifest::new(models), folders })
+        let manifest = Manifest::new(models);
+        let digest = manifest.digest();
+        Ok(Self { manifest, digest, folders })
     }
 }
 
@@ -183,7 +186,6 @@ impl Registry {
     /// # Errors
     /// The first [`ModelsError`]; then nothing should be served.
     pub async fn load(engine: Arc<Engine>, source: Source) -> Result<Self, ModelsError> {
-        let manifest = source.manifest.digest();
         let mut models = BTreeMap::new();
         let mut preloaded = Vec::new();
         for entry in source.manifest.models {
@@ -195,7 +197,7 @@ impl Registry {
                 revision: entry.revision,
                 files,
                 engine: Arc::clone(&engine),
-                loaded: OnceCell::new(),
+                opened: OnceCell::new(),
                 places: Semaphore::new(MOST_WAITING),
             });
             if entry.preload {
@@ -205,8 +207,8 @@ impl Registry {
         }
         let loads = preloaded.iter().map(async |model| {
             let started = std::time::Instant::now();
-            let loaded = model.loaded().await;
-            loaded.map_err(|source| ModelsError::Load { model: model.name.clone(), source })?;
+            let opened = model.opened().await;
+            opened.map_err(|source| ModelsError::Load { model: model.name.clone(), source })?;
             let (task, milliseconds) = (model.task().as_str(), started.elapsed().as_millis());
             tracing::info!(
                 model = model.name,
@@ -218,7 +220,7 @@ impl Registry {
             Ok::<(), ModelsError>(())
         });
         futures::future::try_join_all(loads).await?;
-        Ok(Self { manifest, models })
+        Ok(Self { manifest: source.digest, models })
     }
 
     /// The digest of the manifest that is served.
@@ -252,8 +254,24 @@ pub struct Model {
     revision: Digest,
     files: ModelFiles,
     engine: Arc<Engine>,
-    loaded: OnceCell<Arc<Mutex<Loaded>>>,
+    opened: OnceCell<Opened>,
     places: Semaphore,
+}
+
+/// What a tensor model takes and gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// Its inputs.
+    pub inputs: Vec<Port>,
+    /// Its outputs.
+    pub outputs: Vec<Port>,
+}
+
+/// A model that is loaded. What it takes is known without waiting for its turn.
+#[derive(Debug)]
+struct Opened {
+    ports: Option<Ports>,
+    loaded: Arc<Mutex<Loaded>>,
 }
 
 /// A model's sessions.
@@ -291,14 +309,29 @@ impl Model {
     }
 
     /// Loads it if nothing has yet. A failed load is tried anew by the next caller.
-    async fn loaded(&self) -> Result<&Arc<Mutex<Loaded>>, LoadError> {
-        self.loaded
+    async fn opened(&self) -> Result<&Opened, LoadError> {
+        self.opened
             .get_or_try_init(async || {
                 let (engine, files) = (Arc::clone(&self.engine), self.files.clone());
                 let loaded = tokio::task::spawn_blocking(move || open(&engine, &files)).await??;
-                Ok(Arc::new(Mutex::new(loaded)))
+                let ports = match &loaded {
+                    Loaded::Ocr(_) => None,
+                    Loaded::Tensor(tensor) => {
+                        Some(Ports { inputs: tensor.inputs(), outputs: tensor.outputs() })
+                    }
+                };
+                Ok(Opened { ports, loaded: Arc::new(Mutex::new(loaded)) })
             })
             .await
+    }
+
+    /// What it takes and gives as a tensor model; `None` for other tasks. Loads it if nothing has yet.
+    ///
+    /// # Errors
+    /// 500 when it cannot be loaded.
+    pub async fn ports(&self) -> Result<Option<&Ports>, ApiError> {
+        let opened = self.opened().await;
+        Ok(opened.map_err(|e| ApiError::internal("loading", &self.name, &e))?.ports.as_ref())
     }
 
     /// Runs `work` on the loaded model, on a thread of its own so that no request holds up another's I/O.
@@ -322,8 +355,8 @@ impl Model {
         })?;
         let failed =
             |reason: &(dyn std::error::Error + 'static)| ApiError::internal(operation, &self.name, reason);
-        let loaded = Arc::clone(self.loaded().await.map_err(|e| failed(&e))?);
-        let mut turn = loaded.lock_owned().await;
+        let opened = self.opened().await.map_err(|e| failed(&e))?;
+        let mut turn = Arc::clone(&opened.loaded).lock_owned().await;
         let done = tokio::task::spawn_blocking(move || work(&mut turn)).await;
         done.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
     }

@@ -112,7 +112,7 @@ fn refused(error: &PictureError) -> ApiError {
     let status = match error {
         PictureError::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         PictureError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        PictureError::Broken(_) => StatusCode::BAD_REQUEST,
+        PictureError::Empty | PictureError::Broken(_) => StatusCode::BAD_REQUEST,
     };
     ApiError::new(status, error.to_string())
 }

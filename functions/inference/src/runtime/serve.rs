@@ -1,11 +1,24 @@
 //! A plain HTTP server.
 
 use std::future::Future;
+use std::time::Duration;
 
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::StartError;
+use crate::error::ApiError;
 use crate::routes::{Served, router};
+
+/// The most time for one request, its body included.
+const MOST_TIME: Duration = Duration::from_mins(2);
+
+/// The most time for the requests under way when the server stops.
+const MOST_STOPPING: Duration = Duration::from_secs(30);
 
 /// Binds an address. Port 0 takes a free one; the listener knows which.
 ///
@@ -17,7 +30,7 @@ pub async fn bound(address: &str) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address: address.to_owned(), source })
 }
 
-/// Serves until `stop` is done, then until the requests under way are answered.
+/// Serves until `stop` is done, then until the requests under way are answered, [`MOST_STOPPING`] at most.
 ///
 /// # Errors
 /// [`StartError::Serve`].
@@ -30,7 +43,36 @@ pub async fn serve(
     let address = listener.local_addr().map_err(failed)?;
     let manifest = served.models.manifest();
     tracing::info!(%address, manifest = manifest.short(), "listening on http://{address}");
-    axum::serve(listener, router(served)).with_graceful_shutdown(stop).await.map_err(failed)
+    let router = router(served).layer(middleware::from_fn(in_time));
+    let (stopping, stopped) = oneshot::channel();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stop.await;
+        // The receiver is only gone when the server is.
+        let _ = stopping.send(());
+    });
+    let too_long = async {
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(MOST_STOPPING).await;
+    };
+    tokio::select! {
+        ended = serving.into_future() => ended.map_err(failed),
+        () = too_long => {
+            tracing::warn!("requests under way are given up after {MOST_STOPPING:?}");
+            Ok(())
+        }
+    }
+}
+
+/// Gives up on a request after [`MOST_TIME`]: a client that sends its body byte by byte does not stay.
+/// (In Lambda the function's own time-out does this.)
+async fn in_time(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(MOST_TIME, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        let message = format!("the request took longer than {MOST_TIME:?}; send it faster, or less in it");
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
+    })
 }
 
 /// Done at SIGTERM or SIGINT.

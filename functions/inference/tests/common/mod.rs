@@ -67,17 +67,18 @@ pub(crate) fn orientation() -> PathBuf {
     package("rapidocr").join("models/ch_ppocr_mobile_v2.0_cls_mobile.onnx")
 }
 
+/// The ONNX Runtime library of the wheel.
+pub(crate) fn library() -> PathBuf {
+    std::fs::read_dir(package("onnxruntime").join("capi"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|p| p.file_name().unwrap().to_string_lossy().starts_with("libonnxruntime.so"))
+        .expect("the onnxruntime wheel has its library")
+}
+
 /// The one ONNX Runtime of the test process.
 pub(crate) fn engine() -> Arc<Engine> {
-    static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
-        let folder = package("onnxruntime").join("capi");
-        let library = std::fs::read_dir(&folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .find(|p| p.file_name().unwrap().to_string_lossy().starts_with("libonnxruntime.so"))
-            .expect("the onnxruntime wheel has its library");
-        Arc::new(Engine::start(&library, 2).unwrap())
-    });
+    static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| Arc::new(Engine::start(&library(), 2).unwrap()));
     Arc::clone(&ENGINE)
 }
 

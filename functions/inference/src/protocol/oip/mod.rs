@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::models::{Loaded, Model};
-use crate::onnx::OnnxError;
+use crate::models::{Loaded, Model, Ports};
 use crate::routes::{MAX_BODY, Served, body, json};
 use crate::tasks::tensor::{NamedTensor, Port};
 use tensors::{AnswerTensor, JsonTensor, checked};
@@ -70,7 +69,7 @@ pub async fn model_ready(
     Path(path): Path<ModelPath>,
 ) -> Result<Json<Value>, ApiError> {
     let model = path.find(&served)?;
-    let (_, _) = ports(model).await?;
+    ports(model).await?;
     Ok(Json(serde_json::json!({"name": model.name(), "ready": true})))
 }
 
@@ -108,7 +107,7 @@ pub async fn metadata(
     Path(path): Path<ModelPath>,
 ) -> Result<Json<Metadata>, ApiError> {
     let model = path.find(&served)?;
-    let (inputs, outputs) = ports(model).await?;
+    let Ports { inputs, outputs } = ports(model).await?;
     let platform = match model.task() {
         Task::Ocr => "larder_ocr",
         Task::Tensor => "onnxruntime_onnx",
@@ -123,15 +122,10 @@ pub async fn metadata(
     }))
 }
 
-async fn ports(model: &Model) -> Result<(Vec<Port>, Vec<Port>), ApiError> {
-    model
-        .with("describing", |loaded| {
-            Ok::<_, OnnxError>(match loaded {
-                Loaded::Ocr(_) => (ocr::inputs(), ocr::outputs()),
-                Loaded::Tensor(tensor) => (tensor.inputs(), tensor.outputs()),
-            })
-        })
-        .await
+/// What a model takes and gives, whatever its task; loads it if nothing has yet.
+async fn ports(model: &Model) -> Result<Ports, ApiError> {
+    let tensor = model.ports().await?.cloned();
+    Ok(tensor.unwrap_or_else(|| Ports { inputs: ocr::inputs(), outputs: ocr::outputs() }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,7 +167,7 @@ pub async fn infer(
 ) -> Result<Response, ApiError> {
     let model = path.find(&served)?;
     let request: InferRequest = json(&body(bytes)?)?;
-    let (inputs, outputs) = ports(model).await?;
+    let Ports { inputs, outputs } = ports(model).await?;
     let given = checked(request.inputs, &inputs)?;
     let wanted = wanted(&request.outputs, &outputs)?;
     let tensors = run(model, given, wanted).await?;

@@ -29,6 +29,9 @@ pub enum PictureError {
         /// Pixels down.
         height: u32,
     },
+    /// Without width or height.
+    #[error("the picture has no pixels")]
+    Empty,
     /// The format is known, the content is broken.
     #[error("the picture cannot be decoded: {0}")]
     Broken(#[from] image::ImageError),
@@ -58,6 +61,9 @@ impl Picture {
         reader.limits(limits);
         let mut decoder = reader.into_decoder()?;
         let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(PictureError::Empty);
+        }
         if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
             return Err(PictureError::TooLarge { width, height });
         }

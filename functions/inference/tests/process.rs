@@ -1,0 +1,220 @@
+//! The program itself: as a server, as a Lambda runtime, and when it cannot start.
+//!
+//! Needs `LARDER_PYTHON`; `make test` sets it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use larder_contract::{Digest, Manifest, ManifestModel, layout};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// The program with nothing but `variables` and the library in its environment.
+fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder-inference"));
+    command.args(arguments).env_clear().env("ORT_DYLIB_PATH", common::library());
+    command.envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// Ends the program when the test does, whichever way.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn refuses(arguments: &[&str], variables: &[(&str, &str)], parts: &[&str]) {
+    let output = program(arguments, variables).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{log}");
+    for part in parts {
+        assert!(log.contains(part), "no {part:?} in {log}");
+    }
+}
+
+#[test]
+fn what_cannot_be_served_ends_the_program_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().to_str().unwrap();
+    let serve = |models| ["serve", "--listen", "127.0.0.1:0", "--models", models];
+    refuses(&[], &[], &["serve"]);
+    refuses(&["serve"], &[], &["--manifest"]);
+    refuses(&serve("/nowhere"), &[], &["/nowhere", "No such file"]);
+    refuses(&serve(here), &[], &[here, "no models"]);
+
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    refuses(&serve(here), &[], &["\"a\"", "no files"]);
+    refuses(&serve(here), &[("LARDER_MEMORY_MIB", "much")], &["LARDER_MEMORY_MIB", "much"]);
+    let no_library = ["/nowhere/lib.so", "ORT_DYLIB_PATH", "1.31"];
+    refuses(&serve(here), &[("ORT_DYLIB_PATH", no_library[0])], &no_library);
+    std::fs::write(folder.path().join("a/broken.onnx"), "not a model").unwrap();
+    refuses(&serve(here), &[], &["\"a\"", "broken.onnx"]);
+
+    let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1");
+    refuses(&[], &[lambda], &["LARDER_MANIFEST"]);
+    let digest = Digest::of(b"x");
+    let manifest = digest.to_string();
+    let root = ("LARDER_ROOT", here);
+    refuses(&[], &[lambda, root, ("LARDER_MANIFEST", &manifest)], &[&digest.hex(), "cannot be read"]);
+    let path = layout::manifest_path(folder.path(), &digest);
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "{}").unwrap();
+    refuses(&[], &[lambda, root, ("LARDER_MANIFEST", &manifest)], &["has the digest", "copy it again"]);
+}
+
+#[test]
+fn serves_until_it_is_told_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    common::folder_of(folder.path(), "net", &common::models("v6")[..1]);
+    let arguments = ["--log-format", "json", "serve", "--listen", "127.0.0.1:0", "--models"];
+    let mut command = program(&arguments, &[]);
+    let mut running = Running(command.arg(folder.path()).spawn().unwrap());
+    let mut log = BufReader::new(running.0.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        if let Some(address) = entry["fields"]["address"].as_str() {
+            break address.to_owned();
+        }
+    };
+    assert!(std::net::TcpStream::connect(&address).is_ok(), "{address}");
+    let pid = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(running.0.wait().unwrap().success(), "{rest}");
+    assert!(rest.contains("stopping"), "{rest}");
+}
+
+/// The Runtime API's side: hands out events, collects what comes back.
+#[derive(Clone)]
+struct Host {
+    events: Arc<Mutex<VecDeque<Value>>>,
+    answers: mpsc::UnboundedSender<Value>,
+}
+
+async fn next_event(State(host): State<Host>) -> Response {
+    let event = host.events.lock().unwrap().pop_front();
+    let Some(event) = event else { return std::future::pending().await };
+    let header = |name: &'static str, value: &'static str| (HeaderName::from_static(name), value);
+    let headers = [
+        header("lambda-runtime-aws-request-id", "r-1"),
+        header("lambda-runtime-deadline-ms", "99999999999999"),
+        header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-west-1:111122223333:function:f:7"),
+    ];
+    (headers, Json(event)).into_response()
+}
+
+/// The runtime sends JSON without saying so.
+async fn take_answer(State(host): State<Host>, answer: String) -> StatusCode {
+    host.answers.send(serde_json::from_str(&answer).unwrap()).unwrap();
+    StatusCode::ACCEPTED
+}
+
+fn function_url_event(method: &str, path: &str, body: Option<&str>, stage: &str) -> Value {
+    let http = json!({"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "t"});
+    json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "",
+        "headers": {"content-type": "image/png", "host": "f.lambda-url.eu-west-1.on.aws"},
+        "requestContext": {
+            "accountId": "anonymous", "apiId": "f", "domainName": "f.lambda-url.eu-west-1.on.aws",
+            "domainPrefix": "f", "http": http, "requestId": "r", "routeKey": "$default", "stage": stage,
+            "time": "12/Mar/2026:19:03:58 +0000", "timeEpoch": 1_773_342_238_000_u64
+        },
+        "isBase64Encoded": body.is_some(), "body": body
+    })
+}
+
+#[tokio::test]
+async fn answers_invocations_of_lambda() {
+    let root = tempfile::tempdir().unwrap();
+    let model = Digest::of(b"a model");
+    let manifest = Manifest::new(vec![ManifestModel {
+        name: "signs".to_owned(),
+        task: None,
+        revision: model,
+        preload: true,
+    }]);
+    let path = layout::manifest_path(root.path(), &manifest.digest());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, manifest.canonical()).unwrap();
+    common::folder_of(&root.path().join("revisions"), &model.hex(), &common::models("v6"));
+
+    let picture = BASE64_STANDARD.encode(common::sign("Harbour Road", "海港路"));
+    let events = [
+        function_url_event("POST", "/ocr", Some(&picture), "$default"),
+        function_url_event("GET", "/prod/v2/models/signs/ready", None, "prod"),
+        json!({"op": "hello"}),
+        function_url_event("GET", "/healthz", None, "$default"),
+    ];
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let host = Host { events: Arc::new(Mutex::new(events.into())), answers };
+    let invocation = "/2018-06-01/runtime/invocation";
+    let router = Router::new()
+        .route(&format!("{invocation}/next"), get(next_event))
+        .route(&format!("{invocation}/r-1/response"), post(take_answer))
+        .route(&format!("{invocation}/r-1/error"), post(take_answer))
+        .with_state(host);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let _running = start_function(&address, root.path(), &manifest.digest());
+    let mut next =
+        async || tokio::time::timeout(Duration::from_mins(1), answered.recv()).await.unwrap().unwrap();
+    let read = next().await;
+    assert_eq!(read["statusCode"], 200, "{read}");
+    let headers = &read["headers"];
+    assert_eq!(
+        (&headers["x-larder-manifest"], &headers["x-larder-version"]),
+        (&json!(manifest.digest().short()), &json!("7"))
+    );
+    let body: Value = serde_json::from_str(read["body"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&body["predicted_label"], &body["revision"]),
+        (&json!("海港路 Harbour Road"), &json!(model.to_string()))
+    );
+    let ready = next().await;
+    assert_eq!(
+        (&ready["statusCode"], &ready["body"]),
+        (&json!(200), &json!(r#"{"name":"signs","ready":true}"#))
+    );
+    let refused = next().await;
+    assert!(refused["errorMessage"].as_str().unwrap().contains("Function URLs"), "{refused}");
+    assert_eq!(next().await["body"], "ok\n", "it goes on after an event that it cannot take");
+    serving.abort();
+}
+
+fn start_function(address: &str, root: &Path, manifest: &Digest) -> Running {
+    let variables = [
+        ("AWS_LAMBDA_RUNTIME_API", address),
+        ("AWS_LAMBDA_FUNCTION_NAME", "f"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "7"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3600"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "g"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "s"),
+        ("LARDER_ROOT", root.to_str().unwrap()),
+        ("LARDER_MANIFEST", &manifest.to_string()),
+    ];
+    Running(program(&[], &variables).stderr(Stdio::inherit()).spawn().unwrap())
+}
