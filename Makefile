@@ -1,0 +1,55 @@
+# Larder. `make demo` shows it, `make test` tests it; `make help` lists the rest.
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images crd
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+demo: tools build ## the main job, live, on this machine; KEEP=1 leaves it running
+	@exec $(TARGET)/debug/demo
+
+test: tools build ## every test
+	@eval "$$(tests/tools/setup.sh env)" && tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast
+
+test-fast: ## the planner and AWS in memory: seconds, once built
+	@tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast --lib --test properties --test 'world_*' --test generated
+
+test-world: ## one schedule of faults: make test-world SEED=…
+	@$(CARGO) test --locked -p larder-tests --test world_faults -- --nocapture
+
+check: fmt pure generated lint docs ## everything that needs no running: format, purity, generated files, lints, docs
+
+fmt:
+	@$(CARGO) fmt --all --check
+
+# The planner must not be able to reach the network, a cluster, AWS or a runtime.
+pure:
+	@found=$$($(CARGO) tree --locked -p larder-core -e normal --prefix none | grep -E '^(tokio|kube-client|kube-runtime|hyper|reqwest|aws-|rand |getrandom )' || true); \
+	  if [ -n "$$found" ]; then echo "larder-core depends on:"; echo "$$found"; exit 1; fi
+
+generated:
+	@$(CARGO) test --locked -q -p larder-crds --test generated
+
+lint:
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+docs:
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+deny: ## licences, bans and sources of what we depend on (needs cargo-deny)
+	@$(CARGO) deny --workspace check licenses bans sources
+
+crd: ## write the CRD again after a change of crds/src
+	@UPDATE=1 $(CARGO) test -q -p larder-crds --test generated
+
+tools: ## kube-apiserver, etcd, kubectl, MiniStack and a font, once, in a cache outside of the checkout
+	@tests/tools/setup.sh
+
+build:
+	@$(CARGO) build --workspace --all-targets --locked
+
+images: ## the function images, built from scratch with buildah
+	@functions/images.sh
