@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use larder_contract::layout;
 use larder_inference::error::chain;
-use larder_inference::models::Source;
+use larder_inference::models::source::Source;
 use larder_inference::onnx;
 use larder_inference::runtime::{self, StartError, Startup, lambda, serve};
 use tracing_subscriber::EnvFilter;

@@ -119,7 +119,14 @@ impl LinkFetcher {
     /// # Errors
     /// When the TLS library refuses its own defaults.
     pub fn new(limits: LinkLimits) -> Result<Self, tokio_rustls::rustls::Error> {
-        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect::<RootCertStore>();
+        Self::trusting(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(), limits)
+    }
+
+    /// A fetcher that trusts these certificate authorities.
+    ///
+    /// # Errors
+    /// As [`LinkFetcher::new`].
+    pub fn trusting(roots: RootCertStore, limits: LinkLimits) -> Result<Self, tokio_rustls::rustls::Error> {
         let tls = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -194,4 +201,69 @@ struct Target {
     host: String,
     addresses: Vec<SocketAddr>,
     tls: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    /// Answers one HTTPS request for `localhost`; returns the port and the certificate's store.
+    async fn https_host() -> (u16, RootCertStore) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that does not trust us hangs up here.
+            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            let head = String::from_utf8_lossy(&request[..read]).to_lowercase();
+            let fits = head.starts_with("get /a%20b?c=d http/1.1\r\n")
+                && head.contains(&format!("host: localhost:{port}\r\n"));
+            let status = if fits { "200 OK" } else { "400 Bad Request" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        (port, roots)
+    }
+
+    fn limits(port: u16) -> LinkLimits {
+        LinkLimits { allowed_hosts: vec![format!("localhost:{port}")], ..LinkLimits::default() }
+    }
+
+    #[tokio::test]
+    async fn https_is_fetched_from_whom_the_certificate_names() {
+        let (port, roots) = https_host().await;
+        let fetcher = LinkFetcher::trusting(roots, limits(port)).unwrap();
+        let link = format!("https://localhost:{port}/a b?c=d#e");
+        assert_eq!(fetcher.fetch(&link).await.unwrap(), "hi");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_certificate_is_refused() {
+        let (port, _) = https_host().await;
+        let refusal =
+            LinkFetcher::new(limits(port)).unwrap().fetch(&format!("https://localhost:{port}/")).await;
+        let refusal = refusal.unwrap_err().to_string();
+        assert!(refusal.contains("localhost") && refusal.contains("certificate"), "{refusal}");
+    }
 }

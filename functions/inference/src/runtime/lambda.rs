@@ -12,7 +12,7 @@ use lambda_http::request::RequestContext;
 use larder_contract::{Digest, layout};
 
 use super::StartError;
-use crate::models::Source;
+use crate::models::source::Source;
 use crate::routes::{Served, router};
 
 /// Set by AWS Lambda in every function that brings its own runtime.

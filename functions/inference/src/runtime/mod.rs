@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tokio_rustls::rustls;
 
 use crate::link::{LinkFetcher, LinkLimits};
-use crate::models::{ModelsError, Registry, Source};
+use crate::models::source::{Source, SourceError};
+use crate::models::{ModelsError, Registry};
 use crate::onnx::{Engine, OnnxError};
 use crate::routes::Served;
 
@@ -27,6 +28,8 @@ pub enum StartError {
     Invalid { name: &'static str, value: String, remedy: &'static str },
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error(transparent)]
     Models(#[from] ModelsError),
     #[error("TLS cannot be set up")]

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use larder_inference::link::{LinkFetcher, LinkLimits};
-use larder_inference::models::{Registry, Source};
+use larder_inference::models::Registry;
+use larder_inference::models::source::Source;
 use larder_inference::onnx::Engine;
 use larder_inference::routes::Served;
 use tempfile::TempDir;

@@ -1,11 +1,14 @@
 //! The registry: the models of one manifest, loaded once and run one request at a time each.
+//!
+//! [`source`] tells which models there are.
+
+pub mod source;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use larder_contract::{Digest, Manifest, ManifestModel, ObjectEntry, RelativePath, Task, layout, revision};
+use larder_contract::{Digest, Task};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use crate::error::ApiError;
@@ -13,6 +16,7 @@ use crate::onnx::{Engine, OnnxError};
 use crate::tasks::files::{FilesError, ModelFiles};
 use crate::tasks::ocr::{OcrError, OcrModel};
 use crate::tasks::tensor::{Port, TensorModel};
+use source::Source;
 
 /// Requests that may wait for one model. AWS Lambda sends one at a time; a plain server may get more.
 const MOST_WAITING: usize = 64;
@@ -20,41 +24,6 @@ const MOST_WAITING: usize = 64;
 /// Why models cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelsError {
-    /// The manifest file cannot be read.
-    #[error("the manifest {} cannot be read", path.display())]
-    Read {
-        /// The file, or the folder of models.
-        path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// The manifest file is not a manifest.
-    #[error("the manifest {} is not valid", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: serde_json::Error,
-    },
-    /// The manifest is not the one that this function version pins.
-    #[error("the manifest {} has the digest {have}, but {want} is asked for: copy it again", path.display())]
-    Digest {
-        /// The file.
-        path: PathBuf,
-        /// What the file has.
-        have: Digest,
-        /// What was asked for.
-        want: Digest,
-    },
-    /// A file of a local model has a name that no model on S3 can have.
-    #[error("a file cannot be part of a model")]
-    Path(#[from] larder_contract::revision::UnsafePath),
-    /// There is nothing to serve.
-    #[error("{} holds no models: it needs one folder for each", path.display())]
-    Nothing {
-        /// Where they were looked for.
-        path: PathBuf,
-    },
     /// A model's folder is missing or is not a model.
     #[error("model {model:?} cannot be served")]
     Files {
@@ -85,92 +54,6 @@ pub enum LoadError {
     /// The loading thread ended early.
     #[error("loading was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
-}
-
-/// Which models there are and where, before any is loaded.
-#[derive(Debug)]
-pub struct Source {
-    manifest: Manifest,
-    digest: Digest,
-    folders: BTreeMap<String, PathBuf>,
-}
-
-impl Source {
-    /// The models of a manifest file, under `root` as [`layout`] says.
-    ///
-    /// # Errors
-    /// [`ModelsError`] when the file is missing, not a manifest, or not the one with digest `want`.
-    pub fn of_manifest(path: &Path, root: &Path, want: Option<Digest>) -> Result<Self, ModelsError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| ModelsError::Read { path: path.to_owned(), source })?;
-        let have = Digest::of(&bytes);
-        if let Some(want) = want.filter(|want| *want != have) {
-            return Err(ModelsError::Digest { path: path.to_owned(), have, want });
-        }
-        let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|source| ModelsError::Parse { path: path.to_owned(), source })?;
-        let folders = manifest
-            .models
-            .iter()
-            .map(|m| (m.name.clone(), layout::revision_dir(root, &m.revision)))
-            .collect();
-        Ok(Self { manifest, digest: have, folders })
-    }
-
-    /// The folders in `folder`, one model each, named after them. Their revisions are computed from the
-    /// files' content, so they change whenever a file does.
-    ///
-    /// # Errors
-    /// [`ModelsError`] when the folder cannot be read or holds no folders.
-    pub fn of_folder(folder: &Path) -> Result<Self, ModelsError> {
-        let read = |source| ModelsError::Read { path: folder.to_owned(), source };
-        let mut folders = BTreeMap::new();
-        for entry in std::fs::read_dir(folder).map_err(read)? {
-            let path = entry.map_err(read)?.path();
-            if let (true, Some(name)) = (path.is_dir(), path.file_name()) {
-                folders.insert(name.to_string_lossy().into_owned(), path);
-            }
-        }
-        if folders.is_empty() {
-            return Err(ModelsError::Nothing { path: folder.to_owned() });
-        }
-        let models = folders
-            .iter()
-            .map(|(name, path)| {
-                let mut objects = Vec::new();
-                entries(path, path, &mut objects)?;
-                Ok(ManifestModel {
-                    name: name.clone(),
-                    task: None,
-                    revision: revision::revision(&objects),
-                    preload: true,
-                })
-            })
-            .collect::<Result<_, ModelsError>>()?;
-        let manifest = Manifest::new(models);
-        let digest = manifest.digest();
-        Ok(Self { manifest, digest, folders })
-    }
-}
-
-/// A folder's files as a listing, with the digest of the content for a validator.
-fn entries(base: &Path, folder: &Path, objects: &mut Vec<ObjectEntry>) -> Result<(), ModelsError> {
-    let read = |source| ModelsError::Read { path: folder.to_owned(), source };
-    for entry in std::fs::read_dir(folder).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if path.is_dir() {
-            entries(base, &path, objects)?;
-            continue;
-        }
-        let bytes = std::fs::read(&path).map_err(read)?;
-        let relative = path.strip_prefix(base).unwrap_or(&path).to_string_lossy();
-        objects.push(ObjectEntry {
-            path: RelativePath::parse(&relative)?,
-            size: bytes.len() as u64,
-            etag: Digest::of(&bytes).hex(),
-        });
-    }
-    Ok(())
 }
 
 /// The models that are served.
