@@ -1,0 +1,455 @@
+//! Any endpoint, and anything that AWS may be seen to hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use larder_contract::sync::{ModelReport, ModelState, SyncReport};
+use larder_contract::{Digest, layout};
+use larder_core::endpoint::{Architecture, CodeRef, FileSystemRef};
+use larder_core::observed::{
+    AccessPoint, Alias, Code, FileSystem, Function, FunctionConfig, FunctionUrl, LastUpdate, LogGroup,
+    MountTarget, ObservedFunction, Package, Provisioned, ProvisionedStatus, Read, Source, Subnet, Version,
+};
+use larder_core::{Class, Defaults, Endpoint, Observed, Problem, Remote};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::json;
+
+const SUBNETS: [(&str, &str); 3] = [("subnet-a", "zone-a"), ("subnet-b", "zone-b"), ("subnet-c", "zone-a")];
+const GROUPS: [&str; 2] = ["sg-a", "sg-b"];
+const ROLE: &str = "arn:aws:iam::111122223333:role/larder";
+
+fn content(n: u8) -> Digest {
+    Digest::of(&[n])
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let storage = select(vec![
+        json!({"managed": {}}),
+        json!({"managed": {"throughput": {"mode": "Bursting"}}}),
+        json!({"fileSystemId": "fs-1"}),
+    ]);
+    let capacity = select(vec![
+        json!({}),
+        json!({"provisioned": 2}),
+        json!({"provisioned": 1, "reserved": 8}),
+        json!({"reserved": 8}),
+    ]);
+    let expose = select(vec![
+        None,
+        Some(json!({"functionUrl": {"authType": "AWS_IAM"}})),
+        Some(json!({"functionUrl": {"authType": "NONE"}})),
+    ]);
+    let pin = proptest::option::weighted(0.2, 0u8..3);
+    let function =
+        (select(vec![1024, 2048]), proptest::option::of("[a-z]{0,3}"), select(vec!["arm64", "x86_64"]));
+    (
+        (storage, capacity, expose, function),
+        (
+            1usize..3,
+            pin,
+            any::<bool>(),
+            subsequence(SUBNETS.to_vec(), 1..3),
+            subsequence(GROUPS.to_vec(), 1..2),
+        ),
+        (0i32..3, select(vec!["Delete", "RetainData", "Retain"]), proptest::bool::weighted(0.25)),
+    )
+        .prop_map(|((storage, capacity, expose, function), network, (history, deletion, deleting))| {
+            let (models, pin, preload, subnets, groups) = network;
+            let model = |n: usize| {
+                let mut model = json!({
+                    "name": format!("m{n}"),
+                    "preload": preload,
+                    "source": {"s3": {"bucket": "models", "prefix": format!("m{n}/")}},
+                });
+                if let Some(pin) = pin {
+                    model["digest"] = content(pin).to_string().into();
+                }
+                model
+            };
+            let (memory, env, architecture) = function;
+            let mut object = json!({
+                "apiVersion": "larder.dev/v1alpha1",
+                "kind": "InferenceEndpoint",
+                "metadata": {"name": "signs", "namespace": "vision", "uid": "1", "generation": 3},
+                "spec": {
+                    "models": (0..models).map(model).collect::<Vec<_>>(),
+                    "storage": {"efs": storage},
+                    "network": {
+                        "subnetIds": subnets.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+                        "securityGroupIds": groups,
+                    },
+                    "function": {
+                        "image": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/inference:1",
+                        "memoryMiB": memory,
+                        "architecture": architecture,
+                        "roleArn": ROLE,
+                        "env": env.map_or_else(|| json!({}), |value| json!({"LEVEL": value})),
+                    },
+                    "capacity": capacity,
+                    "rollout": {"historyLimit": history},
+                    "deletionPolicy": deletion,
+                },
+            });
+            if let Some(expose) = expose {
+                object["spec"]["expose"] = expose;
+            }
+            if deleting {
+                object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            }
+            let defaults = Defaults {
+                cluster: "c".to_owned(),
+                region: Some("eu-west-1".to_owned()),
+                sync_code: CodeRef::Zip {
+                    bucket: "code".to_owned(),
+                    key: "sync.zip".to_owned(),
+                    version_id: None,
+                },
+            };
+            Endpoint::parse(&serde_json::from_value(object).unwrap(), &defaults).unwrap()
+        })
+}
+
+fn remote<T: Clone + Debug>(it: impl Strategy<Value = T>) -> impl Strategy<Value = Remote<T>> {
+    (it, 0u8..12).prop_map(|(it, kind)| match kind {
+        0 => Remote::Absent,
+        1 => Remote::Pending(it),
+        2 => Remote::Deleting(it),
+        3 => Remote::Failed { it, reason: "why".to_owned() },
+        4 => Remote::Foreign { owner: String::new() },
+        5 => Remote::Foreign { owner: "else".to_owned() },
+        _ => Remote::Ready(it),
+    })
+}
+
+fn read<T: Clone + Debug>(it: impl Strategy<Value = T>) -> impl Strategy<Value = Read<T>> {
+    let class =
+        select(vec![Class::NotFound, Class::Conflict, Class::Throttled, Class::Transient, Class::Denied]);
+    (it, class, 0u8..20).prop_map(|(it, class, kind)| {
+        if kind > 0 {
+            return Ok(it);
+        }
+        Err(Problem {
+            operation: "Describe",
+            resource: "it".to_owned(),
+            class,
+            code: "Code".to_owned(),
+            message: "message".to_owned(),
+            request_id: None,
+        })
+    })
+}
+
+fn mount_targets() -> impl Strategy<Value = Vec<MountTarget>> {
+    let states =
+        select(vec!["available", "available", "creating", "updating", "deleting", "deleted", "error"]);
+    let one = (select(SUBNETS.to_vec()), states, subsequence(GROUPS.to_vec(), 1..2));
+    proptest::collection::vec(one, 0..4).prop_map(|all| {
+        // One a zone, as EFS has it.
+        let by_zone: BTreeMap<_, _> = all.into_iter().map(|it| (it.0.1, it)).collect();
+        by_zone
+            .into_values()
+            .map(|((subnet, zone), state, groups)| MountTarget {
+                id: format!("fsmt-{zone}"),
+                subnet: subnet.to_owned(),
+                zone: zone.to_owned(),
+                state: state.to_owned(),
+                security_groups: groups.into_iter().map(str::to_owned).collect(),
+            })
+            .collect()
+    })
+}
+
+pub(crate) fn lambda(name: String) -> impl Strategy<Value = Function> {
+    let update = select(vec![
+        LastUpdate::Successful,
+        LastUpdate::Successful,
+        LastUpdate::InProgress,
+        LastUpdate::Failed("why".to_owned()),
+    ]);
+    let manifest = proptest::option::of(0u8..3);
+    let config = (
+        select(vec![1024, 2048]),
+        manifest,
+        subsequence(SUBNETS.to_vec(), 1..3),
+        subsequence(GROUPS.to_vec(), 1..2),
+        any::<bool>(),
+    );
+    (config, 0u8..3, update, proptest::option::of(select(vec![8, 20])), any::<bool>()).prop_map(
+        move |((memory, manifest, subnets, groups, mounted), code, last_update, reserved, is_arm)| {
+            let mut env = BTreeMap::from([(layout::ENV_MEMORY.to_owned(), memory.to_string())]);
+            if let Some(manifest) = manifest {
+                env.insert(layout::ENV_MANIFEST.to_owned(), content(manifest).to_string());
+            }
+            Function {
+                name: name.clone(),
+                arn: format!("arn:{name}"),
+                code_digest: content(code).to_string(),
+                code_sha256: String::new(),
+                architecture: if is_arm { Architecture::Arm64 } else { Architecture::X86_64 },
+                config: FunctionConfig {
+                    role: ROLE.to_owned(),
+                    memory_mib: memory,
+                    timeout_seconds: 30,
+                    ephemeral_mib: 512,
+                    env,
+                    subnets: subnets.into_iter().map(|(id, _)| id.to_owned()).collect(),
+                    security_groups: groups.into_iter().map(str::to_owned).collect(),
+                    mount: mounted.then(|| ("arn:ap".to_owned(), layout::MOUNT_PATH.to_owned())),
+                },
+                last_update,
+                revision_id: "r".to_owned(),
+                reserved,
+                last_modified: "then".to_owned(),
+            }
+        },
+    )
+}
+
+fn observed_function(name: &str) -> impl Strategy<Value = ObservedFunction> + use<> {
+    let code = (0u8..3).prop_map(|n| {
+        let digest = content(n).to_string();
+        Code { package: Package::Image { uri: format!("inference@{digest}") }, digest }
+    });
+    let group = select(vec![None, Some(30), Some(7)]).prop_map(|retention_days| LogGroup { retention_days });
+    // A log group is there or not.
+    let group = remote(group).prop_map(|it| match it {
+        Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. } => Remote::Ready(it),
+        it @ (Remote::Absent | Remote::Ready(_) | Remote::Foreign { .. }) => it,
+    });
+    (read(code), read(remote(lambda(name.to_owned()))), read(group))
+        .prop_map(|(code, function, log_group)| ObservedFunction { code, function, log_group })
+}
+
+fn provisioned() -> impl Strategy<Value = Option<Provisioned>> {
+    let status = select(vec![
+        ProvisionedStatus::Ready,
+        ProvisionedStatus::InProgress,
+        ProvisionedStatus::Failed("why".to_owned()),
+    ]);
+    proptest::option::of((1i32..3, 0i32..3, status).prop_map(|(requested, available, status)| Provisioned {
+        requested,
+        available: available.min(requested),
+        status,
+    }))
+}
+
+fn versions(name: &str) -> impl Strategy<Value = Vec<Version>> + use<> {
+    let function = lambda(name.to_owned()).prop_flat_map(|it| {
+        select(vec![Remote::Ready(it.clone()), Remote::Ready(it.clone()), Remote::Pending(it)])
+    });
+    proptest::collection::btree_map(1u64..5, (function, provisioned()), 0..4).prop_map(|all| {
+        let version = |(number, (function, provisioned))| Version { number, function, provisioned };
+        all.into_iter().map(version).collect()
+    })
+}
+
+fn report(models: usize) -> impl Strategy<Value = SyncReport> {
+    let states = select(vec![
+        ModelState::Pending,
+        ModelState::Syncing,
+        ModelState::Ready,
+        ModelState::Failed,
+        ModelState::SourceChanged,
+    ]);
+    (states, any::<bool>(), any::<bool>(), 0u8..3).prop_map(move |(state, present, running, revision)| {
+        let model = |n| ModelReport {
+            model: format!("m{n}"),
+            revision: content(revision),
+            state: if present { ModelState::Ready } else { state },
+            bytes_done: 1,
+            bytes_total: 2,
+            files: 1,
+            message: String::new(),
+        };
+        SyncReport { models: (0..models).map(model).collect(), manifest_present: present, running }
+    })
+}
+
+/// Everything at random, held together only as `observe` holds it together.
+fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
+    let names = endpoint.names.clone();
+    let wanted: Vec<Subnet> = SUBNETS
+        .iter()
+        .filter(|(id, _)| endpoint.subnets.contains(*id))
+        .map(|(id, zone)| Subnet { id: (*id).to_owned(), zone: (*zone).to_owned(), vpc: "vpc-1".to_owned() })
+        .collect();
+    let mode = select(vec!["elastic", "bursting"]);
+    let file_system =
+        mode.prop_map(|mode| FileSystem { id: "fs-1".to_owned(), throughput_mode: mode.to_owned() });
+    let access_point = Just(AccessPoint { id: "fsap-1".to_owned(), arn: "arn:ap".to_owned() });
+    let source = || {
+        (0u8..3, 0u8..8).prop_map(|(n, kind)| match kind {
+            0 => Source::Empty,
+            1 => Source::Unusable("a key".to_owned()),
+            _ => Source::Found { revision: content(n), bytes: 2, files: 1 },
+        })
+    };
+    let models: Vec<String> = endpoint.models.iter().map(|m| m.name.clone()).collect();
+    let sources = proptest::collection::vec(read(source()), models.len())
+        .prop_map(move |sources| models.iter().cloned().zip(sources).collect::<BTreeMap<_, _>>());
+    let statements =
+        ["larder-url-public", "larder-url-account", "larder-invoke-public", "larder-invoke-account"];
+    let permissions = subsequence(statements.to_vec(), 0..=4)
+        .prop_map(|all| all.into_iter().map(str::to_owned).collect::<BTreeSet<_>>());
+    let url = proptest::option::of(
+        select(vec!["AWS_IAM", "NONE"])
+            .prop_map(|auth| FunctionUrl { url: "https://it/".to_owned(), auth_type: auth.to_owned() }),
+    );
+    let second = proptest::option::weighted(0.2, (1u64..5, 1u8..100));
+    let alias = proptest::option::of((1u64..5, second).prop_map(|(version, second)| Alias {
+        version,
+        second,
+        revision_id: "r".to_owned(),
+    }));
+    (
+        (read(Just(wanted)), read(remote(file_system)), read(mount_targets()), read(remote(access_point))),
+        (
+            observed_function(&names.sync_function),
+            sources,
+            read(proptest::option::of(report(endpoint.models.len()))),
+        ),
+        (observed_function(&names.function), read(versions(&names.function))),
+        (read(alias), read(url), read(permissions)),
+    )
+        .prop_map(
+            |(storage, (sync, sources, sync_report), (inference, versions), (alias, url, permissions))| {
+                let (subnets, file_system, mount_targets, access_point) = storage;
+                let mut seen = Observed {
+                    subnets,
+                    file_system,
+                    mount_targets,
+                    access_point,
+                    sync,
+                    sources,
+                    sync_report,
+                    inference,
+                    versions,
+                    alias,
+                    url,
+                    permissions,
+                };
+                hold_together(&mut seen);
+                seen
+            },
+        )
+}
+
+/// Nothing hangs on what is not there.
+fn hold_together(seen: &mut Observed) {
+    if seen.file_system.as_ref().is_ok_and(Remote::is_gone) {
+        seen.mount_targets = Ok(Vec::new());
+        seen.access_point = Ok(Remote::Absent);
+    }
+    match &seen.inference.function {
+        Ok(function) if function.is_gone() => {
+            seen.versions = Ok(Vec::new());
+            seen.alias = Ok(None);
+        }
+        Ok(_) => {}
+        Err(problem) => {
+            seen.versions = Err(problem.clone());
+            seen.alias = Err(problem.clone());
+            seen.url = Err(problem.clone());
+        }
+    }
+    if let Err(problem) = &seen.alias {
+        seen.permissions = Err(problem.clone());
+    }
+    if let (Ok(versions), Ok(Some(alias))) = (&seen.versions, &seen.alias) {
+        let is_there = |n| versions.iter().any(|v| v.number == n);
+        if !is_there(alias.version) || alias.second.is_some_and(|(n, _)| !is_there(n)) {
+            seen.alias = Ok(None);
+        }
+    }
+    if seen.alias == Ok(None) {
+        seen.url = Ok(None);
+        seen.permissions = Ok(BTreeSet::new());
+    }
+}
+
+/// The same with nothing in it that only a person can mend.
+fn mend(endpoint: &Endpoint, seen: &mut Observed) {
+    fn ours<T: Clone>(read: &mut Read<Remote<T>>) {
+        if !matches!(read, Ok(it) if !matches!(it, Remote::Foreign { .. })) {
+            *read = Ok(Remote::Absent);
+        }
+    }
+    let zones: BTreeMap<&str, &str> = SUBNETS.iter().map(|(id, zone)| (*id, *zone)).collect();
+    let subnet =
+        |id: &String| Subnet { id: id.clone(), zone: zones[id.as_str()].to_owned(), vpc: "vpc-1".to_owned() };
+    seen.subnets = Ok(endpoint.subnets.iter().map(subnet).collect());
+    ours(&mut seen.file_system);
+    if let Ok(Remote::Failed { it, .. }) = &seen.file_system {
+        seen.file_system = Ok(Remote::Ready(it.clone()));
+    }
+    ours(&mut seen.access_point);
+    if seen.mount_targets.is_err() {
+        seen.mount_targets = Ok(Vec::new());
+    }
+    if matches!(endpoint.file_system, FileSystemRef::Existing(_)) {
+        let it = FileSystem { id: "fs-1".to_owned(), throughput_mode: "bursting".to_owned() };
+        seen.file_system = Ok(Remote::Ready(it));
+        let target = |(subnet, zone): &(&str, &str)| MountTarget {
+            id: format!("fsmt-{zone}"),
+            subnet: (*subnet).to_owned(),
+            zone: (*zone).to_owned(),
+            state: "available".to_owned(),
+            security_groups: BTreeSet::new(),
+        };
+        seen.mount_targets = Ok(SUBNETS[..2].iter().map(target).collect());
+    }
+    for function in [&mut seen.sync, &mut seen.inference] {
+        ours(&mut function.function);
+        ours(&mut function.log_group);
+        let digest = content(0).to_string();
+        let package = Package::Image { uri: "inference".to_owned() };
+        function.code = Ok(Code { package, digest });
+    }
+    for model in &endpoint.models {
+        let revision = model.pin.unwrap_or(content(0));
+        seen.sources.insert(model.name.clone(), Ok(Source::Found { revision, bytes: 2, files: 1 }));
+    }
+    if endpoint.deleting {
+        seen.sources.clear();
+    }
+    if seen.sync_report.is_err() || !matches!(seen.sync.function, Ok(Remote::Ready(_))) {
+        seen.sync_report = Ok(None);
+    }
+    if seen.versions.is_err() {
+        seen.versions = Ok(Vec::new());
+    }
+    if seen.alias.is_err() {
+        seen.alias = Ok(None);
+    }
+    if seen.url.is_err() {
+        seen.url = Ok(None);
+    }
+    if seen.permissions.is_err() {
+        seen.permissions = Ok(BTreeSet::new());
+    }
+    hold_together(seen);
+}
+
+pub(crate) fn any_pair() -> impl Strategy<Value = (Endpoint, Observed)> {
+    endpoint().prop_flat_map(|endpoint| {
+        let observed = observed(&endpoint);
+        (Just(endpoint), observed)
+    })
+}
+
+pub(crate) fn mended_pair() -> impl Strategy<Value = (Endpoint, Observed)> {
+    any_pair().prop_map(|(endpoint, mut seen)| {
+        mend(&endpoint, &mut seen);
+        (endpoint, seen)
+    })
+}
+
+/// A mended pair whose endpoint is not being deleted.
+pub(crate) fn living_pair() -> impl Strategy<Value = (Endpoint, Observed)> {
+    any_pair().prop_map(|(mut endpoint, mut seen)| {
+        endpoint.deleting = false;
+        mend(&endpoint, &mut seen);
+        (endpoint, seen)
+    })
+}

@@ -1,0 +1,163 @@
+//! What is wanted, and what is not to be touched, said without the planner.
+
+use std::collections::BTreeSet;
+
+use larder_contract::layout;
+use larder_core::desired::{FunctionWant, Want, sync_request};
+use larder_core::endpoint::{AuthType, DeletionPolicy, FileSystemRef};
+use larder_core::names::Names;
+use larder_core::observed::{LastUpdate, ObservedFunction, ProvisionedStatus};
+use larder_core::{Desired, Endpoint, Observed, Remote, Step};
+
+fn is_function_right(
+    seen: &ObservedFunction,
+    want: &FunctionWant,
+    desired: &Desired,
+    manifest: Option<&str>,
+) -> bool {
+    let (Ok(Remote::Ready(it)), Ok(code), Ok(Remote::Ready(group))) =
+        (&seen.function, &seen.code, &seen.log_group)
+    else {
+        return false;
+    };
+    let mut env = want.env.clone();
+    env.extend(manifest.map(|manifest| (layout::ENV_MANIFEST.to_owned(), manifest.to_owned())));
+    it.last_update == LastUpdate::Successful
+        && it.code_digest == code.digest
+        && it.architecture == want.architecture
+        && it.config.memory_mib == want.memory_mib
+        && it.config.timeout_seconds == want.timeout_seconds
+        && it.config.ephemeral_mib == want.ephemeral_mib
+        && it.config.role == want.role_arn
+        && it.config.env == env
+        && it.config.subnets == desired.subnets
+        && it.config.security_groups == desired.security_groups
+        && it.reserved == want.reserved
+        && group.retention_days == Some(want.log_retention_days)
+}
+
+/// Whether AWS holds what a living endpoint wants.
+pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observed) -> bool {
+    let (Want::Present(sync), Want::Present(inference)) = (&desired.sync, &desired.inference) else {
+        return false;
+    };
+    let Ok(Remote::Ready(fs)) = &seen.file_system else { return false };
+    let (Ok(targets), Ok(Remote::Ready(ap))) = (&seen.mount_targets, &seen.access_point) else {
+        return false;
+    };
+    let Ok(subnets) = &seen.subnets else { return false };
+    let is_managed = matches!(endpoint.file_system, FileSystemRef::Managed { .. });
+    let is_mode_right = match &endpoint.file_system {
+        FileSystemRef::Managed { mode, .. } => fs.throughput_mode == format!("{mode:?}").to_lowercase(),
+        FileSystemRef::Existing(_) => true,
+    };
+    let zones: BTreeSet<&String> = subnets.iter().map(|s| &s.zone).collect();
+    let are_targets_right = zones.iter().all(|zone| {
+        targets.iter().any(|mt| {
+            &&mt.zone == zone
+                && mt.state == "available"
+                && (!is_managed || mt.security_groups == desired.security_groups)
+        })
+    }) && (!is_managed
+        || targets.iter().all(|mt| zones.contains(&mt.zone) || mt.state != "available"));
+    let Some(request) = sync_request(&endpoint.models, &seen.sources) else { return false };
+    let manifest = request.manifest.digest().to_string();
+    let is_synced = matches!(&seen.sync_report, Ok(Some(report)) if report.manifest_present);
+    let (Ok(versions), Ok(Some(alias))) = (&seen.versions, &seen.alias) else { return false };
+    let Ok(Remote::Ready(latest)) = &seen.inference.function else { return false };
+    let Some(live) = versions.iter().find(|v| v.number == alias.version) else { return false };
+    let runs_the_same = matches!(&live.function, Remote::Ready(it)
+        if it.code_digest == latest.code_digest && it.architecture == latest.architecture && it.config == latest.config);
+    let is_warm = live.provisioned.as_ref().map(|p| (p.requested, p.available, p.status.clone()))
+        == endpoint.provisioned.map(|n| (n, n, ProvisionedStatus::Ready));
+    let are_others_cold = versions.iter().all(|v| v.number == live.number || v.provisioned.is_none());
+    let (Ok(url), Ok(permissions)) = (&seen.url, &seen.permissions) else { return false };
+    let is_public = url.as_ref().map(|url| url.auth_type == "NONE");
+    let wanted_public = endpoint.url.map(|auth| auth == AuthType::None);
+    let wanted_permissions: &[&str] = match wanted_public {
+        None => &[],
+        Some(true) => &["larder-invoke-public", "larder-url-public"],
+        Some(false) => &["larder-invoke-account", "larder-url-account"],
+    };
+    let mounted = Some((ap.arn.clone(), layout::MOUNT_PATH.to_owned()));
+    is_mode_right
+        && are_targets_right
+        && is_function_right(&seen.sync, sync, desired, None)
+        && is_function_right(&seen.inference, inference, desired, Some(&manifest))
+        && latest.config.mount == mounted
+        && seen.sync.function.as_ref().unwrap().ready().unwrap().config.mount == mounted
+        && is_synced
+        && alias.second.is_none()
+        && runs_the_same
+        && is_warm
+        && are_others_cold
+        && versions.len() <= 1 + endpoint.history_limit
+        && is_public == wanted_public
+        && permissions.iter().map(String::as_str).eq(wanted_permissions.iter().copied())
+}
+
+/// What a delete must leave of ours: nothing, or the file system.
+pub(crate) fn is_deleted(endpoint: &Endpoint, seen: &Observed) -> bool {
+    let keeps_data = endpoint.deletion == DeletionPolicy::RetainData
+        || matches!(endpoint.file_system, FileSystemRef::Existing(_));
+    let are_functions_gone = [&seen.sync, &seen.inference].iter().all(|f| {
+        f.function.as_ref().is_ok_and(Remote::is_gone) && f.log_group.as_ref().is_ok_and(Remote::is_gone)
+    });
+    are_functions_gone
+        && seen.access_point.as_ref().is_ok_and(Remote::is_gone)
+        && (keeps_data || seen.file_system.as_ref().is_ok_and(Remote::is_gone))
+}
+
+/// The function that a step writes to.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the steps of functions are named, the rest has none")]
+fn function_of(step: &Step) -> Option<&String> {
+    match step {
+        Step::CreateFunction { name, .. }
+        | Step::UpdateFunctionCode { name, .. }
+        | Step::UpdateFunctionConfiguration { name, .. }
+        | Step::DeleteFunction { name }
+        | Step::PutFunctionConcurrency { name, .. }
+        | Step::DeleteFunctionConcurrency { name }
+        | Step::PublishVersion { name, .. }
+        | Step::DeleteVersion { name, .. }
+        | Step::PutProvisionedConcurrency { name, .. }
+        | Step::DeleteProvisionedConcurrency { name, .. }
+        | Step::StartSync { function: name, .. }
+        | Step::CreateAlias { function: name, .. }
+        | Step::UpdateAlias { function: name, .. }
+        | Step::DeleteAlias { function: name }
+        | Step::CreateFunctionUrl { function: name, .. }
+        | Step::UpdateFunctionUrl { function: name, .. }
+        | Step::DeleteFunctionUrl { function: name }
+        | Step::AddPermission { function: name, .. }
+        | Step::RemovePermission { function: name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// Whether a step writes to something that is not this endpoint's.
+#[expect(clippy::wildcard_enum_match_arm, reason = "steps of functions are dealt with before")]
+pub(crate) fn touches_foreign(step: &Step, endpoint: &Endpoint, seen: &Observed) -> bool {
+    let is_foreign = |f: &ObservedFunction| matches!(f.function, Ok(Remote::Foreign { .. }));
+    let is_group_foreign = |f: &ObservedFunction| matches!(f.log_group, Ok(Remote::Foreign { .. }));
+    let names = &endpoint.names;
+    let of = |name: &String| if *name == names.sync_function { &seen.sync } else { &seen.inference };
+    if let Some(name) = function_of(step) {
+        return is_foreign(of(name));
+    }
+    let is_storage_foreign = matches!(endpoint.file_system, FileSystemRef::Existing(_))
+        || matches!(seen.file_system, Ok(Remote::Foreign { .. }));
+    match step {
+        Step::CreateLogGroup { name, .. }
+        | Step::PutRetentionPolicy { name, .. }
+        | Step::DeleteLogGroup { name } => {
+            let sync = Names::log_group(&names.sync_function);
+            is_group_foreign(if *name == sync { &seen.sync } else { &seen.inference })
+        }
+        Step::CreateAccessPoint { .. } | Step::DeleteAccessPoint { .. } => {
+            matches!(seen.access_point, Ok(Remote::Foreign { .. }))
+        }
+        // File systems and mount targets.
+        _ => is_storage_foreign,
+    }
+}
