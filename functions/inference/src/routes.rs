@@ -89,6 +89,14 @@ async fn told_who_answers(State(served): State<Served>, request: Request, next: 
     response
 }
 
+/// Does work that takes longer than a moment off the threads that serve connections.
+pub(crate) async fn aside<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(ApiError::internal(operation, "any", &e)))
+}
+
 /// A body within its limit.
 pub(crate) fn body(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     bytes.map_err(|rejection| match rejection.status() {

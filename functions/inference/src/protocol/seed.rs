@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
 use crate::models::{Loaded, Model};
-use crate::routes::{Served, body, json, query};
+use crate::routes::{Served, aside, body, json, query};
 use crate::tasks::ocr::picture::{Picture, PictureError};
 use crate::tasks::ocr::{Line, OcrError};
 
@@ -91,10 +91,8 @@ pub async fn ocr(
 /// 413 or 415 for the picture, 400 when `orient` is asked of a model that cannot, else as
 /// [`Model::with`].
 pub async fn read(model: &Model, bytes: Bytes, orient: bool) -> Result<Vec<Line>, ApiError> {
-    // Decoding takes as long as some models, so it keeps off the threads that serve connections too.
-    let decoded = tokio::task::spawn_blocking(move || Picture::decode(&bytes)).await;
-    let picture =
-        decoded.map_err(|e| ApiError::internal("decoding", model.name(), &e))?.map_err(|e| refused(&e))?;
+    let decode = move || Picture::decode(&bytes).map_err(|e| refused(&e));
+    let picture = aside("decoding", decode).await?;
     let read = model.with("reading text", move |loaded| match loaded {
         Loaded::Ocr(ocr) if orient && !ocr.can_orient() => Ok(None),
         Loaded::Ocr(ocr) => ocr.read(&picture, orient).map(Some),

@@ -30,7 +30,7 @@ pub async fn bound(address: &str) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address: address.to_owned(), source })
 }
 
-/// Serves until `stop` is done, then until the requests under way are answered, [`MOST_STOPPING`] at most.
+/// Serves until `stop` is done, then until the requests under way are answered, `MOST_STOPPING` at most.
 ///
 /// # Errors
 /// [`StartError::Serve`].
@@ -65,7 +65,7 @@ pub async fn serve(
     }
 }
 
-/// Gives up on a request after [`MOST_TIME`]: a client that sends its body byte by byte does not stay.
+/// Gives up on a request after `MOST_TIME`: a client that sends its body byte by byte does not stay.
 /// (In Lambda the function's own time-out does this.)
 async fn in_time(request: Request, next: Next) -> Response {
     let answered = tokio::time::timeout(MOST_TIME, next.run(request)).await;

@@ -1,6 +1,6 @@
 //! The Open Inference Protocol, version 2 (REST, JSON tensors; no binary extension).
 //!
-//! [`tensors`] turns JSON into tensors and back, [`ocr`] gives ocr models a tensor form; this file has the
+//! [`tensors`] turns JSON into tensors and back, `ocr` gives ocr models a tensor form; this file has the
 //! messages and the handlers.
 
 mod ocr;
@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::models::{Loaded, Model, Ports};
-use crate::routes::{MAX_BODY, Served, body, json};
+use crate::routes::{MAX_BODY, Served, aside, body, json};
 use crate::tasks::tensor::{NamedTensor, Port};
 use tensors::{AnswerTensor, JsonTensor, checked};
 
@@ -147,8 +147,8 @@ struct WantedOutput {
 }
 
 #[derive(Debug, Serialize)]
-struct InferAnswer<'a> {
-    model_name: &'a str,
+struct InferAnswer {
+    model_name: String,
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -166,18 +166,25 @@ pub async fn infer(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let model = path.find(&served)?;
-    let request: InferRequest = json(&body(bytes)?)?;
+    let bytes = body(bytes)?;
     let Ports { inputs, outputs } = ports(model).await?;
-    let given = checked(request.inputs, &inputs)?;
-    let wanted = wanted(&request.outputs, &outputs)?;
+    let parse = move || {
+        let request: InferRequest = json(&bytes)?;
+        let wanted = wanted(&request.outputs, &outputs)?;
+        Ok((request.id, checked(request.inputs, &inputs)?, wanted))
+    };
+    let (id, given, wanted) = aside("parsing", parse).await?;
     let tensors = run(model, given, wanted).await?;
     let answer = InferAnswer {
-        model_name: model.name(),
+        model_name: model.name().to_owned(),
         model_version: model.version(),
-        id: request.id,
+        id,
         outputs: tensors.into_iter().map(AnswerTensor::from).collect(),
     };
-    let text = serde_json::to_vec(&answer).map_err(|e| ApiError::internal("answering", model.name(), &e))?;
+    let write = move || {
+        serde_json::to_vec(&answer).map_err(|e| ApiError::internal("answering", &answer.model_name, &e))
+    };
+    let text = aside("answering", write).await?;
     if text.len() > MAX_BODY {
         let message = format!(
             "the outputs take {} bytes as JSON, the most is {MAX_BODY}; ask for fewer \"outputs\" or send a smaller batch",

@@ -1,7 +1,7 @@
 //! Text in pictures, as PaddleOCR's models and RapidOCR's pipeline read it.
 //!
-//! In the order of the work: [`picture`] (decode), [`prepare`] (size), [`detect`] (boxes; with [`plane`],
-//! [`contours`], [`rectangle`], [`unclip`]), [`order`], [`crop`], [`orient`] (optional), [`recognise`].
+//! In the order of the work: [`picture`] (decode), `prepare` (size), `detect` (boxes; with `plane`,
+//! `contours`, `rectangle`, `unclip`), `order`, `crop`, `orient` (optional), `recognise`.
 //! Everything but this file is pure: numbers in, numbers out.
 //!
 //! Constants and rounding follow Python `rapidocr` 3.10, so that both read the same; the parity test

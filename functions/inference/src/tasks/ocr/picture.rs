@@ -70,15 +70,15 @@ impl Picture {
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut upright = DynamicImage::from_decoder(decoder)?;
         upright.apply_orientation(orientation);
-        Ok(Self::from_decoded(&upright))
+        Ok(Self::from_decoded(upright))
     }
 
-    fn from_decoded(decoded: &DynamicImage) -> Self {
+    fn from_decoded(decoded: DynamicImage) -> Self {
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
         let pixels = if decoded.color().has_alpha() {
-            blended(&decoded.to_rgba8())
+            blended(&decoded.into_rgba8())
         } else {
-            decoded.to_rgb8().pixels().map(|p| [p[2], p[1], p[0]]).collect()
+            decoded.into_rgb8().pixels().map(|p| [p[2], p[1], p[0]]).collect()
         };
         Self { width, height, pixels }
     }
