@@ -22,6 +22,9 @@ fn ready(object: InferenceEndpoint) -> Run {
 #[track_caller]
 fn settle(run: &mut Run) {
     run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    // Where nothing fails, nothing is tried before its time either.
+    let refused = run.world.refused();
+    assert!(refused.iter().all(|told| told.contains("24 hours")), "{refused:#?}");
     if !run.is_deleted {
         run.stays_quiet().unwrap_or_else(|stuck| panic!("{stuck}"));
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use larder::cloud::{CloudError, Page, Result};
 use larder_core::{Class, Step};
 
-use super::account::{Account, Refusal};
+use super::account::{Account, Refusal, refuse};
 use super::faults::{On, Trouble};
 use super::step::operation;
 use super::{Inner, World};
@@ -179,14 +179,15 @@ impl Inner {
             self.writes_this_second = (second, 0);
         }
         self.writes_this_second.1 += 1;
-        if self.writes_this_second.1 > WRITES_A_SECOND {
-            let message = "rate exceeded".to_owned();
-            return Err(Refusal { class: Class::Throttled, code: "TooManyRequestsException", message });
-        }
+        let is_too_fast = self.writes_this_second.1 > WRITES_A_SECOND;
         let wanted = self.wanted.clone();
         let mut breaches = wanted.as_ref().map(|w| self.account.breaches_before(step, w)).unwrap_or_default();
         let before = self.account.clone();
-        let done = self.account.apply(step);
+        let done = if is_too_fast {
+            refuse(Class::Throttled, "TooManyRequestsException", "rate exceeded")
+        } else {
+            self.account.apply(step)
+        };
         self.account.settle();
         match &done {
             Ok(()) => {
@@ -196,7 +197,9 @@ impl Inner {
             }
             Err(refusal) => {
                 self.account = before;
-                self.note(&format!("{step}: {} {}", refusal.code, refusal.message));
+                let told = format!("{step}: {} {}", refusal.code, refusal.message);
+                self.note(&told);
+                self.refused.push(told);
             }
         }
         self.breaches.extend(breaches.into_iter().map(|breach| format!("{step}: {breach}")));

@@ -59,6 +59,7 @@ struct Inner {
     writes: u64,
     writes_this_second: (u64, u32),
     history: Vec<String>,
+    refused: Vec<String>,
     breaches: Vec<String>,
     is_killed: bool,
     takes_turns: bool,
@@ -226,6 +227,12 @@ impl World {
     #[must_use]
     pub fn history(&self) -> Vec<String> {
         self.lock().history.clone()
+    }
+
+    /// Writes that AWS itself refused, as against those that a fault befell.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        self.lock().refused.clone()
     }
 
     /// What should never have happened.

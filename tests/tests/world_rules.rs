@@ -1,0 +1,261 @@
+//! The rules that AWS sets (EFS, Lambda and S3 API references), one test for each that the scenarios do
+//! not already show.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use larder_core::observed::Subnet;
+use larder_crds::InferenceEndpoint;
+use larder_crds::spec::EnvValue;
+use larder_tests::world::World;
+use larder_tests::world::account::{Account, Function, State};
+use larder_tests::world::example::{BROUGHT, BUCKET, ROLE, defaults, object, world};
+use larder_tests::world::faults::{Fault, On, Trouble};
+use larder_tests::world::run::Run;
+
+fn run_of(world: World, object: InferenceEndpoint) -> Run {
+    Run::new(world, object, defaults()).unwrap()
+}
+
+#[track_caller]
+fn settle(run: &mut Run) {
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+}
+
+fn ready() -> Run {
+    let mut run = run_of(world(), object());
+    settle(&mut run);
+    run
+}
+
+/// The times at which something that begins so was done.
+fn done(run: &Run, what: &str) -> Vec<usize> {
+    let history = run.world.history();
+    history
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.contains(&format!("s  {what}")))
+        .map(|(i, _)| i)
+        .collect()
+}
+
+fn with_function(account: &mut Account, run_name: &str, change: impl FnOnce(&mut Function)) {
+    change(account.functions.get_mut(run_name).unwrap());
+}
+
+// ---- EFS ----
+
+#[test]
+fn an_unanswered_create_is_found_by_its_token() {
+    for operation in ["CreateFileSystem", "CreateAccessPoint", "CreateMountTarget"] {
+        let mut run = run_of(world(), object());
+        run.world.plan_fault(Fault { on: On::Operation(operation, 1), trouble: Trouble::TimedOutAfter });
+        settle(&mut run);
+        assert_eq!(run.end(), ready().end(), "{operation}");
+    }
+}
+
+#[test]
+fn a_create_that_was_not_seen_yet_recovers_from_already_exists() {
+    let mut run = run_of(world(), object());
+    run.checks_truth = false;
+    // The list lags: the file system is made a second time, which its token forbids.
+    run.world.plan_fault(Fault { on: On::Operation("DescribeFileSystems", 2), trouble: Trouble::Stale });
+    settle(&mut run);
+    assert!(run.world.refused().iter().any(|told| told.contains("FileSystemAlreadyExists")));
+    assert_eq!(run.end(), ready().end());
+}
+
+#[test]
+fn two_subnets_of_one_zone_share_a_mount_target() {
+    let world = world();
+    let subnet =
+        Subnet { id: "subnet-0000000c".to_owned(), zone: "eu-west-1a".to_owned(), vpc: "vpc-1".to_owned() };
+    world.meddle(|a| a.subnets.insert(subnet.id.clone(), subnet));
+    let mut object = object();
+    object.spec.network.subnet_ids.push("subnet-0000000c".to_owned());
+    let mut run = run_of(world, object);
+    settle(&mut run);
+    let ours = run.world.look(|a| a.mount_targets.values().filter(|mt| mt.file_system != BROUGHT).count());
+    assert_eq!(ours, 2);
+    assert_eq!(run.world.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn functions_wait_for_mount_targets_that_take_long() {
+    let world = world();
+    world.meddle(|a| a.delays.mount_target = Duration::from_mins(30));
+    let mut run = run_of(world, object());
+    settle(&mut run);
+    assert_eq!(run.world.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn a_delete_goes_from_the_outside_to_the_inside() {
+    let mut run = ready();
+    run.delete().unwrap();
+    settle(&mut run);
+    assert_eq!(run.world.refused(), Vec::<String>::new());
+    let order = [
+        "delete the function URL",
+        "delete alias",
+        "delete function larder-vision-signs-28fe014b45 ",
+        "delete access point",
+        "delete mount target",
+        "delete file system",
+    ];
+    let times = order.map(|what| done(&run, what));
+    for (pair, what) in times.windows(2).zip(order.windows(2)) {
+        let (last, first) = (pair[0].last().unwrap(), pair[1].first().unwrap());
+        assert!(last < first, "{what:?}: {:#?}", run.world.history());
+    }
+    let cooled = done(&run, "stop keeping version");
+    assert!(cooled.first().unwrap() < times[2].first().unwrap());
+}
+
+// ---- Lambda ----
+
+#[test]
+fn a_role_that_cannot_be_assumed_yet_is_waited_for() {
+    let world = world();
+    world.meddle(|a| a.roles_assumable_at.insert(ROLE.to_owned(), Duration::from_mins(5)));
+    let mut run = run_of(world, object());
+    run.until("to say so", |run| {
+        run.condition("ModelsSynced").is_some_and(|(_, _, message)| message.contains("cannot be assumed"))
+    })
+    .unwrap();
+    assert!(run.condition("Stalled").is_none(), "it is not a person's business yet");
+    settle(&mut run);
+}
+
+#[test]
+fn an_inactive_function_is_woken() {
+    let mut run = ready();
+    let sync = run.endpoint().names.sync_function.clone();
+    let inference = run.endpoint().names.function.clone();
+    run.world.meddle(|a| {
+        with_function(a, &sync, |function| function.state = State::Inactive);
+        with_function(a, &inference, |function| function.state = State::Inactive);
+    });
+    run.world.put_object(BUCKET, "ocr/rec.onnx", 1 << 20, "rec-2");
+    run.ask().unwrap();
+    run.pass().unwrap();
+    settle(&mut run);
+    assert_eq!(run.status.function.as_ref().unwrap().version.as_deref(), Some("2"));
+}
+
+#[test]
+fn an_environment_that_is_too_big_is_said_to_be() {
+    let mut run = ready();
+    let value = EnvValue("x".repeat(4000));
+    run.change(|spec| spec.function.env = BTreeMap::from([("BIG".to_owned(), value)])).unwrap();
+    run.until("to be rejected", |run| {
+        run.condition("FunctionReady").is_some_and(|(_, reason, message)| {
+            reason == "Rejected"
+                && message.contains("4096")
+                && message.contains("UpdateFunctionConfiguration")
+        })
+    })
+    .unwrap_or_else(|stuck| panic!("{stuck}"));
+    assert_eq!(run.status.traffic[0].version, "1");
+    run.change(|spec| spec.function.env.clear()).unwrap();
+    settle(&mut run);
+}
+
+#[test]
+fn an_environment_never_shows_its_values() {
+    let mut run = ready();
+    let value = || EnvValue("s3cret".to_owned());
+    run.change(|spec| spec.function.env = BTreeMap::from([("PASSWORD".to_owned(), value())])).unwrap();
+    settle(&mut run);
+    run.change(|spec| {
+        spec.function.env = BTreeMap::from([("PASSWORD".to_owned(), EnvValue("n3w".to_owned()))])
+    })
+    .unwrap();
+    settle(&mut run);
+    let told = format!("{:?} {:?}", run.status, run.world.history());
+    assert!(told.contains("PASSWORD"));
+    assert!(!told.contains("s3cret") && !told.contains("n3w"));
+}
+
+#[test]
+fn both_permissions_stand_behind_a_url() {
+    let run = ready();
+    let name = &run.endpoint().names.function;
+    let statements = run.world.look(|a| a.functions[name].alias.as_ref().unwrap().statements.clone());
+    assert_eq!(statements.into_iter().collect::<Vec<_>>(), ["larder-invoke-account", "larder-url-account"]);
+}
+
+#[test]
+fn more_than_fifteen_writes_a_second_are_spread() {
+    let mut run = ready();
+    run.world.set_page_size(1);
+    run.change(|spec| spec.rollout.history_limit = 100).unwrap();
+    for memory in 1000..1025 {
+        run.change(|spec| spec.function.memory_mib = memory).unwrap();
+        settle(&mut run);
+    }
+    assert_eq!(run.status.history.len(), 26);
+    run.change(|spec| spec.rollout.history_limit = 0).unwrap();
+    settle(&mut run);
+    assert!(run.world.refused().iter().any(|told| told.contains("TooManyRequests")));
+    assert_eq!(run.status.history.len(), 1);
+}
+
+#[test]
+fn what_people_change_by_hand_is_put_back() {
+    fn alias(function: &mut Function) -> &mut larder_tests::world::account::Alias {
+        function.alias.as_mut().unwrap()
+    }
+    let drifts: [(&str, fn(&mut Function)); 7] = [
+        ("memory", |f| f.latest.config.memory_mib = 128),
+        ("environment", |f| f.latest.config.env.clear()),
+        ("reserved concurrency", |f| f.reserved = Some(100)),
+        ("the URL's authorisation", |f| alias(f).url.as_mut().unwrap().1 = "NONE".to_owned()),
+        ("a permission too many", |f| alias(f).statements.extend(["larder-url-public".to_owned()])),
+        ("no permissions", |f| alias(f).statements.clear()),
+        ("no provisioned concurrency", |f| f.versions.get_mut(&1).unwrap().provisioned = None),
+    ];
+    for (what, drift) in drifts {
+        let mut run = ready();
+        let name = run.endpoint().names.function.clone();
+        let end = run.end();
+        run.world.meddle(|a| with_function(a, &name, drift));
+        assert_ne!(run.end(), end, "{what}");
+        run.checks_truth = false;
+        run.pass().unwrap();
+        settle(&mut run);
+        assert_eq!(run.end(), end, "{what}");
+    }
+}
+
+// ---- Lists ----
+
+#[test]
+fn lists_are_read_to_their_end() {
+    let world = world();
+    world.set_page_size(1);
+    for i in 0..20 {
+        world.put_object(BUCKET, &format!("ocr/part-{i}"), 1000, &i.to_string());
+    }
+    // Other access points on the same file system, before and behind ours.
+    let mut object = object();
+    object.spec.storage.efs.managed = None;
+    object.spec.storage.efs.file_system_id = Some(BROUGHT.to_owned());
+    let mut other = object.clone();
+    other.metadata.uid = Some("uid-2".to_owned());
+    other.metadata.name = Some("other".to_owned());
+    let mut first = run_of(world.clone(), other);
+    settle(&mut first);
+    let mut run = run_of(world, object);
+    settle(&mut run);
+    assert_eq!(run.status.models[0].files, 22);
+    run.world.look(|a| assert_eq!(a.access_points.len(), 2));
+    let end = first.end();
+    run.delete().unwrap();
+    settle(&mut run);
+    assert_eq!(run.end(), Vec::<String>::new());
+    assert_eq!(first.end(), end, "the neighbour on the same file system stays as it is");
+}
