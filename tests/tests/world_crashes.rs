@@ -142,3 +142,22 @@ fn the_copy_dies_again_and_again() {
     assert_eq!(cuts, 5);
     assert_eq!(run.end(), ready().end());
 }
+
+#[test]
+fn two_controllers_at_once() {
+    let alone = ready();
+    let mut both_wrote = 0;
+    for seed in 0..40 {
+        let mut run = fresh().with_seed(seed).with_controllers(2);
+        run.checks_truth = false;
+        run.settle().unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
+        assert_eq!(run.end(), alone.end(), "seed {seed}");
+        both_wrote += u32::from(run.world.writes() > alone.world.writes());
+        run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+        run.settle().unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
+        run.delete().unwrap();
+        run.settle().unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
+        assert_eq!(run.end(), Vec::<String>::new(), "seed {seed}");
+    }
+    assert!(both_wrote > 20, "the two hardly met: {both_wrote}");
+}

@@ -122,7 +122,7 @@ impl Account {
             // "Not yet", however final it sounds.
             Some(_) | None => {
                 return refuse(
-                    Class::Conflict,
+                    Class::Transient,
                     "InvalidParameterValueException",
                     format!("the role {} defined for the function cannot be assumed by Lambda", config.role),
                 );
@@ -145,10 +145,14 @@ impl Account {
                     && mt.state(self.now) == "available"
             });
             if !is_mountable {
-                return invalid(format!(
-                    "EFS file system {} has no mount target in state available in {}",
-                    ap.file_system, subnet.zone
-                ));
+                return refuse(
+                    Class::Transient,
+                    "InvalidParameterValueException",
+                    format!(
+                        "EFS file system {} has no mount targets in state available in {}",
+                        ap.file_system, subnet.zone
+                    ),
+                );
             }
         }
         let size: usize = config.env.iter().map(|(name, value)| name.len() + value.len()).sum();
