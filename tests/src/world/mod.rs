@@ -1,12 +1,12 @@
 //! AWS in memory, behind the controller's [`Cloud`](larder::cloud::Cloud) trait, with time that the test
 //! moves.
 //!
-//! - [`account`]: what an account holds, as data.
+//! - [`account`]: what an account holds, as data; [`behaviour`]: how long things take in it, and what fails.
 //! - `efs`, `lambda`, `published`, `stores`, `sync`: how it changes, as the API references say;
 //!   [`step`] sends each write to its place.
 //! - [`faults`]: what goes wrong with calls. `calls`: how a call meets them. `cloud`: the trait.
 //! - [`invariants`]: what must hold at every write.
-//! - [`run`]: drives controllers over a world. [`end`]: what is left, without its random parts.
+//! - [`run`]: drives controllers over a world, with `drive` to poll them. [`end`]: what is left, without its random parts.
 //! - [`truth`]: whether the world serves what a spec asks for. [`example`]: an endpoint to begin with.
 //!
 //! Deliberately absent: the wire, credentials, waiting. No call takes time; nothing is random but what a
@@ -19,8 +19,10 @@ use std::time::Duration;
 use larder_core::observed::Subnet;
 
 pub mod account;
+pub mod behaviour;
 mod calls;
 mod cloud;
+mod drive;
 mod efs;
 pub mod end;
 pub mod example;

@@ -2,17 +2,16 @@
 //! controller or two at once.
 
 use std::fmt::Write as _;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use larder::reconcile::{Memory, Now, Pass, pass};
+use larder::reconcile::{Memory, Now, pass};
 use larder_core::{Defaults, Endpoint};
 use larder_crds::spec::InferenceEndpointSpec;
 use larder_crds::{InferenceEndpoint, InferenceEndpointStatus, RECONCILE_AT};
 
 use super::World;
+use super::drive::{Passing, drive};
 use super::end::end;
 use super::invariants::Wanted;
 use super::truth::untruth;
@@ -313,25 +312,4 @@ impl Run {
 fn parse(object: &InferenceEndpoint, defaults: &Defaults) -> Result<Endpoint, Stuck> {
     Endpoint::parse(object, defaults)
         .map_err(|refused| Stuck { what: refused.to_string(), told: String::new() })
-}
-
-type Passing<'a> = Pin<Box<dyn Future<Output = Pass> + 'a>>;
-
-/// Polls passes in an order by chance until each is done, or dead.
-fn drive(world: &World, mut passes: Vec<Option<Passing<'_>>>, rng: &mut fastrand::Rng) -> Vec<Option<Pass>> {
-    let mut context = Context::from_waker(Waker::noop());
-    let mut outcomes: Vec<Option<Pass>> = passes.iter().map(|_| None).collect();
-    loop {
-        let alive: Vec<usize> = (0..passes.len()).filter(|i| passes[*i].is_some()).collect();
-        let Some(i) = rng.choice(alive) else { return outcomes };
-        let Some(passing) = &mut passes[i] else { continue };
-        match passing.as_mut().poll(&mut context) {
-            Poll::Ready(pass) => {
-                outcomes[i] = Some(pass);
-                passes[i] = None;
-            }
-            Poll::Pending if world.take_killed() => passes[i] = None,
-            Poll::Pending => {}
-        }
-    }
 }
