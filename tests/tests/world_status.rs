@@ -181,7 +181,8 @@ fn a_new_version_that_does_not_start_leaves_traffic_where_it_was() {
     run.world.meddle(|a| a.broken.init.insert(digest("bad")));
     run.world.push_image("larder-inference:1", &digest("bad"));
     run.go_on_for(Duration::from_mins(10)).unwrap_or_else(|stuck| panic!("{stuck}"));
-    assert_eq!(run.condition("Ready").unwrap().1, "CapacityFailed");
+    run.until("to say why", |run| run.condition("Ready").is_some_and(|ready| ready.1 == "CapacityFailed"))
+        .unwrap_or_else(|stuck| panic!("{stuck}"));
     let traffic: Vec<_> = run.status.traffic.iter().map(|t| (t.version.as_str(), t.percent)).collect();
     assert_eq!(traffic, [("1", 100)]);
     let warm = run.world.look(|a| a.functions[&name()].versions[&1].provisioned.as_ref().unwrap().available);
