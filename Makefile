@@ -12,7 +12,7 @@ demo: tools build ## the main job, live, on this machine; KEEP=1 leaves it runni
 	@exec $(TARGET)/debug/demo
 
 test: tools build ## every test
-	@eval "$$(tests/tools/setup.sh env)" && tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast
+	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast
 
 test-fast: ## the planner and AWS in memory: seconds, once built
 	@tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast --lib --test properties --test 'world_*' --test generated

@@ -49,7 +49,7 @@ pub async fn act<C: Cloud>(cloud: &C, plans: &Plans, backoff: &mut Backoff, now:
             backoff.failures.remove(&area);
             for step in plan.steps() {
                 tracing::info!(area = ?area, "{} {step}", step.effect().mark());
-                match cloud.perform(step).await {
+                match Box::pin(cloud.perform(step)).await {
                     Ok(()) => outcome.has_acted = true,
                     Err(error) => {
                         tracing::warn!(area = ?area, error = &error as &dyn std::error::Error, "a step failed");

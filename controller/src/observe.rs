@@ -55,8 +55,10 @@ pub async fn observe<C: Cloud>(cloud: &C, endpoint: &Endpoint, listings: &Listin
     }
 }
 
+/// A call, as an observation. SDK calls are large state machines: on the heap, many of them can be under
+/// way at once without filling the stack.
 async fn read<T>(call: impl Future<Output = Result<T, CloudError>>) -> Read<T> {
-    call.await.map_err(|error| {
+    Box::pin(call).await.map_err(|error| {
         tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
         error.problem
     })
@@ -70,7 +72,7 @@ where
     let mut items = Vec::new();
     let mut next = None;
     for _ in 0..MAX_PAGES {
-        let got = page(next).await?;
+        let got = Box::pin(page(next)).await?;
         items.extend(got.items);
         next = got.next;
         if next.is_none() {
@@ -178,8 +180,8 @@ async fn versions<C: Cloud>(cloud: &C, endpoint: &Endpoint, name: &str) -> Resul
     let mut versions = Vec::new();
     for number in numbers {
         let (function, provisioned) = tokio::try_join!(
-            cloud.version(name, number, &endpoint.names.owner),
-            cloud.provisioned(name, number),
+            Box::pin(cloud.version(name, number, &endpoint.names.owner)),
+            Box::pin(cloud.provisioned(name, number)),
         )?;
         // Deleted between the list and the look at it.
         if function != Remote::Absent {
@@ -208,7 +210,7 @@ async fn source<C: Cloud>(cloud: &C, model: &Model) -> Result<Source, CloudError
     let mut objects: Vec<ObjectEntry> = Vec::new();
     let mut next = None;
     loop {
-        let page = cloud.objects(&model.bucket, &model.prefix, next).await?;
+        let page = Box::pin(cloud.objects(&model.bucket, &model.prefix, next)).await?;
         for object in page.items {
             if is_folder_marker(&object.relative_key, object.size) {
                 continue;

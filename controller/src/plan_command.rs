@@ -48,7 +48,7 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
         Colour::Never => false,
         Colour::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    let title = format!("InferenceEndpoint {}/{}", args.namespace, object.name_any());
+    let title = format!("InferenceEndpoint {}/{}", object.namespace().unwrap_or_default(), object.name_any());
     let (text, verdict) = render(&title, &foreseen, is_coloured);
     out.write_all(text.as_bytes()).context("the plan cannot be written")?;
     Ok(verdict)

@@ -23,11 +23,12 @@ pub async fn pass<C: Cloud>(
     now: Now,
 ) -> Pass {
     memory.notice(endpoint);
-    let observed = observe(cloud, endpoint, &memory.sources.fresh(endpoint, now)).await;
+    let known = memory.sources.fresh(endpoint, now);
+    let observed = Box::pin(observe(cloud, endpoint, &known)).await;
     let desired = Desired::of(endpoint);
     let plans = plan(&desired, &observed);
     let outcome = match endpoint.management {
-        Management::Apply => act(cloud, &plans, &mut memory.backoff, now).await,
+        Management::Apply => Box::pin(act(cloud, &plans, &mut memory.backoff, now)).await,
         Management::Plan | Management::Suspend => Outcome::default(),
     };
     memory.sources.learn(endpoint, &observed, now);
@@ -114,7 +115,7 @@ fn again(endpoint: &Endpoint, plans: &Plans, outcome: &Outcome, now: Now, is_gon
     }
     let of_area = |area: &Area| match (outcome.waits.get(area), plans.get(*area)) {
         (Some(wait), _) => (*wait).max(Duration::from_millis(100)),
-        (None, Plan::Do(_) | Plan::Retry { .. }) => Duration::from_secs(1),
+        (None, Plan::Do(_) | Plan::Retry { .. }) => Duration::from_millis(500),
         (None, Plan::Wait { after, .. }) => *after,
         (None, Plan::Converged | Plan::Blocked { .. }) => converged,
     };

@@ -94,7 +94,7 @@ async fn reconcile(object: Arc<InferenceEndpoint>, context: Arc<Context>) -> Res
         name = object.name_any()
     );
     let uid = object.uid().unwrap_or_default();
-    let action = converge(&object, &uid, &context).instrument(span).await?;
+    let action = Box::pin(converge(&object, &uid, &context)).instrument(span).await?;
     context.succeeded(&uid);
     Ok(action)
 }
@@ -159,7 +159,7 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         }
     };
     let previous = remembered.status.take().unwrap_or(before);
-    let work = pass(&cloud, &endpoint, &previous, &mut remembered.memory, now);
+    let work = Box::pin(pass(&cloud, &endpoint, &previous, &mut remembered.memory, now));
     let Ok(Pass { status, again, is_deleted, .. }) = tokio::time::timeout(LONGEST_PASS, work).await else {
         tracing::warn!("a pass took longer than {} s and was given up", LONGEST_PASS.as_secs());
         return Ok(Action::requeue(Duration::from_secs(1)));

@@ -411,7 +411,7 @@ pub enum Architecture {
 /// How much is kept warm, and how much may be taken.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("!has(self.provisioned) || !has(self.reserved) || self.provisioned < self.reserved").message("capacity.provisioned must be less than capacity.reserved: a new version is warmed while the old one still serves")
+    validation = Rule::new("!has(self.provisioned) || !has(self.reserved) || 2 * self.provisioned <= self.reserved").message("capacity.reserved must be at least twice capacity.provisioned: a new version is warmed while the old one still serves, and both count")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Capacity {

@@ -1,6 +1,10 @@
 //! The stack itself: it comes up, does what AWS does, runs functions, and leaves nothing.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its own functions")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in its own functions"
+)]
 
 use std::time::Duration;
 

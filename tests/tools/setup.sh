@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, a Python
-# environment with MiniStack, and a font that can draw Chinese. On a bare Debian it needs Go, Python 3
-# and the network once; afterwards it finds everything in the cache and ends at once.
+# environment with MiniStack, the reference OCR, its models and a font that draws Chinese. On a bare
+# Debian it needs Go, Python 3 and the network once; afterwards it finds everything in the cache and ends
+# at once.
 #
 #   tests/tools/setup.sh            the above; prints where the settings file is
 #   tests/tools/setup.sh images     also what builds and runs container images
@@ -16,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/larder
 goal=${1:-tools}
 case $goal in tools | images | env) ;; *)
-  sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
   ;;
 esac
@@ -134,21 +135,6 @@ tools() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages "the Python environment" python3-venv
     step "Python environment (about a minute)" build_venv "$venv"
   fi
-
-  font=$(chinese_font)
-  if [[ -z $font ]]; then
-    packages "drawing Chinese test pictures" fonts-wqy-zenhei
-    font=$(chinese_font)
-    [[ -n $font ]] || die "no font that draws Chinese was found; install fonts-wqy-zenhei or fonts-noto-cjk"
-  fi
-}
-
-chinese_font() {
-  local file
-  for file in /usr/share/fonts/truetype/wqy/wqy-zenhei.ttc /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc; do
-    [[ -e $file ]] && printf '%s' "$file" && return
-  done
-  command -v fc-list >/dev/null && fc-list ':lang=zh-cn' file | sed -n '1s/: *$//p'
 }
 
 images() {
@@ -169,7 +155,6 @@ settings=$(mktemp "$cache/.env.XXXXXX")
 cat >"$settings" <<END
 LARDER_ASSETS=$assets
 LARDER_PYTHON=$venv/bin/python
-LARDER_FONT=$font
 END
 chmod 644 "$settings"
 mv -T "$settings" "$cache/env"

@@ -44,9 +44,11 @@ impl<T> Remote<T> {
     pub const fn ready(&self) -> Option<&T> {
         match self {
             Self::Ready(it) => Some(it),
-            Self::Absent | Self::Pending(_) | Self::Deleting(_) | Self::Failed { .. } | Self::Foreign { .. } => {
-                None
-            }
+            Self::Absent
+            | Self::Pending(_)
+            | Self::Deleting(_)
+            | Self::Failed { .. }
+            | Self::Foreign { .. } => None,
         }
     }
 

@@ -77,9 +77,7 @@ impl Problem {
             Class::Conflict => "Larder looks again and goes on",
             Class::Throttled => "Larder slows down and goes on",
             Class::Transient => "Larder tries again by itself",
-            Class::Denied => {
-                "allow this action in the role's policy; Larder tries again by itself"
-            }
+            Class::Denied => "allow this action in the role's policy; Larder tries again by itself",
             Class::Invalid => "correct the spec; Larder tries again when it changes, and now and then",
             Class::Quota => "raise the quota or free some of it; Larder tries again by itself",
         }

@@ -177,7 +177,7 @@ async fn upside_down_text_is_turned_when_asked() {
 async fn links_that_lead_inside_are_refused() {
     let server = Server::start(false).await;
     let port = server.host.address.port();
-    let closed = ["is not on the public Internet", "LARDER_ALLOW_LINK_HOSTS", "\"link\""];
+    let closed = ["is not on the public Internet", "ALLOW_LINK_HOSTS", "\"link\""];
     for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
         let link = format!("http://{host}:{port}/sign.png");
         server.refuses("/ocr", &json!({"link": link}), 400, &closed).await;

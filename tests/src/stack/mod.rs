@@ -29,12 +29,12 @@ mod aws;
 mod cloud;
 mod error;
 mod host;
-mod http;
+pub(crate) mod http;
 mod kubernetes;
 mod leftovers;
 mod ministack;
-mod ports;
-mod process;
+pub(crate) mod ports;
+pub(crate) mod process;
 mod proxy;
 mod tools;
 

@@ -12,13 +12,11 @@ pub struct Tools {
     pub assets: PathBuf,
     /// The interpreter of the Python environment that has `MiniStack`, the reference OCR and boto3.
     pub python: PathBuf,
-    /// A font that draws Chinese, for test pictures.
-    pub font: Option<PathBuf>,
 }
 
 impl Tools {
-    /// Looks at `LARDER_ASSETS` (or `KUBEBUILDER_ASSETS`), `LARDER_PYTHON` and `LARDER_FONT`, then at the
-    /// settings that `setup.sh` left in the cache.
+    /// Looks at `LARDER_ASSETS` (or `KUBEBUILDER_ASSETS`) and `LARDER_PYTHON`, then at the settings that
+    /// `setup.sh` left in the cache.
     ///
     /// # Errors
     /// [`StackError::Missing`] names what is not there. Nothing is ever skipped for it.
@@ -38,7 +36,7 @@ impl Tools {
         let python = place(&["LARDER_PYTHON"]).unwrap_or_default();
         existing(&python, "the Python environment with MiniStack")?;
         existing(Path::new("/usr/bin/setpriv"), "setpriv (package util-linux)")?;
-        Ok(Self { assets, python, font: place(&["LARDER_FONT"]) })
+        Ok(Self { assets, python })
     }
 }
 

@@ -56,7 +56,10 @@ fn surplus(function: &str, there: &BTreeSet<String>, wanted: &[Permission]) -> V
     there
         .iter()
         .filter(|statement| !wanted.iter().any(|p| p.statement() == *statement))
-        .map(|statement| Step::RemovePermission { function: function.to_owned(), statement: statement.clone() })
+        .map(|statement| Step::RemovePermission {
+            function: function.to_owned(),
+            statement: statement.clone(),
+        })
         .collect()
 }
 

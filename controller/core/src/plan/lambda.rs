@@ -55,7 +55,10 @@ pub(super) fn converge<'a>(
             return Err(Plan::wait(Reason::Waiting, format!("function {name} to be active")));
         }
         Remote::Deleting(_) => {
-            return Err(Plan::wait(Reason::Waiting, format!("function {name} to be gone before it is made again")));
+            return Err(Plan::wait(
+                Reason::Waiting,
+                format!("function {name} to be gone before it is made again"),
+            ));
         }
         // A function whose creation failed cannot be updated: it is made again.
         Remote::Failed { reason, .. } => {
@@ -87,7 +90,12 @@ fn log_group(want: &FunctionWant, seen: &Read<Remote<LogGroup>>, owner: &Owner) 
 }
 
 /// Code first, then configuration, never both: each blocks the other until it is through.
-fn update(want: &FunctionWant, config: &FunctionConfig, code: &Code, function: &Function) -> Result<(), Plan> {
+fn update(
+    want: &FunctionWant,
+    config: &FunctionConfig,
+    code: &Code,
+    function: &Function,
+) -> Result<(), Plan> {
     let name = want.name.clone();
     if function.last_update == LastUpdate::InProgress {
         return Err(Plan::wait(Reason::Waiting, format!("the update of function {name}")));
@@ -120,12 +128,13 @@ pub(super) fn changes(have: &FunctionConfig, want: &FunctionConfig) -> Vec<Strin
     fn number(what: &str, have: i32, want: i32, unit: &str) -> Option<String> {
         (have != want).then(|| format!("{what} {have} → {want} {unit}"))
     }
-    let list = |what: &str, have: &std::collections::BTreeSet<String>, want: &std::collections::BTreeSet<String>| {
-        let joined = |set: &std::collections::BTreeSet<String>| {
-            set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+    let list =
+        |what: &str, have: &std::collections::BTreeSet<String>, want: &std::collections::BTreeSet<String>| {
+            let joined = |set: &std::collections::BTreeSet<String>| {
+                set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+            };
+            (have != want).then(|| format!("{what} {} → {}", joined(have), joined(want)))
         };
-        (have != want).then(|| format!("{what} {} → {}", joined(have), joined(want)))
-    };
     let mut changes: Vec<String> = [
         number("memory", have.memory_mib, want.memory_mib, "MiB"),
         number("timeout", have.timeout_seconds, want.timeout_seconds, "s"),

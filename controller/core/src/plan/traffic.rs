@@ -56,9 +56,7 @@ fn absent(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {
     let has_url = observed.url.as_ref().map_err(Plan::from)?.is_some();
     match observed.alias.as_ref().map_err(Plan::from)? {
         None => Ok(Plan::Converged),
-        Some(_) if has_url => {
-            Err(Plan::wait(Reason::WaitingForDeletion, "the function URL to be gone"))
-        }
+        Some(_) if has_url => Err(Plan::wait(Reason::WaitingForDeletion, "the function URL to be gone")),
         Some(_) => Ok(Plan::Do(vec![Step::DeleteAlias { function: desired.names.function.clone() }])),
     }
 }

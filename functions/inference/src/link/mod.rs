@@ -56,7 +56,7 @@ pub enum LinkError {
     #[error("it has no host")]
     NoHost,
     #[error(
-        "host {0:?} is not on the public Internet; use a public address, or have the operator allow the host with LARDER_ALLOW_LINK_HOSTS"
+        "host {0:?} is not on the public Internet; use a public address, or have the operator allow the host with ALLOW_LINK_HOSTS"
     )]
     Closed(String),
     #[error("host {0:?} has no address: {1}")]

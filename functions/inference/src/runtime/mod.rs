@@ -16,7 +16,7 @@ use crate::routes::Served;
 
 /// Environment variable: hosts that links may lead to whatever their addresses, with commas between
 /// them, each as `host` or `host:port`.
-pub const ENV_ALLOW_LINK_HOSTS: &str = "LARDER_ALLOW_LINK_HOSTS";
+pub const ENV_ALLOW_LINK_HOSTS: &str = "ALLOW_LINK_HOSTS";
 
 /// Why the program cannot start or go on.
 #[derive(Debug, thiserror::Error)]
