@@ -38,7 +38,7 @@ pub struct Shared {
     /// The region of endpoints that name none.
     #[arg(long, env = "AWS_REGION")]
     pub region: Option<String>,
-    /// The model-sync function's code: an image in ECR, or s3://BUCKET/KEY of a zip archive.
+    /// The model-sync function's code: an image in ECR, or `s3://BUCKET/KEY` of a zip archive.
     #[arg(long, env = "LARDER_SYNC_CODE", value_parser = code)]
     pub sync_code: CodeRef,
     /// AWS control-plane calls a second, for each account and region.

@@ -50,7 +50,7 @@ impl Election {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the Lease cannot be read")
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the Lease cannot be read");
                 }
             }
             let pause = self.duration() / 5;

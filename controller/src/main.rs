@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match dispatch(Cli::parse()).await {
+    match Box::pin(dispatch(Cli::parse())).await {
         Ok(code) => code,
         Err(error) => {
             complain(&format!("larder: {error:#}"));
@@ -42,7 +42,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Plan(args) => {
             log(LogFormat::Text, "error");
-            Ok(match plan(&args, &mut std::io::stdout()).await? {
+            Ok(match Box::pin(plan(&args, &mut std::io::stdout())).await? {
                 Verdict::NothingToDo => ExitCode::SUCCESS,
                 Verdict::SomethingToDo => ExitCode::from(2),
             })

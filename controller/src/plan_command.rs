@@ -41,7 +41,7 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
     let endpoint = Endpoint::parse(&object, &args.shared.defaults(cluster))?;
     let settings = Settings { calls_per_second: args.shared.calls_per_second, ..Settings::default() };
     let cloud = Connector::new(settings).await?.connect(&endpoint.place).await?;
-    let observed = observe(&cloud, &endpoint, &Listings::new()).await;
+    let observed = Box::pin(observe(&cloud, &endpoint, &Listings::new())).await;
     let foreseen = foresee(&Desired::of(&endpoint), &observed);
     let is_coloured = match args.color {
         Colour::Always => true,
@@ -80,10 +80,11 @@ async fn admitted(kube: &Client, written: &InferenceEndpoint) -> anyhow::Result<
     written.status = None;
     written.metadata.managed_fields = None;
     let params = PatchParams { dry_run: true, ..PatchParams::apply("kubectl-client-side-apply").force() };
-    api.patch(&name, &params, &Patch::Apply(&written)).await.map_err(|error| match error {
-        kube::Error::Api(status) => anyhow::anyhow!("the API server refuses it: {}", status.message),
-        other => anyhow::Error::new(other).context("the API server cannot be asked"),
-    })
+    let answer = api.patch(&name, &params, &Patch::Apply(&written)).await;
+    if let Err(kube::Error::Api(status)) = &answer {
+        bail!("the API server refuses it: {}", status.message);
+    }
+    answer.context("the API server cannot be asked")
 }
 
 /// The plan as text, and what it comes to.

@@ -101,7 +101,7 @@ impl Memory {
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// The longest time between two looks for drift.
-const RESYNC: Duration = Duration::from_secs(600);
+const RESYNC: Duration = Duration::from_mins(10);
 
 /// The soonest that any area asks for.
 fn again(endpoint: &Endpoint, plans: &Plans, outcome: &Outcome, now: Now, is_gone: bool) -> Duration {

@@ -57,12 +57,12 @@ impl Error {
 }
 
 /// A pass that takes longer is given up; the next one begins by looking.
-const LONGEST_PASS: Duration = Duration::from_secs(300);
+const LONGEST_PASS: Duration = Duration::from_mins(5);
 
 /// Watches and converges until `stop`, then finishes what it is at.
 ///
 /// # Errors
-/// When the API server does not know InferenceEndpoints, or does not let us list them.
+/// When the API server does not know `InferenceEndpoints`, or does not let us list them.
 pub async fn run(
     context: Arc<Context>,
     namespace: Option<&str>,
@@ -99,6 +99,7 @@ async fn reconcile(object: Arc<InferenceEndpoint>, context: Arc<Context>) -> Res
     Ok(action)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the queue's own signature")]
 fn error_policy(object: Arc<InferenceEndpoint>, error: &Error, context: Arc<Context>) -> Action {
     let wait = context.failed(&object.uid().unwrap_or_default(), error.class());
     tracing::warn!(
@@ -127,7 +128,7 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         Err(why) => {
             let status = refused(&why, generation, &before, now.timestamp);
             publish(context, object, &before, &status).await.map_err(failed("status update"))?;
-            return Ok(Action::requeue(Duration::from_secs(300)));
+            return Ok(Action::requeue(Duration::from_mins(5)));
         }
     };
     if endpoint.management == Management::Suspend {

@@ -2,7 +2,7 @@
 //!
 //! - [`spec`]: what a user writes.
 //! - [`status`]: what they see.
-//! - [`crd_yaml`]: the CustomResourceDefinition, generated; `larder crd` prints it and
+//! - [`crd_json`]: the CustomResourceDefinition, generated; `larder crd` prints it and
 //!   `crds/inferenceendpoints.larder.dev.yaml` is its committed copy.
 //!
 //! The doc comments of the types are the CRD's documentation (`kubectl explain iep.spec`).
@@ -49,6 +49,9 @@ fn strip_unknown_formats(value: &mut serde_json::Value) {
             map.values_mut().for_each(strip_unknown_formats);
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(strip_unknown_formats),
-        _ => {}
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
     }
 }

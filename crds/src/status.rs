@@ -157,7 +157,7 @@ pub struct CapacityStatus {
     pub requested: i32,
     /// Sandboxes that are warm.
     pub available: i32,
-    /// IN_PROGRESS, READY or FAILED, as AWS says it.
+    /// `IN_PROGRESS`, `READY` or `FAILED`, as AWS says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
 }

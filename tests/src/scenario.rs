@@ -309,7 +309,7 @@ impl Scenario {
             .header("content-type", content_type)
             .body(whole(body))
             .context("the request cannot be made")?;
-        let answer = tokio::time::timeout(Duration::from_secs(60), client().request(request))
+        let answer = tokio::time::timeout(Duration::from_mins(1), client().request(request))
             .await
             .with_context(|| format!("no answer from {to} in 60 s"))?
             .with_context(|| format!("no answer from {to}"))?;

@@ -1,5 +1,13 @@
 //! What the real API server refuses, each with a sentence that says what to write instead.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "a test that cannot go on must fail at once, and tables of cases are long"
+)]
+
 use std::time::Duration;
 
 use larder_tests::scenario::repository;

@@ -1,5 +1,12 @@
 //! The adapter to AWS against AWS on the wire: whole lives, where each write is seen by the reads.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on must fail at once, and tables of cases are long"
+)]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -559,7 +566,7 @@ async fn failures_on_the_wire_have_their_classes() {
             ("ec2", "DescribeSubnets"),
             ("logs", "DescribeLogGroups"),
         ] {
-            stack.inject(Rule::new(service, operation, When::Always, fault.clone()));
+            stack.inject(Rule::new(service, operation, When::Always, fault));
         }
         let before = stack.fault_hits();
         let ours = FileSystemQuery::Ours { token: "t", owner: &owner() };

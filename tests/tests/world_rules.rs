@@ -1,6 +1,10 @@
 //! The rules that AWS sets (EFS, Lambda and S3 API references), one test for each that the scenarios do
 //! not already show.
 
+#![expect(
+    clippy::type_complexity,
+    reason = "a test that cannot go on must fail at once, and tables of cases are long"
+)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 
 use std::collections::BTreeMap;
@@ -171,7 +175,7 @@ fn an_environment_never_shows_its_values() {
     run.change(|spec| spec.function.env = BTreeMap::from([("PASSWORD".to_owned(), value())])).unwrap();
     settle(&mut run);
     run.change(|spec| {
-        spec.function.env = BTreeMap::from([("PASSWORD".to_owned(), EnvValue("n3w".to_owned()))])
+        spec.function.env = BTreeMap::from([("PASSWORD".to_owned(), EnvValue("n3w".to_owned()))]);
     })
     .unwrap();
     settle(&mut run);

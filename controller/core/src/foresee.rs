@@ -172,7 +172,7 @@ fn apply(step: &Step, observed: &mut Observed) {
         Step::PutProvisionedConcurrency { version, count, .. } => {
             let (requested, available) = (*count, *count);
             let status = ProvisionedStatus::Ready;
-            provision(observed, *version, Some(Provisioned { requested, available, status }));
+            provision(observed, *version, Some(&Provisioned { requested, available, status }));
         }
         Step::DeleteProvisionedConcurrency { version, .. } => provision(observed, *version, None),
         Step::CreateAlias { version, .. } | Step::UpdateAlias { version, .. } => {
@@ -210,9 +210,9 @@ fn apply(step: &Step, observed: &mut Observed) {
 fn settle(observed: &mut Observed) {
     fn settled<T>(remote: &mut Remote<T>) {
         *remote = match std::mem::replace(remote, Remote::Absent) {
-            Remote::Pending(it) => Remote::Ready(it),
-            Remote::Deleting(_) => Remote::Absent,
-            other => other,
+            Remote::Pending(it) | Remote::Ready(it) => Remote::Ready(it),
+            Remote::Deleting(_) | Remote::Absent => Remote::Absent,
+            stays @ (Remote::Failed { .. } | Remote::Foreign { .. }) => stays,
         };
     }
     observed.file_system.iter_mut().for_each(settled);
@@ -270,8 +270,8 @@ fn change(observed: &mut Observed, name: &str, with: impl FnOnce(&mut Function))
     }
 }
 
-fn provision(observed: &mut Observed, number: u64, provisioned: Option<Provisioned>) {
+fn provision(observed: &mut Observed, number: u64, provisioned: Option<&Provisioned>) {
     for version in observed.versions.iter_mut().flatten().filter(|v| v.number == number) {
-        version.provisioned.clone_from(&provisioned);
+        version.provisioned = provisioned.cloned();
     }
 }

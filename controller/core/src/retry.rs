@@ -85,7 +85,7 @@ impl Problem {
 }
 
 /// The longest wait between two attempts. A thing that was mended is noticed within it.
-pub const MAX_DELAY: Duration = Duration::from_secs(60);
+pub const MAX_DELAY: Duration = Duration::from_mins(1);
 
 /// How long to wait before attempt `attempts + 1`, where `attempts` ≥ 1 have failed.
 ///

@@ -26,7 +26,7 @@ const CHINESE: &str = "海港路";
 const PREFIX: &str = "ocr/pp-ocr/";
 
 /// The longest that any one step may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What is up while the demo runs. Dropping it ends everything that it started.
 #[derive(Debug)]
@@ -43,10 +43,14 @@ pub struct Demo {
 /// When any step does not do what it should; the message says which and what was seen.
 pub async fn run(screen: &mut Screen) -> Result<Demo> {
     let scenario = screen
-        .step("etcd, kube-apiserver, CRD, MiniStack, function host", Scenario::start(Timings::default()))
+        .step(
+            "etcd, kube-apiserver, CRD, MiniStack, function host",
+            Box::pin(Scenario::start(Timings::default())),
+        )
         .await?;
     screen.note(&format!("AWS on the wire at {}", scenario.stack.endpoint()));
-    let bytes = screen.step("PP-OCRv4 models to S3", scenario.upload(PREFIX, Ocr::V4)).await?;
+    let upload = Box::pin(scenario.upload(PREFIX, Ocr::V4));
+    let bytes = screen.step("PP-OCRv4 models to S3", upload).await?;
     screen.note(&format!("s3://{BUCKET}/{PREFIX}det.onnx and rec.onnx: {}", screen::mib(bytes)));
     let picture =
         screen.step("a picture of a street sign", scenario.draw_sign("sign.png", ENGLISH, CHINESE)).await?;

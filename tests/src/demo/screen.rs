@@ -77,7 +77,7 @@ impl Screen {
     /// The future's own.
     pub async fn step<T, E>(&mut self, what: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let at = Instant::now();
-        let result = work.await;
+        let result = Box::pin(work).await;
         let took = at.elapsed();
         let (mark, code) = if result.is_ok() { ("✓", "32") } else { ("✗", "31") };
         self.print(&format!("{} {what}  {}", self.paint(code, mark), self.paint("2", &seconds(took))));

@@ -176,11 +176,7 @@ impl Plan {
     }
 
     fn wait(reason: Reason, on: impl Into<String>) -> Self {
-        let after = match reason {
-            Reason::Syncing => Duration::from_secs(1),
-            Reason::WaitingForDeletion => Duration::from_secs(3),
-            _ => Duration::from_secs(2),
-        };
+        let after = Duration::from_secs(if reason == Reason::Syncing { 1 } else { 2 });
         Self::Wait { reason, on: on.into(), after }
     }
 
