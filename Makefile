@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images crd
+.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -53,3 +53,6 @@ build:
 
 images: ## the function images, built from scratch with buildah
 	@functions/images.sh
+
+smoke: ## the images, and the inference image reading a sign under podman
+	@functions/images.sh --smoke

@@ -9,16 +9,20 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_s3::types::CreateBucketConfiguration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request};
 use kube::Api;
 use larder_crds::InferenceEndpoint;
 use serde_json::json;
 
 use crate::stack::http::{client, whole};
-use crate::stack::process::{Launch, Program};
+use crate::stack::process::Launch;
 use crate::stack::{
     ACCESS_KEY, ACCOUNT, FunctionProgram, Options, REGION, SECRET_KEY, Stack, Timings, ports,
 };
+
+mod parts;
+
+pub use parts::{Answer, Controller, FileServer};
 
 /// The namespace of the endpoints.
 pub const NAMESPACE: &str = "vision";
@@ -42,56 +46,6 @@ pub struct Scenario {
     /// What it runs on.
     pub stack: Stack,
     packages: PathBuf,
-}
-
-/// A running `larder run`.
-#[derive(Debug)]
-pub struct Controller {
-    program: Program,
-    /// Where `/healthz` and `/readyz` answer.
-    pub health: SocketAddr,
-    /// Its log.
-    pub log: PathBuf,
-}
-
-impl Controller {
-    /// Kills it, as a crash would.
-    pub fn kill(self) {
-        drop(self.program);
-    }
-
-    /// Asks it to end and waits for that.
-    pub async fn stop(self) {
-        self.program.stop().await;
-    }
-
-    /// Its process id, while it runs.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.program.id()
-    }
-}
-
-/// What an HTTP request was answered with.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The Lambda version that answered, as the function says.
-    pub version: String,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl Answer {
-    /// The body as JSON.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn json(&self) -> Result<serde_json::Value> {
-        serde_json::from_slice(&self.body)
-            .with_context(|| format!("{} {}", self.status, String::from_utf8_lossy(&self.body)))
-    }
 }
 
 impl Scenario {
@@ -323,14 +277,6 @@ impl Scenario {
         let body = answer.into_body().collect().await.context("the answer broke off")?.to_bytes();
         Ok(Answer { status, version, body })
     }
-}
-
-/// A server of files on loopback.
-#[derive(Debug)]
-pub struct FileServer {
-    /// Where, with a slash at its end.
-    pub url: String,
-    _program: Program,
 }
 
 /// The condition of a type: its status, reason and message.

@@ -1,0 +1,161 @@
+//! From an object that the API server has accepted to an [`Endpoint`].
+
+use larder_contract::{Task, layout};
+use larder_crds::{InferenceEndpoint, spec};
+
+use super::{
+    AccessPointSpec, Architecture, CodeRef, Defaults, Endpoint, FileSystemRef, FunctionSpec, ImageRef, Model,
+    Place, Refused,
+};
+use crate::names::{Identity, Names};
+
+impl Endpoint {
+    /// Reads an object that the API server has accepted.
+    ///
+    /// # Errors
+    /// [`Refused`] for what admission cannot see: a region that neither object nor flags name, or an
+    /// object that did not pass the schema.
+    pub fn parse(object: &InferenceEndpoint, defaults: &Defaults) -> Result<Self, Refused> {
+        let meta = &object.metadata;
+        let spec = &object.spec;
+        let identity = Identity {
+            cluster: defaults.cluster.clone(),
+            namespace: required(meta.namespace.as_deref(), "metadata.namespace")?,
+            name: required(meta.name.as_deref(), "metadata.name")?,
+            uid: required(meta.uid.as_deref(), "metadata.uid")?,
+        };
+        let aws = spec.aws.clone().unwrap_or_default();
+        let region = aws.region.or_else(|| defaults.region.clone()).ok_or_else(|| Refused {
+            field: "spec.aws.region".to_owned(),
+            value: "not set".to_owned(),
+            remedy: "write the region, or start the controller with --region".to_owned(),
+        })?;
+        let names = Names::of(&identity);
+        let mut folder = format!("/larder/{}/{}", identity.namespace, identity.name);
+        if folder.len() > 100 {
+            folder = format!("/larder/{}", names.function); // `RootDirectory.Path`: at most 100 characters
+        }
+        let mut models = spec.models.iter().map(model).collect::<Result<Vec<_>, _>>()?;
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self {
+            names,
+            identity,
+            generation: meta.generation.unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+            place: Place { region, role_arn: aws.role_arn, external_id: aws.external_id },
+            models,
+            pinned: spec.refresh.policy == spec::RefreshPolicy::Pinned,
+            refresh_seconds: u32::try_from(spec.refresh.interval_seconds).unwrap_or(300),
+            asked_at: meta.annotations.as_ref().and_then(|a| a.get(larder_crds::RECONCILE_AT)).cloned(),
+            file_system: file_system(&spec.storage.efs)?,
+            access_point: access_point(spec.storage.efs.access_point.as_ref(), folder),
+            subnets: spec.network.subnet_ids.iter().cloned().collect(),
+            security_groups: spec.network.security_group_ids.iter().cloned().collect(),
+            function: function(&spec.function)?,
+            sync_code: defaults.sync_code.clone(),
+            provisioned: spec.capacity.provisioned,
+            reserved: spec.capacity.reserved,
+            history_limit: usize::try_from(spec.rollout.history_limit).unwrap_or_default(),
+            url: spec.expose.as_ref().map(|e| e.function_url.auth_type),
+            management: spec.management,
+            deletion: spec.deletion_policy,
+        })
+    }
+}
+
+fn required(value: Option<&str>, field: &str) -> Result<String, Refused> {
+    value.map(str::to_owned).ok_or_else(|| Refused {
+        field: field.to_owned(),
+        value: "not set".to_owned(),
+        remedy: "write it".to_owned(),
+    })
+}
+
+fn model(model: &spec::Model) -> Result<Model, Refused> {
+    let pin = model.digest.as_deref().map(str::parse).transpose().map_err(|_| Refused {
+        field: format!("spec.models[{}].digest", model.name),
+        value: model.digest.clone().unwrap_or_default(),
+        remedy: "write sha256: and 64 lower-case hex digits".to_owned(),
+    })?;
+    Ok(Model {
+        name: model.name.clone(),
+        task: model.task.map(|task| match task {
+            spec::Task::Ocr => Task::Ocr,
+            spec::Task::Tensor => Task::Tensor,
+        }),
+        bucket: model.source.s3.bucket.clone(),
+        prefix: model.source.s3.prefix.clone(),
+        pin,
+        preload: model.preload,
+    })
+}
+
+fn file_system(efs: &spec::Efs) -> Result<FileSystemRef, Refused> {
+    match (&efs.managed, &efs.file_system_id) {
+        (Some(managed), None) => Ok(FileSystemRef::Managed {
+            mode: managed.throughput.mode,
+            encrypted: managed.encrypted,
+            kms_key_id: managed.kms_key_id.clone(),
+        }),
+        (None, Some(id)) => Ok(FileSystemRef::Existing(id.clone())),
+        (Some(_), Some(_)) | (None, None) => Err(Refused {
+            field: "spec.storage.efs".to_owned(),
+            value: "not one of managed and fileSystemId".to_owned(),
+            remedy: "write exactly one of them".to_owned(),
+        }),
+    }
+}
+
+fn access_point(written: Option<&spec::AccessPoint>, folder: String) -> AccessPointSpec {
+    written.map_or_else(
+        || AccessPointSpec { path: folder, uid: 1000, gid: 1000, permissions: "0750".to_owned() },
+        |ap| AccessPointSpec {
+            path: ap.path.clone(),
+            uid: ap.uid,
+            gid: ap.gid,
+            permissions: ap.permissions.clone(),
+        },
+    )
+}
+
+fn function(function: &spec::Function) -> Result<FunctionSpec, Refused> {
+    let code = match (&function.image, &function.zip) {
+        (Some(uri), None) => CodeRef::Image(ImageRef::parse(uri).ok_or_else(|| Refused {
+            field: "spec.function.image".to_owned(),
+            value: uri.clone(),
+            remedy: "write <account>.dkr.ecr.<region>.amazonaws.com/<repository>:<tag>".to_owned(),
+        })?),
+        (None, Some(zip)) => CodeRef::Zip {
+            bucket: zip.s3.bucket.clone(),
+            key: zip.s3.key.clone(),
+            version_id: zip.s3.version_id.clone(),
+        },
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Refused {
+                field: "spec.function".to_owned(),
+                value: "not one of image and zip".to_owned(),
+                remedy: "write exactly one of them".to_owned(),
+            });
+        }
+    };
+    if let Some(name) = function.env.keys().find(|name| name.starts_with(layout::ENV_RESERVED_PREFIX)) {
+        return Err(Refused {
+            field: "spec.function.env".to_owned(),
+            value: name.clone(),
+            remedy: "LARDER_* variables are the controller's: choose another name".to_owned(),
+        });
+    }
+    Ok(FunctionSpec {
+        code,
+        architecture: match function.architecture {
+            spec::Architecture::Arm64 => Architecture::Arm64,
+            spec::Architecture::X86_64 => Architecture::X86_64,
+        },
+        memory_mib: function.memory_mib,
+        timeout_seconds: function.timeout_seconds,
+        ephemeral_mib: function.ephemeral_storage_mib,
+        role_arn: function.role_arn.clone(),
+        env: function.env.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect(),
+        log_retention_days: function.log_retention_days,
+    })
+}

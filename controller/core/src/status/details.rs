@@ -1,0 +1,204 @@
+//! Everything in the status but its conditions.
+
+use jiff::Timestamp;
+use larder_contract::layout;
+use larder_contract::sync::{ModelReport, ModelState};
+use larder_crds::status::{
+    CapacityStatus, FunctionStatus, InferenceEndpointStatus, ModelStatus, MountTargetStatus, StorageStatus,
+    TrafficStatus, VersionStatus,
+};
+
+use crate::desired::{Desired, sync_request};
+use crate::endpoint::Endpoint;
+use crate::names::ALIAS;
+use crate::observed::{Observed, ProvisionedStatus, Read, Remote, Source, Version};
+use crate::plan::target;
+
+/// The version that the alias points at.
+pub(super) fn serving(observed: &Observed) -> Option<u64> {
+    observed.alias.as_ref().ok()?.as_ref().map(|alias| alias.version)
+}
+
+fn versions(observed: &Observed) -> &[Version] {
+    observed.versions.as_ref().map_or(&[], Vec::as_slice)
+}
+
+/// Whether a model's wanted content takes requests.
+pub(super) fn is_serving_the_wanted(model: &ModelStatus) -> bool {
+    model.state == "Ready" && model.desired_digest.is_some() && model.active_digest == model.desired_digest
+}
+
+pub(super) fn models(
+    endpoint: &Endpoint,
+    observed: &Observed,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> Vec<ModelStatus> {
+    let report = observed.sync_report.as_ref().ok().and_then(Option::as_ref);
+    let is_active = is_wanted_manifest_active(endpoint, observed);
+    endpoint
+        .models
+        .iter()
+        .map(|model| {
+            let before = previous.models.iter().find(|m| m.name == model.name);
+            let source = observed.sources.get(&model.name);
+            let found = match source {
+                Some(Ok(Source::Found { revision, bytes, files })) => Some((*revision, *bytes, *files)),
+                Some(Ok(Source::Empty | Source::Unusable(_)) | Err(_)) | None => None,
+            };
+            let wanted = model.pin.or(found.map(|(revision, ..)| revision)).map(|d| d.to_string());
+            let seen = report.and_then(|r| r.models.iter().find(|m| m.model == model.name));
+            let seen = seen.filter(|m| Some(m.revision.to_string()) == wanted);
+            let active =
+                if is_active { wanted.clone() } else { before.and_then(|b| b.active_digest.clone()) };
+            let state = model_state(seen, source);
+            let (bytes, files) = match (found, seen) {
+                (Some((_, bytes, files)), _) => (bytes, files),
+                (None, Some(seen)) => (seen.bytes_total, seen.files),
+                (None, None) => (0, 0),
+            };
+            let was_ready = before.is_some_and(|b| b.state == "Ready" && b.desired_digest == wanted);
+            ModelStatus {
+                name: model.name.clone(),
+                task: model.task.map(|t| t.as_str().to_owned()),
+                last_sync_time: match (state, was_ready) {
+                    ("Ready", false) => Some(now.to_string()),
+                    _ => before.and_then(|b| b.last_sync_time.clone()),
+                },
+                desired_digest: wanted,
+                active_digest: active,
+                state: state.to_owned(),
+                bytes: signed(bytes),
+                bytes_done: signed(seen.map_or(0, |m| m.bytes_done)),
+                files: signed(files),
+                message: model_message(seen, source),
+            }
+        })
+        .collect()
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn model_state(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> &'static str {
+    match (seen.map(|m| m.state), source) {
+        (Some(ModelState::Ready), _) => "Ready",
+        (Some(ModelState::Syncing), _) => "Syncing",
+        (Some(ModelState::Failed), _) | (_, Some(Err(_) | Ok(Source::Empty | Source::Unusable(_)))) => {
+            "Failed"
+        }
+        (
+            Some(ModelState::Pending | ModelState::SourceChanged) | None,
+            Some(Ok(Source::Found { .. })) | None,
+        ) => "Pending",
+    }
+}
+
+fn model_message(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> String {
+    match (seen, source) {
+        (_, Some(Err(problem))) => problem.to_string(),
+        (_, Some(Ok(Source::Empty))) => "there is no object under the prefix".to_owned(),
+        (_, Some(Ok(Source::Unusable(why)))) => why.clone(),
+        (Some(report), _) => report.message.clone(),
+        (None, _) => String::new(),
+    }
+}
+
+/// The version that takes all requests serves the wanted manifest.
+fn is_wanted_manifest_active(endpoint: &Endpoint, observed: &Observed) -> bool {
+    let wanted = sync_request(&endpoint.models, &observed.sources).map(|r| r.manifest.digest().to_string());
+    let serving = serving(observed).and_then(|n| versions(observed).iter().find(|v| v.number == n));
+    let active =
+        serving.and_then(|v| v.function.ours()).and_then(|f| f.config.env.get(layout::ENV_MANIFEST)).cloned();
+    wanted.is_some() && wanted == active
+}
+
+pub(super) fn storage(observed: &Observed) -> Option<StorageStatus> {
+    let file_system = observed.file_system.as_ref().ok()?.ours()?;
+    let mut mount_targets: Vec<MountTargetStatus> = observed
+        .mount_targets
+        .as_ref()
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|mt| MountTargetStatus { zone: mt.zone.clone(), id: mt.id.clone(), state: mt.state.clone() })
+        .collect();
+    // The list is a map by zone. EFS has one mount target a zone, but one may go while another comes.
+    mount_targets.sort_by(|a, b| a.zone.cmp(&b.zone).then(a.state.cmp(&b.state)));
+    mount_targets.dedup_by(|a, b| a.zone == b.zone);
+    let access_point = observed.access_point.as_ref().ok().and_then(Remote::ours);
+    Some(StorageStatus {
+        file_system_id: Some(file_system.id.clone()),
+        access_point_arn: access_point.map(|ap| ap.arn.clone()),
+        throughput_mode: Some(file_system.throughput_mode.clone()),
+        mount_targets,
+    })
+}
+
+pub(super) fn function(
+    endpoint: &Endpoint,
+    observed: &Observed,
+    serving: Option<u64>,
+) -> Option<FunctionStatus> {
+    let function = observed.inference.function.as_ref().ok()?.ours()?;
+    let code = serving
+        .and_then(|n| versions(observed).iter().find(|v| v.number == n))
+        .and_then(|v| v.function.ours())
+        .unwrap_or(function);
+    Some(FunctionStatus {
+        name: endpoint.names.function.clone(),
+        arn: Some(function.arn.clone()),
+        code_digest: Some(code.code_digest.clone()),
+        version: serving.map(|v| v.to_string()),
+        alias: serving.map(|_| ALIAS.to_owned()),
+    })
+}
+
+/// The provisioned concurrency of the wanted version, or while that is not there, of the one that serves.
+pub(super) fn newest_provisioned(desired: &Desired, observed: &Observed) -> Option<CapacityStatus> {
+    let version = target(desired, observed).ok().or_else(|| {
+        let serving = serving(observed)?;
+        versions(observed).iter().find(|v| v.number == serving)
+    })?;
+    let provisioned = version.provisioned.as_ref()?;
+    Some(CapacityStatus {
+        requested: provisioned.requested,
+        available: provisioned.available,
+        status: Some(
+            match provisioned.status {
+                ProvisionedStatus::InProgress => "IN_PROGRESS",
+                ProvisionedStatus::Ready => "READY",
+                ProvisionedStatus::Failed(_) => "FAILED",
+            }
+            .to_owned(),
+        ),
+    })
+}
+
+pub(super) fn traffic(observed: &Observed) -> Vec<TrafficStatus> {
+    let Ok(Some(alias)) = &observed.alias else { return Vec::new() };
+    let share =
+        |version: u64, percent: u8| TrafficStatus { version: version.to_string(), percent: percent.into() };
+    match alias.second {
+        None => vec![share(alias.version, 100)],
+        Some((second, percent)) => {
+            vec![share(alias.version, 100u8.saturating_sub(percent)), share(second, percent)]
+        }
+    }
+}
+
+pub(super) fn history(observed: &Observed) -> Vec<VersionStatus> {
+    versions(observed)
+        .iter()
+        .rev()
+        .map(|version| {
+            let function = version.function.ours();
+            VersionStatus {
+                version: version.number.to_string(),
+                manifest: function.and_then(|f| f.config.env.get(layout::ENV_MANIFEST).cloned()),
+                code_digest: function.map(|f| f.code_digest.clone()),
+                published: function.map(|f| f.last_modified.clone()),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,175 @@
+//! What the user is told: conditions, columns and details, from what was seen and what is planned.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use larder_crds::status::{InferenceEndpointStatus, Summary};
+
+use self::conditions::{area_condition, dated, draft, kept, summarise};
+use crate::desired::Desired;
+use crate::endpoint::{Endpoint, Refused};
+use crate::observed::Observed;
+use crate::plan::{Area, Plan, Plans, Reason};
+use crate::retry::{Class, Problem};
+
+mod conditions;
+mod details;
+
+/// The steps that failed in this pass, by area.
+pub type Failures = BTreeMap<Area, Problem>;
+
+/// The status of an endpoint after a pass.
+#[must_use]
+pub fn status(
+    endpoint: &Endpoint,
+    observed: &Observed,
+    plans: &Plans,
+    failures: &Failures,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    let desired = Desired::of(endpoint);
+    let models = details::models(endpoint, observed, previous, now);
+    let serving = details::serving(observed);
+    let provisioned = details::newest_provisioned(&desired, observed);
+    let mut conditions = vec![draft("Accepted", true, Reason::Accepted, "the spec is valid".to_owned())];
+    for area in Area::ALL {
+        conditions.push(area_condition(area, plans.get(area), failures.get(&area)));
+    }
+    summarise(endpoint, plans, failures, serving, &mut conditions);
+    InferenceEndpointStatus {
+        observed_generation: Some(endpoint.generation),
+        url: match &observed.url {
+            Ok(url) => url.as_ref().map(|u| u.url.clone()),
+            Err(_) => previous.url.clone(),
+        },
+        summary: Summary {
+            models: format!(
+                "{}/{}",
+                models.iter().filter(|m| details::is_serving_the_wanted(m)).count(),
+                endpoint.models.len()
+            ),
+            capacity: endpoint.provisioned.map_or_else(
+                || "-".to_owned(),
+                |wanted| format!("{}/{wanted}", provisioned.as_ref().map_or(0, |p| p.available)),
+            ),
+            last_sync: models.iter().filter_map(|m| m.last_sync_time.clone()).max(),
+        },
+        conditions: dated(conditions, endpoint.generation, &previous.conditions, now),
+        models,
+        storage: details::storage(observed),
+        function: details::function(endpoint, observed, serving),
+        capacity: provisioned,
+        traffic: details::traffic(observed),
+        history: details::history(observed),
+        plan: plans.steps().map(|(_, step)| format!("{} {step}", step.effect().mark())).collect(),
+    }
+}
+
+/// The status of an object that cannot be worked on: the rest of it stays as it was.
+#[must_use]
+pub fn refused(
+    refused: &Refused,
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    let message = refused.to_string();
+    let mut conditions = vec![
+        draft("Accepted", false, Reason::InvalidSpec, message.clone()),
+        draft("Ready", false, Reason::InvalidSpec, message.clone()),
+        draft("Stalled", true, Reason::InvalidSpec, message),
+    ];
+    conditions.extend(kept(&conditions, &previous.conditions));
+    InferenceEndpointStatus {
+        observed_generation: Some(generation),
+        conditions: dated(conditions, generation, &previous.conditions, now),
+        ..previous.clone()
+    }
+}
+
+/// The status of an object whose AWS account cannot be reached: the rest of it stays as it was.
+#[must_use]
+pub fn unreachable(
+    problem: &Problem,
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    let reason = problem.class.into();
+    let mut conditions = vec![
+        draft("Accepted", true, Reason::Accepted, "the spec is valid".to_owned()),
+        draft("Ready", false, reason, problem.to_string()),
+    ];
+    let progress = if problem.class.is_stalling() { "Stalled" } else { "Reconciling" };
+    conditions.push(draft(progress, true, reason, problem.to_string()));
+    conditions.extend(kept(&conditions, &previous.conditions));
+    InferenceEndpointStatus {
+        observed_generation: Some(generation),
+        conditions: dated(conditions, generation, &previous.conditions, now),
+        ..previous.clone()
+    }
+}
+
+/// The status of an object that is not to be worked on: the rest of it stays as it was.
+#[must_use]
+pub fn suspended(
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    let message = "spec.management is Suspend: AWS is neither read nor changed".to_owned();
+    let mut conditions = vec![
+        draft("Suspended", true, Reason::Suspended, message.clone()),
+        draft("Ready", false, Reason::Suspended, message),
+    ];
+    conditions.extend(kept(&conditions, &previous.conditions));
+    InferenceEndpointStatus {
+        observed_generation: Some(generation),
+        conditions: dated(conditions, generation, &previous.conditions, now),
+        ..previous.clone()
+    }
+}
+
+/// The condition types that are Larder's. Others are somebody else's, and are kept.
+const OWN: [&str; 11] = [
+    "Accepted",
+    "StorageReady",
+    "ModelsSynced",
+    "FunctionReady",
+    "CapacityReady",
+    "TrafficReady",
+    "Exposed",
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Suspended",
+];
+
+/// Whether two statuses tell a user the same. Times alone are no difference, nor are the conditions of
+/// others.
+#[must_use]
+pub fn is_same(a: &InferenceEndpointStatus, b: &InferenceEndpointStatus) -> bool {
+    let timeless = |status: &InferenceEndpointStatus| {
+        let mut status = status.clone();
+        status.conditions.retain(|c| OWN.contains(&c.type_.as_str()));
+        for condition in &mut status.conditions {
+            condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
+        }
+        status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        status
+    };
+    timeless(a) == timeless(b)
+}
+
+/// The class that says how soon to look again at an area that could not go on.
+#[must_use]
+pub fn failure_class(plan: &Plan, failure: Option<&Problem>) -> Option<Class> {
+    match (failure, plan) {
+        (Some(problem), _) => Some(problem.class),
+        (None, Plan::Blocked { class, .. }) => Some(*class),
+        (None, Plan::Retry { .. }) => Some(Class::Transient),
+        (None, Plan::Converged | Plan::Do(_) | Plan::Wait { .. }) => None,
+    }
+}

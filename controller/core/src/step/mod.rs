@@ -1,0 +1,278 @@
+//! A step is one write to AWS, with everything that it needs and a token of its own where the API
+//! takes one. Tokens come from the object's UID and the content, never from the clock.
+
+use larder_contract::sync::SyncRequest;
+
+use crate::endpoint::{AccessPointSpec, Architecture};
+use crate::names::Owner;
+use crate::observed::{Code, FunctionConfig};
+
+mod words;
+
+pub use words::Effect;
+
+/// One write to AWS. Each is named after its API operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// `CreateFileSystem`
+    CreateFileSystem {
+        /// `CreationToken` and `Name` tag.
+        token: String,
+        /// Owner tag.
+        owner: Owner,
+        /// `elastic` or `bursting`.
+        throughput_mode: &'static str,
+        /// Encrypted at rest.
+        encrypted: bool,
+        /// KMS key.
+        kms_key_id: Option<String>,
+    },
+    /// `UpdateFileSystem`
+    UpdateFileSystem {
+        /// Its id.
+        id: String,
+        /// `elastic` or `bursting`.
+        throughput_mode: &'static str,
+    },
+    /// `DeleteFileSystem`
+    DeleteFileSystem {
+        /// Its id.
+        id: String,
+    },
+    /// `CreateMountTarget`
+    CreateMountTarget {
+        /// The file system.
+        file_system: String,
+        /// The subnet.
+        subnet: String,
+        /// Its zone, for people.
+        zone: String,
+        /// Security groups.
+        security_groups: Vec<String>,
+    },
+    /// `ModifyMountTargetSecurityGroups`
+    SetMountTargetSecurityGroups {
+        /// The mount target.
+        id: String,
+        /// Security groups.
+        security_groups: Vec<String>,
+    },
+    /// `DeleteMountTarget`
+    DeleteMountTarget {
+        /// Its id.
+        id: String,
+    },
+    /// `CreateAccessPoint`
+    CreateAccessPoint {
+        /// `ClientToken`.
+        token: String,
+        /// Owner tag.
+        owner: Owner,
+        /// The file system.
+        file_system: String,
+        /// Root and POSIX user.
+        spec: AccessPointSpec,
+    },
+    /// `DeleteAccessPoint`
+    DeleteAccessPoint {
+        /// Its id.
+        id: String,
+    },
+    /// `CreateLogGroup`
+    CreateLogGroup {
+        /// Its name.
+        name: String,
+        /// Owner tag.
+        owner: Owner,
+    },
+    /// `PutRetentionPolicy`
+    PutRetentionPolicy {
+        /// The log group.
+        name: String,
+        /// Days.
+        days: i32,
+    },
+    /// `DeleteLogGroup`
+    DeleteLogGroup {
+        /// Its name.
+        name: String,
+    },
+    /// `CreateFunction`
+    CreateFunction {
+        /// Its name.
+        name: String,
+        /// Owner tag.
+        owner: Owner,
+        /// Code.
+        code: Code,
+        /// Processor.
+        architecture: Architecture,
+        /// Settings.
+        config: FunctionConfig,
+    },
+    /// `UpdateFunctionCode`
+    UpdateFunctionCode {
+        /// Its name.
+        name: String,
+        /// Code.
+        code: Code,
+        /// Processor.
+        architecture: Architecture,
+        /// Precondition.
+        revision_id: String,
+    },
+    /// `UpdateFunctionConfiguration`
+    UpdateFunctionConfiguration {
+        /// Its name.
+        name: String,
+        /// Settings.
+        config: FunctionConfig,
+        /// What differs, for people: `memory 1024 → 2048 MiB`.
+        changes: Vec<String>,
+        /// Precondition.
+        revision_id: String,
+    },
+    /// `DeleteFunction`, with all its versions.
+    DeleteFunction {
+        /// Its name.
+        name: String,
+    },
+    /// `PutFunctionConcurrency`
+    PutFunctionConcurrency {
+        /// The function.
+        name: String,
+        /// The most at once.
+        reserved: i32,
+    },
+    /// `DeleteFunctionConcurrency`
+    DeleteFunctionConcurrency {
+        /// The function.
+        name: String,
+    },
+    /// An asynchronous `Invoke` of the model-sync function.
+    StartSync {
+        /// The function.
+        function: String,
+        /// What to make present.
+        request: SyncRequest,
+    },
+    /// `PublishVersion`
+    PublishVersion {
+        /// The function.
+        name: String,
+        /// Precondition, where Lambda says one.
+        code_sha256: String,
+        /// Precondition.
+        revision_id: String,
+    },
+    /// `DeleteFunction` with a qualifier.
+    DeleteVersion {
+        /// The function.
+        name: String,
+        /// The version.
+        version: u64,
+    },
+    /// `PutProvisionedConcurrencyConfig`
+    PutProvisionedConcurrency {
+        /// The function.
+        name: String,
+        /// The version.
+        version: u64,
+        /// Warm sandboxes.
+        count: i32,
+    },
+    /// `DeleteProvisionedConcurrencyConfig`
+    DeleteProvisionedConcurrency {
+        /// The function.
+        name: String,
+        /// The version.
+        version: u64,
+    },
+    /// `CreateAlias`
+    CreateAlias {
+        /// The function.
+        function: String,
+        /// The version.
+        version: u64,
+    },
+    /// `UpdateAlias`
+    UpdateAlias {
+        /// The function.
+        function: String,
+        /// The version that it points at now.
+        from: u64,
+        /// The version.
+        version: u64,
+        /// Precondition.
+        revision_id: String,
+    },
+    /// `DeleteAlias`
+    DeleteAlias {
+        /// The function.
+        function: String,
+    },
+    /// `CreateFunctionUrlConfig`
+    CreateFunctionUrl {
+        /// The function.
+        function: String,
+        /// `AWS_IAM` or `NONE`.
+        auth_type: &'static str,
+    },
+    /// `UpdateFunctionUrlConfig`
+    UpdateFunctionUrl {
+        /// The function.
+        function: String,
+        /// `AWS_IAM` or `NONE`.
+        auth_type: &'static str,
+    },
+    /// `DeleteFunctionUrlConfig`
+    DeleteFunctionUrl {
+        /// The function.
+        function: String,
+    },
+    /// `AddPermission`
+    AddPermission {
+        /// The function.
+        function: String,
+        /// What is allowed to whom.
+        permission: Permission,
+    },
+    /// `RemovePermission`
+    RemovePermission {
+        /// The function.
+        function: String,
+        /// The statement's id.
+        statement: String,
+    },
+}
+
+/// A statement of the alias's resource policy. Both are needed before a function URL answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    /// `lambda:InvokeFunctionUrl`, or `lambda:InvokeFunction` on condition of a function URL.
+    pub action: PermissionAction,
+    /// Everyone, or the function's own account.
+    pub public: bool,
+}
+
+/// The actions that a function URL needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PermissionAction {
+    /// `lambda:InvokeFunctionUrl`
+    InvokeFunctionUrl,
+    /// `lambda:InvokeFunction` with `InvokedViaFunctionUrl`
+    InvokeFunction,
+}
+
+impl Permission {
+    /// The statement's id. It tells the statement's whole content, so a differing one has another id.
+    #[must_use]
+    pub const fn statement(self) -> &'static str {
+        match (self.action, self.public) {
+            (PermissionAction::InvokeFunctionUrl, true) => "larder-url-public",
+            (PermissionAction::InvokeFunctionUrl, false) => "larder-url-account",
+            (PermissionAction::InvokeFunction, true) => "larder-invoke-public",
+            (PermissionAction::InvokeFunction, false) => "larder-invoke-account",
+        }
+    }
+}
