@@ -18,7 +18,7 @@ test-fast: ## the planner and AWS in memory: seconds, once built
 	@tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast --lib --test properties --test 'world_*' --test generated
 
 test-world: ## one schedule of faults: make test-world SEED=…
-	@$(CARGO) test --locked -p larder-tests --test world_faults -- --nocapture
+	@$(CARGO) test --workspace --locked --test world_faults -- --nocapture
 
 check: fmt pure generated lint docs ## everything that needs no running: format, purity, generated files, lints, docs
 
@@ -31,7 +31,7 @@ pure:
 	  if [ -n "$$found" ]; then echo "larder-core depends on:"; echo "$$found"; exit 1; fi
 
 generated:
-	@$(CARGO) test --locked -q -p larder-crds --test generated
+	@$(CARGO) test --workspace --locked -q --test generated
 
 lint:
 	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -43,7 +43,7 @@ deny: ## licences, bans and sources of what we depend on (needs cargo-deny)
 	@$(CARGO) deny --workspace check licenses bans sources
 
 crd: ## write the CRD again after a change of crds/src
-	@UPDATE=1 $(CARGO) test -q -p larder-crds --test generated
+	@UPDATE=1 $(CARGO) test --workspace -q --test generated
 
 tools: ## kube-apiserver, etcd, kubectl, MiniStack and a font, once, in a cache outside of the checkout
 	@tests/tools/setup.sh
