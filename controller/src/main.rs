@@ -48,7 +48,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             })
         }
         Command::Run(args) => {
-            log(args.log_format, "info");
+            // kube's own span would repeat the object's name in every line.
+            log(args.log_format, "info,kube_runtime=warn");
             control(args).await
         }
     }

@@ -37,7 +37,7 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
         Some(id) => id.clone(),
         None => crate::run::cluster_id(&kube).await.context("the cluster's id cannot be read")?,
     };
-    let object = admitted(&kube, &written).await?;
+    let (object, exists) = admitted(&kube, &written).await?;
     let endpoint = Endpoint::parse(&object, &args.shared.defaults(cluster))?;
     let settings = Settings { calls_per_second: args.shared.calls_per_second, ..Settings::default() };
     let cloud = Connector::new(settings).await?.connect(&endpoint.place).await?;
@@ -49,6 +49,13 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
         Colour::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
     let title = format!("InferenceEndpoint {}/{}", object.namespace().unwrap_or_default(), object.name_any());
+    let title = if exists {
+        title
+    } else {
+        format!(
+            "{title}\nIt is new: its UID, and with it the end of each name below, is chosen when it is created."
+        )
+    };
     let (text, verdict) = render(&title, &foreseen, is_coloured);
     out.write_all(text.as_bytes()).context("the plan cannot be written")?;
     Ok(verdict)
@@ -71,11 +78,12 @@ fn read(file: &Path, namespace: &str) -> anyhow::Result<InferenceEndpoint> {
 }
 
 /// The object as the API server would store it: validated, defaulted, with the UID of the one that
-/// exists. A dry run: nothing is stored.
-async fn admitted(kube: &Client, written: &InferenceEndpoint) -> anyhow::Result<InferenceEndpoint> {
+/// exists. A dry run: nothing is stored. And whether one exists.
+async fn admitted(kube: &Client, written: &InferenceEndpoint) -> anyhow::Result<(InferenceEndpoint, bool)> {
     let name = written.name_any();
     let namespace = written.namespace().unwrap_or_default();
     let api: Api<InferenceEndpoint> = Api::namespaced(kube.clone(), &namespace);
+    let exists = api.get_opt(&name).await.context("the API server cannot be asked")?.is_some();
     let mut written = written.clone();
     written.status = None;
     written.metadata.managed_fields = None;
@@ -84,7 +92,7 @@ async fn admitted(kube: &Client, written: &InferenceEndpoint) -> anyhow::Result<
     if let Err(kube::Error::Api(status)) = &answer {
         bail!("the API server refuses it: {}", status.message);
     }
-    answer.context("the API server cannot be asked")
+    Ok((answer.context("the API server cannot be asked")?, exists))
 }
 
 /// The plan as text, and what it comes to.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use larder_core::endpoint::Management;
 use larder_core::plan::{Plan, Plans};
 use larder_core::status::status;
-use larder_core::{Area, Desired, Endpoint, plan};
+use larder_core::{Area, Desired, Endpoint, Step, plan};
 use larder_crds::InferenceEndpointStatus;
 
 use crate::act::{Backoff, Outcome, act};
@@ -115,6 +115,10 @@ fn again(endpoint: &Endpoint, plans: &Plans, outcome: &Outcome, now: Now, is_gon
     }
     let of_area = |area: &Area| match (outcome.waits.get(area), plans.get(*area)) {
         (Some(wait), _) => (*wait).max(Duration::from_millis(100)),
+        // An asynchronous invoke takes a moment until its work shows; looked for too soon, it is made again.
+        (None, plan) if plan.steps().iter().any(|s| matches!(s, Step::StartSync { .. })) => {
+            Duration::from_secs(2)
+        }
         (None, Plan::Do(_) | Plan::Retry { .. }) => Duration::from_millis(500),
         (None, Plan::Wait { after, .. }) => *after,
         (None, Plan::Converged | Plan::Blocked { .. }) => converged,

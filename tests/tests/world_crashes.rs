@@ -132,7 +132,8 @@ fn the_copy_dies_again_and_again() {
     let mut cuts = 0;
     while !run.is_ready() {
         let again = run.pass().unwrap();
-        run.world.advance(again.min(Duration::from_secs(2)));
+        // Woken early each time, so that little is copied between two deaths.
+        run.world.advance(again.min(Duration::from_millis(500)));
         if run.world.look(|a| !a.copies.is_empty()) && cuts < 5 {
             run.world.cut_copies();
             cuts += 1;

@@ -58,9 +58,11 @@ pub async fn run(screen: &mut Screen) -> Result<Demo> {
     let pictures = scenario.serve_files(&folder).await?;
     let controller = screen.step("the controller: larder run", scenario.controller("larder", &[])).await?;
     let mut demo = Demo { controller: Some(controller), pictures, scenario };
-    // Slow enough to be seen.
-    let slow = Fault::Latency(Duration::from_millis(900));
-    demo.scenario.stack.inject(Rule::new("s3", "GetObject", When::Always, slow));
+    // As from a far region, and slow enough to be seen.
+    for (file, seconds) in [("det.onnx", 1), ("rec.onnx", 4)] {
+        let slow = Fault::Latency(Duration::from_secs(seconds));
+        demo.scenario.stack.inject(Rule::new("s3", "GetObject", When::Always, slow).on(file));
+    }
     converge(screen, &demo).await?;
     read_sign(screen, &demo, &picture).await?;
     roll_out(screen, &demo, &picture).await?;
