@@ -67,7 +67,14 @@ fn is_warning(condition: &Condition) -> bool {
     let is_progress = condition.reason.starts_with("Waiting")
         || matches!(
             condition.reason.as_str(),
-            "InProgress" | "Syncing" | "SourceChanged" | "Deleting" | "PlanOnly" | "Suspended" | "Conflict"
+            "InProgress"
+                | "CoolingDown"
+                | "Syncing"
+                | "SourceChanged"
+                | "Deleting"
+                | "PlanOnly"
+                | "Suspended"
+                | "Conflict"
         );
     condition.status == "False" && !is_progress
 }

@@ -355,6 +355,11 @@ fn the_throughput_mode_changes_once_a_day() {
         run,
         |run| run.change(|spec| spec.storage.efs.managed = mode(ThroughputMode::Elastic)).unwrap(),
         "1",
-        |world, _| assert!(world.now() > before + Duration::from_secs(80_000)),
+        |world, _| {
+            assert!(world.now() > before + Duration::from_secs(80_000));
+            // A planned wait, not an error loop: four looks an hour.
+            let refused = world.refused().len();
+            assert!((1..=24 * 4 + 2).contains(&refused), "{refused}");
+        },
     );
 }

@@ -23,6 +23,8 @@ pub enum Class {
     Invalid,
     /// A limit of the account is reached.
     Quota,
+    /// AWS allows this change again, but only after hours (`UpdateFileSystem`: once in 24 hours).
+    Cooldown,
 }
 
 impl Class {
@@ -80,6 +82,7 @@ impl Problem {
             Class::Denied => "allow this action in the role's policy; Larder tries again by itself",
             Class::Invalid => "correct the spec; Larder tries again when it changes, and now and then",
             Class::Quota => "raise the quota or free some of it; Larder tries again by itself",
+            Class::Cooldown => "AWS allows this change once in 24 hours; Larder makes it when it may",
         }
     }
 }
@@ -87,9 +90,12 @@ impl Problem {
 /// The longest wait between two attempts. A thing that was mended is noticed within it.
 pub const MAX_DELAY: Duration = Duration::from_mins(1);
 
+/// How long to wait for a change that AWS allows only after hours.
+pub const COOLDOWN: Duration = Duration::from_mins(15);
+
 /// How long to wait before attempt `attempts + 1`, where `attempts` ≥ 1 have failed.
 ///
-/// Doubles from the class's first delay up to [`MAX_DELAY`], times `jitter`: a number in 0..=1 that
+/// Doubles from the class's first delay up to [`MAX_DELAY`] (always [`COOLDOWN`] for that class), times `jitter`: a number in 0..=1 that
 /// stretches the delay by up to a quarter, so that endpoints that failed together do not come back so.
 #[must_use]
 pub fn delay(class: Class, attempts: u32, jitter: f64) -> Duration {
@@ -98,6 +104,7 @@ pub fn delay(class: Class, attempts: u32, jitter: f64) -> Duration {
         Class::Transient => 2.0,
         Class::Throttled | Class::NotFound | Class::Denied => 4.0,
         Class::Invalid | Class::Quota => 8.0,
+        Class::Cooldown => return COOLDOWN.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 4.0),
     };
     let doubled = first * 2f64.powi(i32::try_from(attempts.saturating_sub(1).min(16)).unwrap_or(16));
     let capped = doubled.min(MAX_DELAY.as_secs_f64() / 1.25);
@@ -156,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Class; 7] = [
+    const ALL: [Class; 8] = [
         Class::NotFound,
         Class::Conflict,
         Class::Throttled,
@@ -164,14 +171,16 @@ mod tests {
         Class::Denied,
         Class::Invalid,
         Class::Quota,
+        Class::Cooldown,
     ];
 
     proptest! {
         #[test]
-        fn delays_are_positive_bounded_and_never_shrink(class in 0usize..7, attempts in 1u32..100_000, jitter in 0f64..=1.0) {
+        fn delays_are_positive_bounded_and_never_shrink(class in 0usize..8, attempts in 1u32..100_000, jitter in 0f64..=1.0) {
             let class = ALL[class];
             let now = delay(class, attempts, jitter);
-            prop_assert!(now >= Duration::from_secs(1) && now <= MAX_DELAY);
+            let longest = if class == Class::Cooldown { COOLDOWN.mul_f64(1.25) } else { MAX_DELAY };
+            prop_assert!(now >= Duration::from_secs(1) && now <= longest);
             prop_assert!(delay(class, attempts.saturating_add(1), jitter) >= now);
         }
     }

@@ -153,7 +153,7 @@ impl Account {
         let changed_at = self.available(id)?.mode_changed_at;
         if changed_at.is_some_and(|at| at + MODE_CHANGE > self.now) {
             return refuse(
-                Class::Throttled,
+                Class::Cooldown,
                 "TooManyRequests",
                 "the throughput mode was changed less than 24 hours ago",
             );

@@ -37,7 +37,8 @@ pub(super) fn converge<'a>(
         | Class::Transient
         | Class::Denied
         | Class::Invalid
-        | Class::Quota => Plan::from(problem),
+        | Class::Quota
+        | Class::Cooldown => Plan::from(problem),
     })?;
     let name = &want.name;
     let function = match seen.function.as_ref().map_err(Plan::from)? {

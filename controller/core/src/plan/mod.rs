@@ -99,6 +99,7 @@ pub enum Reason {
     NotFound,
     Rejected,
     QuotaExceeded,
+    CoolingDown,
     Throttled,
     Unavailable,
     Conflict,
@@ -125,6 +126,7 @@ impl From<Class> for Reason {
             Class::Denied => Self::AccessDenied,
             Class::Invalid => Self::Rejected,
             Class::Quota => Self::QuotaExceeded,
+            Class::Cooldown => Self::CoolingDown,
         }
     }
 }

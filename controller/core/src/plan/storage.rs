@@ -29,12 +29,6 @@ const fn mode_name(mode: ThroughputMode) -> &'static str {
 fn present(desired: &Desired, wanted: &FileSystemRef, observed: &Observed) -> Result<Plan, Plan> {
     let file_system = available_file_system(desired, wanted, observed)?;
     let mut steps = Vec::new();
-    if let FileSystemRef::Managed { mode, .. } = wanted
-        && file_system.throughput_mode != mode_name(*mode)
-    {
-        let id = file_system.id.clone();
-        steps.push(Step::UpdateFileSystem { id, throughput_mode: mode_name(*mode) });
-    }
     let zones = zones(desired, observed)?;
     let mount_targets = observed.mount_targets.as_ref().map_err(Plan::from)?;
     let mut waiting = Vec::new();
@@ -109,6 +103,13 @@ fn present(desired: &Desired, wanted: &FileSystemRef, observed: &Observed) -> Re
             ));
         }
         (Want::Present(_), Remote::Ready(_)) | (Want::Absent | Want::Leave, _) => {}
+    }
+    // Last: AWS may refuse it for hours, and nothing else waits for it.
+    if let FileSystemRef::Managed { mode, .. } = wanted
+        && file_system.throughput_mode != mode_name(*mode)
+    {
+        let id = file_system.id.clone();
+        steps.push(Step::UpdateFileSystem { id, throughput_mode: mode_name(*mode) });
     }
     if steps.is_empty() && !waiting.is_empty() {
         return Err(Plan::wait(Reason::Waiting, waiting.join(", ")));

@@ -173,7 +173,7 @@ const LATER: [&str; 8] = [
 ];
 
 const THROTTLED: [&str; 6] = [
-    "TooManyRequests",
+    "TooManyRequestsException",
     "SlowDown",
     "RequestLimitExceeded",
     "BandwidthLimitExceeded",
@@ -241,7 +241,10 @@ fn classify(code: &str, status: u16, message: &str) -> Class {
             return Class::Transient;
         }
     }
-    if code_has(&LATER) {
+    if code == "TooManyRequests" {
+        // EFS: the throughput was changed less than 24 hours ago.
+        Class::Cooldown
+    } else if code_has(&LATER) {
         Class::Transient
     } else if code_has(&THROTTLED) || code.contains("Throttl") {
         Class::Throttled
@@ -286,7 +289,7 @@ mod tests {
             ("ThrottlingException", 400, Class::Throttled),
             ("Throttling", 400, Class::Throttled),
             ("TooManyRequestsException", 429, Class::Throttled),
-            ("TooManyRequests", 429, Class::Throttled), // EFS: one throughput change in 24 h
+            ("TooManyRequests", 429, Class::Cooldown),
             ("RequestLimitExceeded", 503, Class::Throttled),
             ("SlowDown", 503, Class::Throttled),
             ("", 429, Class::Throttled),
