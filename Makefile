@@ -39,8 +39,8 @@ lint:
 docs:
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
-deny: ## licences, bans and sources of what we depend on (needs cargo-deny)
-	@$(CARGO) deny --workspace check licenses bans sources
+deny: ## licences, bans and sources of what we depend on
+	@PATH="$$(tests/tools/setup.sh deny):$$PATH" $(CARGO) deny --workspace check --hide-inclusion-graph licenses bans sources
 
 crd: ## write the CRD again after a change of crds/src
 	@UPDATE=1 $(CARGO) test --workspace -q --test generated

@@ -6,6 +6,7 @@
 #
 #   tests/tools/setup.sh            the above; prints where the settings file is
 #   tests/tools/setup.sh images     also what builds and runs container images
+#   tests/tools/setup.sh deny       only cargo-deny; prints the folder that it is in
 #   eval "$(tests/tools/setup.sh env)"   sets up, then prints the settings alone, for a shell
 #
 # The cache is ${XDG_CACHE_HOME:-~/.cache}/larder. Each part lies in a folder named by the hash of what it
@@ -16,8 +17,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/larder
 goal=${1:-tools}
-case $goal in tools | images | env) ;; *)
-  sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+case $goal in tools | images | deny | env) ;; *)
+  sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
   ;;
 esac
@@ -142,6 +143,14 @@ images() {
   packages "building and running images" podman buildah runc conmon netavark iptables
 }
 
+deny_version=0.20.2
+install_deny() { # Built aside and renamed when whole.
+  local aside
+  aside=$(mktemp -d "$cache/tools/.deny.XXXXXX") || return
+  CARGO_TARGET_DIR=$aside/target cargo install --locked --root "$aside" "cargo-deny@$deny_version" || return
+  rm -rf "$aside/target" "$deny" && chmod 755 "$aside" && mv -T "$aside" "$deny"
+}
+
 mkdir -p "$cache/tools" "$cache/python"
 # One at a time: a second run waits, then finds everything made.
 exec 9>"$cache/.lock"
@@ -149,6 +158,12 @@ flock -n 9 || {
   say "another setup is at work; waiting for it"
   flock -w 1800 9 || die "the other setup did not end in 30 minutes; see $cache/log"
 }
+if [[ $goal == deny ]]; then
+  deny=$cache/tools/cargo-deny-$deny_version
+  [[ -d $deny ]] || step "cargo-deny $deny_version (about three minutes)" install_deny
+  printf '%s\n' "$deny/bin"
+  exit
+fi
 tools
 [[ $goal == images ]] && images
 settings=$(mktemp "$cache/.env.XXXXXX")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use larder_crds::status::{InferenceEndpointStatus, Summary};
 
 use self::conditions::{area_condition, dated, draft, kept, summarise};
@@ -76,17 +76,12 @@ pub fn refused(
     now: Timestamp,
 ) -> InferenceEndpointStatus {
     let message = refused.to_string();
-    let mut conditions = vec![
+    let conditions = vec![
         draft("Accepted", false, Reason::InvalidSpec, message.clone()),
         draft("Ready", false, Reason::InvalidSpec, message.clone()),
         draft("Stalled", true, Reason::InvalidSpec, message),
     ];
-    conditions.extend(kept(&conditions, &previous.conditions));
-    InferenceEndpointStatus {
-        observed_generation: Some(generation),
-        conditions: dated(conditions, generation, &previous.conditions, now),
-        ..previous.clone()
-    }
+    frozen(conditions, generation, previous, now)
 }
 
 /// The status of an object whose AWS account cannot be reached: the rest of it stays as it was.
@@ -104,12 +99,7 @@ pub fn unreachable(
     ];
     let progress = if problem.class.is_stalling() { "Stalled" } else { "Reconciling" };
     conditions.push(draft(progress, true, reason, problem.to_string()));
-    conditions.extend(kept(&conditions, &previous.conditions));
-    InferenceEndpointStatus {
-        observed_generation: Some(generation),
-        conditions: dated(conditions, generation, &previous.conditions, now),
-        ..previous.clone()
-    }
+    frozen(conditions, generation, previous, now)
 }
 
 /// The status of an object that is not to be worked on: the rest of it stays as it was.
@@ -120,16 +110,25 @@ pub fn suspended(
     now: Timestamp,
 ) -> InferenceEndpointStatus {
     let message = "spec.management is Suspend: AWS is neither read nor changed".to_owned();
-    let mut conditions = vec![
+    let conditions = vec![
         draft("Suspended", true, Reason::Suspended, message.clone()),
         draft("Ready", false, Reason::Suspended, message),
     ];
-    conditions.extend(kept(&conditions, &previous.conditions));
-    InferenceEndpointStatus {
-        observed_generation: Some(generation),
-        conditions: dated(conditions, generation, &previous.conditions, now),
-        ..previous.clone()
-    }
+    frozen(conditions, generation, previous, now)
+}
+
+/// A status in which only these conditions are new. The others are still about the generation, and of the
+/// time, that they were made for.
+fn frozen(
+    drafts: Vec<Condition>,
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    let others = kept(&drafts, &previous.conditions);
+    let mut conditions = dated(drafts, generation, &previous.conditions, now);
+    conditions.extend(others);
+    InferenceEndpointStatus { observed_generation: Some(generation), conditions, ..previous.clone() }
 }
 
 /// The condition types that are Larder's. Others are somebody else's, and are kept.
@@ -171,5 +170,39 @@ pub fn failure_class(plan: &Plan, failure: Option<&Problem>) -> Option<Class> {
         (None, Plan::Blocked { class, .. }) => Some(*class),
         (None, Plan::Retry { .. }) => Some(Class::Transient),
         (None, Plan::Converged | Plan::Do(_) | Plan::Wait { .. }) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(status: &InferenceEndpointStatus, type_: &str) -> Condition {
+        status.conditions.iter().find(|c| c.type_ == type_).unwrap().clone()
+    }
+
+    #[test]
+    fn a_frozen_status_does_not_speak_for_a_generation_that_was_not_looked_at() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let drafts = vec![draft("StorageReady", true, Reason::Converged, String::new())];
+        let before = InferenceEndpointStatus {
+            observed_generation: Some(1),
+            url: Some("https://x/".to_owned()),
+            conditions: dated(drafts, 1, &[], at(10)),
+            ..InferenceEndpointStatus::default()
+        };
+        let status = suspended(2, &before, at(20));
+        assert_eq!(status.observed_generation, Some(2));
+        assert_eq!(status.url, before.url);
+        assert_eq!(condition(&status, "StorageReady"), before.conditions[0]);
+        assert_eq!(condition(&status, "Suspended").observed_generation, Some(2));
+
+        // It goes when work goes on, and says the same while it lasts.
+        assert!(is_same(&suspended(2, &status, at(30)), &status));
+        let field = || "spec.aws.region".to_owned();
+        let why = Refused { field: field(), value: "not set".to_owned(), remedy: "write it".to_owned() };
+        let status = refused(&why, 3, &status, at(40));
+        assert!(!status.conditions.iter().any(|c| c.type_ == "Suspended"));
+        assert_eq!(condition(&status, "Accepted").message, "spec.aws.region is not set: write it");
     }
 }
