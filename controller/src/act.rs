@@ -31,8 +31,6 @@ impl Backoff {
 pub struct Outcome {
     /// The last failure of each area whose steps could not be performed.
     pub failures: Failures,
-    /// Steps were performed: look again at once.
-    pub has_acted: bool,
     /// The areas that could not go on, and how long until they may be tried again.
     pub waits: BTreeMap<Area, Duration>,
 }
@@ -49,13 +47,10 @@ pub async fn act<C: Cloud>(cloud: &C, plans: &Plans, backoff: &mut Backoff, now:
             backoff.failures.remove(&area);
             for step in plan.steps() {
                 tracing::info!(area = ?area, "{} {step}", step.effect().mark());
-                match Box::pin(cloud.perform(step)).await {
-                    Ok(()) => outcome.has_acted = true,
-                    Err(error) => {
-                        tracing::warn!(area = ?area, error = &error as &dyn std::error::Error, "a step failed");
-                        backoff.failures.insert(area, error.problem);
-                        break;
-                    }
+                if let Err(error) = Box::pin(cloud.perform(step)).await {
+                    tracing::warn!(area = ?area, error = &error as &dyn std::error::Error, "a step failed");
+                    backoff.failures.insert(area, error.problem);
+                    break;
                 }
             }
         }

@@ -45,8 +45,6 @@ pub struct Remembered {
     pub memory: Memory,
     /// The status that was last written: the watch may not have brought it yet.
     pub status: Option<InferenceEndpointStatus>,
-    /// What the last pass was about: generation, reconcile-at, deleting.
-    pub about: Option<(i64, Option<String>, bool)>,
     /// When the next pass is due, as a time since the process started.
     pub due: Duration,
 }

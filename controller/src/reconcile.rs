@@ -76,13 +76,20 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Whether the last pass was about this spec, asked for by the same annotation.
+    #[must_use]
+    pub fn is_about(&self, endpoint: &Endpoint) -> bool {
+        self.seen.as_ref().is_some_and(|(generation, asked_at, deleting)| {
+            (*generation, asked_at, *deleting) == (endpoint.generation, &endpoint.asked_at, endpoint.deleting)
+        })
+    }
+
     /// A new spec, a deletion or a new reconcile-at annotation: whatever was waited for may be mended.
     fn notice(&mut self, endpoint: &Endpoint) {
-        let now = (endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting);
-        if self.seen.as_ref() != Some(&now) {
+        if !self.is_about(endpoint) {
             self.backoff.reset();
             self.sources.forget();
-            self.seen = Some(now);
+            self.seen = Some((endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting));
         }
     }
 

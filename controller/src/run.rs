@@ -142,9 +142,8 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         return Ok(Action::requeue(Duration::ZERO));
     }
     let mut remembered = context.take(uid);
-    let about = Some((endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting));
     let early = remembered.due.saturating_sub(now.since_start);
-    if remembered.about == about && !early.is_zero() {
+    if remembered.memory.is_about(&endpoint) && !early.is_zero() {
         // Woken by our own status.
         context.put(uid, remembered);
         return Ok(Action::requeue(early));
@@ -172,7 +171,6 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         return Ok(Action::await_change());
     }
     remembered.due = context.now().since_start + again;
-    remembered.about = about;
     remembered.status = Some(status.clone());
     context.put(uid, remembered);
     publish(context, object, &previous, &status).await.map_err(failed("status update"))?;
