@@ -1,6 +1,7 @@
 //! What is served, and when it is looked at again.
 
 use kube::KubeSchema;
+pub use larder_contract::{Parameters, Task};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ pub struct Model {
     /// What the model does; read from its files when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
+    /// How the task is done, where the model's files are to be overridden.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub parameters: Parameters,
     /// Where its files are.
     pub source: Source,
     /// The only content that is accepted, as `sha256:` and 64 hex digits. Any other is refused.
@@ -23,16 +27,6 @@ pub struct Model {
     /// Loaded before a sandbox takes traffic; otherwise at first use.
     #[serde(default = "super::yes")]
     pub preload: bool,
-}
-
-/// What a model does.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// Reads the text in pictures.
-    Ocr,
-    /// Any ONNX graph, tensors in and out.
-    Tensor,
 }
 
 /// Where a model's files are.

@@ -2,6 +2,7 @@
 //!
 //! - [`digest`]: SHA-256 content addresses.
 //! - [`revision`]: what a model's content *is*, computed alike by controller and model-sync.
+//! - [`task`]: what a model does, and how.
 //! - [`manifest`]: what one published function version serves.
 //! - [`sync`]: the request to model-sync and its report.
 //! - [`layout`]: where things lie on the file system, and the environment of the functions.
@@ -13,7 +14,9 @@ pub mod layout;
 pub mod manifest;
 pub mod revision;
 pub mod sync;
+pub mod task;
 
 pub use digest::Digest;
-pub use manifest::{Manifest, ManifestModel, Task};
+pub use manifest::{Manifest, ManifestModel};
 pub use revision::{ObjectEntry, RelativePath};
+pub use task::{Parameters, Pooling, ScoreFunction, Task};

@@ -2,28 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
-
-/// What a model does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// Text in pictures: detection, optional orientation, recognition.
-    Ocr,
-    /// Any ONNX graph, tensors in and out.
-    Tensor,
-}
-
-impl Task {
-    /// The task's name in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ocr => "ocr",
-            Self::Tensor => "tensor",
-        }
-    }
-}
+use crate::{Digest, Parameters, Task};
 
 /// One model of a [`Manifest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +15,9 @@ pub struct ManifestModel {
     pub task: Option<Task>,
     /// Its content: a folder under `revisions/`.
     pub revision: Digest,
+    /// How it does it, where its files are to be overridden.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub parameters: Parameters,
     /// Loaded before the sandbox takes traffic, or at first use.
     pub preload: bool,
 }
@@ -85,6 +67,7 @@ mod tests {
             name: name.to_owned(),
             task: Some(Task::Ocr),
             revision: Digest::of(b"x"),
+            parameters: Parameters::default(),
             preload: true,
         };
         let manifest = Manifest::new(vec![model("b"), model("a")]);

@@ -8,6 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::tasks::picture::PictureError;
+
 /// An answer that is an error. Its text is meant for the client: what happened, to what, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {message}")]
@@ -37,6 +39,17 @@ impl ApiError {
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("{operation} failed for model {model:?}; the log has the reason under id {id}"),
         )
+    }
+}
+
+impl From<PictureError> for ApiError {
+    fn from(error: PictureError) -> Self {
+        let status = match error {
+            PictureError::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            PictureError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            PictureError::Empty | PictureError::Broken(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

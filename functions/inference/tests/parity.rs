@@ -11,7 +11,7 @@ use std::path::Path;
 
 use larder_inference::tasks::files::ModelFiles;
 use larder_inference::tasks::ocr::OcrModel;
-use larder_inference::tasks::ocr::picture::Picture;
+use larder_inference::tasks::picture::Picture;
 use serde::Deserialize;
 
 /// How many pictures are drawn, and from which seed. Other seeds must do as well.
@@ -65,7 +65,7 @@ fn check(generation: &str, count: usize) {
     let (mut alike, mut as_drawn) = (0, 0);
     for (name, expected) in &reference {
         let picture = Picture::decode(&std::fs::read(pictures.join(name)).unwrap()).unwrap();
-        let lines = model.read(&picture, false).unwrap();
+        let lines = model.answer(&picture, &larder_contract::Parameters::default()).unwrap();
         let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
         let expected_texts: Vec<&str> = expected.iter().map(|l| l.text.as_str()).collect();
         if texts == expected_texts {

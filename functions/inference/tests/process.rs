@@ -153,6 +153,7 @@ async fn answers_invocations_of_lambda() {
         name: "signs".to_owned(),
         task: None,
         revision: model,
+        parameters: larder_contract::Parameters::default(),
         preload: true,
     }]);
     let path = layout::manifest_path(root.path(), &manifest.digest());

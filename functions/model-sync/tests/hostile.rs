@@ -370,6 +370,7 @@ fn request(expected: &[(&str, &Memory)]) -> SyncRequest {
         name: (*name).to_owned(),
         task: None,
         revision: memory.listing().revision,
+        parameters: larder_contract::Parameters::default(),
         preload: true,
     };
     let source = |(name, memory): &(&str, &Memory)| SyncSource {

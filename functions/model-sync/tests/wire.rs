@@ -193,7 +193,13 @@ async fn in_lambda_it_answers_events() {
     // What the controller would compute from its own listing.
     let copied = output(copy(&url, "ocr/", &dir.path().join("by-hand"))).await;
     let revision: Digest = assert_copied(&bucket, &copied)["revision"].as_str().unwrap().parse().unwrap();
-    let model = ManifestModel { name: "ocr".to_owned(), task: None, revision, preload: true };
+    let model = ManifestModel {
+        name: "ocr".to_owned(),
+        task: None,
+        revision,
+        parameters: larder_contract::Parameters::default(),
+        preload: true,
+    };
     let from = SyncSource { model: "ocr".to_owned(), bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
     let request = SyncRequest { manifest: Manifest::new(vec![model]), sources: vec![from] };
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_contract::{Digest, Task};
+use larder_contract::{Digest, Parameters, Task};
 
 use crate::names::{Identity, Names};
 
@@ -52,6 +52,8 @@ pub struct Model {
     pub name: String,
     /// What it does.
     pub task: Option<Task>,
+    /// How it does it.
+    pub parameters: Parameters,
     /// The bucket of its source.
     pub bucket: String,
     /// The key prefix of its source.

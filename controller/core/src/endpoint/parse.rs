@@ -1,6 +1,6 @@
 //! From an object that the API server has accepted to an [`Endpoint`].
 
-use larder_contract::{Task, layout};
+use larder_contract::layout;
 use larder_crds::{InferenceEndpoint, spec};
 
 use super::{
@@ -79,10 +79,8 @@ fn model(model: &spec::Model) -> Result<Model, Refused> {
     })?;
     Ok(Model {
         name: model.name.clone(),
-        task: model.task.map(|task| match task {
-            spec::Task::Ocr => Task::Ocr,
-            spec::Task::Tensor => Task::Tensor,
-        }),
+        task: model.task,
+        parameters: model.parameters.clone(),
         bucket: model.source.s3.bucket.clone(),
         prefix: model.source.s3.prefix.clone(),
         pin,

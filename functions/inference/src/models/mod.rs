@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use larder_contract::{Digest, Task};
+use larder_contract::{Digest, Parameters, Task};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use crate::error::ApiError;
-use crate::onnx::{Engine, OnnxError};
+use crate::onnx::Engine;
+use crate::routes::aside;
 use crate::tasks::files::{FilesError, ModelFiles};
-use crate::tasks::ocr::{OcrError, OcrModel};
-use crate::tasks::tensor::{Port, TensorModel};
+use crate::tasks::picture::Picture;
+use crate::tasks::tensor::Ports;
+use crate::tasks::{Answer, Input, Loaded, TaskError, Work};
 use source::Source;
 
 /// Requests that may wait for one model. AWS Lambda sends one at a time; a plain server may get more.
@@ -45,12 +47,9 @@ pub enum ModelsError {
 /// Why one model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// An ocr model.
+    /// A file that cannot be used.
     #[error(transparent)]
-    Ocr(#[from] OcrError),
-    /// A tensor model.
-    #[error(transparent)]
-    Onnx(#[from] OnnxError),
+    Task(#[from] TaskError),
     /// The loading thread ended early.
     #[error("loading was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -79,6 +78,7 @@ impl Registry {
                 name: entry.name,
                 revision: entry.revision,
                 files,
+                parameters: entry.parameters,
                 engine: Arc::clone(&engine),
                 opened: OnceCell::new(),
                 places: Semaphore::new(MOST_WAITING),
@@ -136,18 +136,10 @@ pub struct Model {
     name: String,
     revision: Digest,
     files: ModelFiles,
+    parameters: Parameters,
     engine: Arc<Engine>,
     opened: OnceCell<Opened>,
     places: Semaphore,
-}
-
-/// What a tensor model takes and gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ports {
-    /// Its inputs.
-    pub inputs: Vec<Port>,
-    /// Its outputs.
-    pub outputs: Vec<Port>,
 }
 
 /// A model that is loaded. What it takes is known without waiting for its turn.
@@ -155,15 +147,6 @@ pub struct Ports {
 struct Opened {
     ports: Option<Ports>,
     loaded: Arc<Mutex<Loaded>>,
-}
-
-/// A model's sessions.
-#[derive(Debug)]
-pub enum Loaded {
-    /// Text in pictures.
-    Ocr(Box<OcrModel>),
-    /// Any ONNX graph.
-    Tensor(TensorModel),
 }
 
 impl Model {
@@ -196,13 +179,8 @@ impl Model {
         self.opened
             .get_or_try_init(async || {
                 let (engine, files) = (Arc::clone(&self.engine), self.files.clone());
-                let loaded = tokio::task::spawn_blocking(move || open(&engine, &files)).await??;
-                let ports = match &loaded {
-                    Loaded::Ocr(_) => None,
-                    Loaded::Tensor(tensor) => {
-                        Some(Ports { inputs: tensor.inputs(), outputs: tensor.outputs() })
-                    }
-                };
+                let loaded = tokio::task::spawn_blocking(move || Loaded::open(&engine, &files)).await??;
+                let ports = loaded.ports();
                 Ok(Opened { ports, loaded: Arc::new(Mutex::new(loaded)) })
             })
             .await
@@ -217,37 +195,42 @@ impl Model {
         Ok(opened.map_err(|e| ApiError::internal("loading", &self.name, &e))?.ports.as_ref())
     }
 
-    /// Runs `work` on the loaded model, on a thread of its own so that no request holds up another's I/O.
-    /// One at a time: the model's sessions use all processors by themselves.
+    /// Answers a request, on a thread of its own so that no request holds up another's I/O. One at a
+    /// time: the model's sessions use all processors by themselves.
     ///
     /// # Errors
-    /// 503 when too many wait already, 500 when loading or `work` fails.
-    pub async fn with<R, E>(
-        &self,
-        operation: &'static str,
-        work: impl FnOnce(&mut Loaded) -> Result<R, E> + Send + 'static,
-    ) -> Result<R, ApiError>
-    where
-        R: Send + 'static,
-        E: std::error::Error + Send + 'static,
-    {
+    /// 400, 413 or 415 for what the client sent, 503 when too many wait already, 500 when loading or the
+    /// model fails.
+    pub async fn answer(&self, input: Input, asked: Parameters) -> Result<Answer, ApiError> {
         let _place = self.places.try_acquire().map_err(|_| {
             let message =
                 format!("{MOST_WAITING} requests wait for model {:?} already; try again later", self.name);
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
-        let failed =
-            |reason: &(dyn std::error::Error + 'static)| ApiError::internal(operation, &self.name, reason);
-        let opened = self.opened().await.map_err(|e| failed(&e))?;
+        let failed = |operation: &str, reason: &(dyn std::error::Error + 'static)| {
+            ApiError::internal(operation, &self.name, reason)
+        };
+        let work = aside("decoding", move || decoded(input)).await?;
+        let opened = self.opened().await.map_err(|e| failed("loading", &e))?;
         let mut turn = Arc::clone(&opened.loaded).lock_owned().await;
-        let done = tokio::task::spawn_blocking(move || work(&mut turn)).await;
-        done.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
+        let parameters = asked.or(&self.parameters);
+        let done = tokio::task::spawn_blocking(move || turn.answer(work, &parameters)).await;
+        match done.map_err(|e| failed("inference", &e))? {
+            Ok(answer) => Ok(answer),
+            Err(TaskError::Refused(message)) => {
+                Err(ApiError::bad_request(format!("model {:?}: {message}", self.name)))
+            }
+            Err(error) => Err(failed("inference", &error)),
+        }
     }
 }
 
-fn open(engine: &Engine, files: &ModelFiles) -> Result<Loaded, LoadError> {
-    Ok(match files {
-        ModelFiles::Ocr(files) => Loaded::Ocr(Box::new(OcrModel::open(engine, files)?)),
-        ModelFiles::Tensor { onnx } => Loaded::Tensor(TensorModel::new(engine.open(onnx)?)),
+fn decoded(input: Input) -> Result<Work, ApiError> {
+    Ok(match input {
+        Input::Texts(texts) => Work::Texts(texts),
+        Input::Tensors(tensors) => Work::Tensors(tensors),
+        Input::Pictures(pictures) => {
+            Work::Pictures(pictures.iter().map(|p| Picture::decode(p)).collect::<Result<_, _>>()?)
+        }
     })
 }

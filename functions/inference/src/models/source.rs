@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use larder_contract::{Digest, Manifest, ManifestModel, ObjectEntry, RelativePath, layout, revision};
+use larder_contract::{
+    Digest, Manifest, ManifestModel, ObjectEntry, Parameters, RelativePath, layout, revision,
+};
 
 /// Why it cannot be told which models there are.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,7 @@ impl Source {
                     name: name.clone(),
                     task: None,
                     revision: revision::revision(&objects),
+                    parameters: Parameters::default(),
                     preload: true,
                 })
             })

@@ -8,18 +8,14 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use larder_contract::Task;
+use larder_contract::{Parameters, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
-use crate::models::{Loaded, Model};
-use crate::routes::{Served, aside, body, json, query};
-use crate::tasks::ocr::picture::{Picture, PictureError};
-use crate::tasks::ocr::{Line, OcrError};
-
-/// The languages that can be asked for. The recognition models read both at once, so asking for one
-/// changes nothing; asking for another is refused.
-const LANGUAGES: [&str; 2] = ["en", "ch_sim"];
+use crate::models::Model;
+use crate::routes::{Served, body, json, query};
+use crate::tasks::ocr::Line;
+use crate::tasks::{Answer, Input};
 
 /// What the query may say besides the body.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
@@ -31,6 +27,17 @@ pub struct OcrOptions {
     pub model: Option<String>,
     /// Turn lines that are upside down, if the model has an orientation file.
     pub orientation: Option<bool>,
+}
+
+impl OcrOptions {
+    fn parameters(&self) -> Parameters {
+        let codes = |list: &String| list.split(',').map(|code| code.trim().to_owned()).collect();
+        Parameters {
+            languages: self.language.as_ref().map(codes),
+            orientation: self.orientation,
+            ..Parameters::default()
+        }
+    }
 }
 
 /// The JSON body.
@@ -69,13 +76,12 @@ pub async fn ocr(
 ) -> Result<Json<OcrAnswer>, ApiError> {
     let asked = query(asked)?;
     let (options, picture) = request(&headers, body(bytes)?, asked)?;
-    check_languages(options.language.as_deref())?;
     let model = chosen(&served, options.model.as_deref())?;
     let bytes = match picture {
         Content::Bytes(bytes) => bytes,
         Content::Link(link) => served.links.fetch(&link).await.map_err(|e| e.into_api_error(&link))?,
     };
-    let lines = read(model, bytes, options.orientation.unwrap_or(false)).await?;
+    let lines = read(model, bytes, options.parameters()).await?;
     let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
     Ok(Json(OcrAnswer {
         predicted_label: texts.join(" "),
@@ -88,31 +94,14 @@ pub async fn ocr(
 /// Reads a picture's bytes with an ocr model.
 ///
 /// # Errors
-/// 413 or 415 for the picture, 400 when `orient` is asked of a model that cannot, else as
-/// [`Model::with`].
-pub async fn read(model: &Model, bytes: Bytes, orient: bool) -> Result<Vec<Line>, ApiError> {
-    let decode = move || Picture::decode(&bytes).map_err(|e| refused(&e));
-    let picture = aside("decoding", decode).await?;
-    let read = model.with("reading text", move |loaded| match loaded {
-        Loaded::Ocr(ocr) if orient && !ocr.can_orient() => Ok(None),
-        Loaded::Ocr(ocr) => ocr.read(&picture, orient).map(Some),
-        Loaded::Tensor(_) => Ok::<_, OcrError>(None),
-    });
-    read.await?.ok_or_else(|| {
-        let name = model.name();
-        ApiError::bad_request(format!(
-            "field \"orientation\": model {name:?} has no orientation file (.onnx with cls in its name); leave the field out"
-        ))
-    })
-}
-
-fn refused(error: &PictureError) -> ApiError {
-    let status = match error {
-        PictureError::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        PictureError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        PictureError::Empty | PictureError::Broken(_) => StatusCode::BAD_REQUEST,
-    };
-    ApiError::new(status, error.to_string())
+/// As [`Model::answer`].
+pub async fn read(model: &Model, bytes: Bytes, parameters: Parameters) -> Result<Vec<Line>, ApiError> {
+    match model.answer(Input::Pictures(vec![bytes]), parameters).await? {
+        Answer::Lines(mut lines) => Ok(lines.pop().unwrap_or_default()),
+        Answer::Labels(_) | Answer::Embeddings(_) | Answer::Tensors(_) => {
+            Err(ApiError::bad_request(format!("model {:?} is not an ocr model", model.name())))
+        }
+    }
 }
 
 /// Where the picture is.
@@ -161,17 +150,6 @@ fn request(headers: &HeaderMap, bytes: Bytes, asked: OcrOptions) -> Result<(OcrO
         (Some(_), Some(_)) => {
             Err(ApiError::bad_request("fields \"link\" and \"image\" are both there; send one"))
         }
-    }
-}
-
-fn check_languages(asked: Option<&str>) -> Result<(), ApiError> {
-    let Some(asked) = asked else { return Ok(()) };
-    match asked.split(',').map(str::trim).find(|code| !LANGUAGES.contains(code)) {
-        None => Ok(()),
-        Some(code) => Err(ApiError::bad_request(format!(
-            "field \"language\": {code:?} is not supported; use {}, with a comma between them",
-            LANGUAGES.join(" or ")
-        ))),
     }
 }
 
@@ -236,20 +214,5 @@ mod tests {
         check("application/json", r#"{"lnk": "x"}"#, "400", &["lnk"]);
         check("application/json", r#"{"image": "%"}"#, "400", &["image", "base64"]);
         check("application/json", r#"{"image": "", "link": ""}"#, "400", &["both"]);
-    }
-
-    #[test]
-    fn languages() {
-        let check = |asked: Option<&str>, refused: Option<&str>| match (check_languages(asked), refused) {
-            (Ok(()), None) => {}
-            (Err(e), Some(code)) => assert!(e.message.contains(&format!("{code:?}")), "{e}"),
-            (found, _) => panic!("{asked:?}: {found:?}"),
-        };
-        check(None, None);
-        check(Some("en"), None);
-        check(Some("en, ch_sim"), None);
-        check(Some("en,xx"), Some("xx"));
-        check(Some(""), Some(""));
-        check(Some("fr"), Some("fr"));
     }
 }

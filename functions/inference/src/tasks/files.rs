@@ -84,6 +84,9 @@ impl ModelFiles {
         let (found, wanted) = match task {
             Some(Task::Ocr) => (ocr(), "ocr model"),
             Some(Task::Tensor) => (tensor(), "tensor model"),
+            Some(Task::TextClassification) => (None, "text-classification model"),
+            Some(Task::ImageClassification) => (None, "image-classification model"),
+            Some(Task::FeatureExtraction) => (None, "feature-extraction model"),
             None => (ocr().or_else(tensor), "model of a known task"),
         };
         found.ok_or_else(|| FilesError::Unrecognised {

@@ -63,6 +63,15 @@ pub struct NamedTensor {
     pub elements: Elements,
 }
 
+/// What a graph takes and gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// Its inputs.
+    pub inputs: Vec<Port>,
+    /// Its outputs.
+    pub outputs: Vec<Port>,
+}
+
 /// What a graph says about one of its inputs or outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {

@@ -13,14 +13,15 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use larder_contract::Task;
+use larder_contract::{Parameters, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::models::{Loaded, Model, Ports};
+use crate::models::Model;
 use crate::routes::{MAX_BODY, Served, aside, body, json};
-use crate::tasks::tensor::{NamedTensor, Port};
+use crate::tasks::tensor::{NamedTensor, Port, Ports};
+use crate::tasks::{Answer, Input, TensorInput};
 use tensors::{AnswerTensor, JsonTensor, checked};
 
 /// `GET /v2`
@@ -110,6 +111,9 @@ pub async fn metadata(
     let Ports { inputs, outputs } = ports(model).await?;
     let platform = match model.task() {
         Task::Ocr => "larder_ocr",
+        Task::TextClassification => "larder_text_classification",
+        Task::ImageClassification => "larder_image_classification",
+        Task::FeatureExtraction => "larder_feature_extraction",
         Task::Tensor => "onnxruntime_onnx",
     };
     let described = |ports: Vec<Port>| ports.into_iter().map(PortMetadata::from).collect();
@@ -197,17 +201,16 @@ pub async fn infer(
 
 async fn run(
     model: &Model,
-    given: Vec<NamedTensor>,
+    tensors: Vec<NamedTensor>,
     wanted: Vec<String>,
 ) -> Result<Vec<NamedTensor>, ApiError> {
     if model.task() == Task::Ocr {
-        return ocr::run(model, given, &wanted).await;
+        return ocr::run(model, tensors, &wanted).await;
     }
-    let answered = model.with("inference", move |loaded| match loaded {
-        Loaded::Tensor(tensor) => tensor.run(given, &wanted),
-        Loaded::Ocr(_) => Ok(Vec::new()),
-    });
-    answered.await
+    match model.answer(Input::Tensors(TensorInput { tensors, wanted }), Parameters::default()).await? {
+        Answer::Tensors(tensors) => Ok(tensors),
+        Answer::Lines(_) | Answer::Labels(_) | Answer::Embeddings(_) => Ok(Vec::new()),
+    }
 }
 
 /// The names of the outputs that are asked for, all of them when none is.

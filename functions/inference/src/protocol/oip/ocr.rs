@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use larder_contract::Parameters;
+
 use crate::error::ApiError;
 use crate::models::Model;
 use crate::protocol::seed;
@@ -45,7 +47,7 @@ pub(super) async fn run(
     let bytes = BASE64_STANDARD
         .decode(picture.unwrap_or_default().trim())
         .map_err(|e| ApiError::bad_request(format!("input {IMAGE:?} is not base64: {e}")))?;
-    let lines = seed::read(model, bytes.into(), false).await?;
+    let lines = seed::read(model, bytes.into(), Parameters::default()).await?;
     let count = i64::try_from(lines.len()).unwrap_or(i64::MAX);
     let tensor = |name: &String| match name.as_str() {
         TEXT => (vec![count], Elements::Bytes(lines.iter().map(|l| l.text.clone()).collect())),

@@ -1,7 +1,7 @@
 //! Cutting a text box out of a picture, straightened.
 
-use super::picture::Picture;
 use super::plane::{Point, Quad};
+use crate::tasks::picture::Picture;
 
 /// Positions are rounded to this many steps a pixel before interpolation, as the reference does.
 const STEPS: f64 = 32.0;

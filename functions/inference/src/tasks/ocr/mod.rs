@@ -1,6 +1,6 @@
 //! Text in pictures, as PaddleOCR's models and RapidOCR's pipeline read it.
 //!
-//! In the order of the work: [`picture`] (decode), `prepare` (size), `detect` (boxes; with `plane`,
+//! In the order of the work: `prepare` (size), `detect` (boxes; with `plane`,
 //! `contours`, `rectangle`, `unclip`), `order`, `crop`, `orient` (optional), `recognise`.
 //! Everything but this file is pure: numbers in, numbers out.
 //!
@@ -12,7 +12,6 @@ mod crop;
 mod detect;
 mod order;
 mod orient;
-pub mod picture;
 mod plane;
 mod prepare;
 mod recognise;
@@ -22,17 +21,23 @@ mod unclip;
 
 use std::path::PathBuf;
 
+use larder_contract::Parameters;
 use serde::Serialize;
 
 use crate::onnx::{Engine, OnnxError, Session};
+use crate::tasks::TaskError;
 use crate::tasks::files::OcrFiles;
+use crate::tasks::picture::Picture;
 use detect::Map;
-use picture::Picture;
 use plane::{Point, Quad};
 use recognise::{Alphabet, Reading};
 
-/// Readings below this confidence are not reported.
+/// Readings below this confidence are not reported, unless parameters say another.
 const LEAST_CONFIDENCE: f64 = 0.5;
+
+/// The languages that PP-OCR's models read, all at once: asking for one changes nothing, asking for
+/// another is refused.
+const LANGUAGES: [&str; 2] = ["en", "ch_sim"];
 
 /// The key of the recognition model's metadata that holds its characters, one a line.
 const CHARACTERS_KEY: &str = "character";
@@ -96,12 +101,27 @@ impl OcrModel {
         self.orienter.is_some()
     }
 
-    /// Reads the text of a picture, in reading order. With `orient`, lines that are upside down are
+    /// Reads the text of a picture as the parameters say.
+    ///
+    /// # Errors
+    /// [`TaskError::Refused`] for parameters that this model cannot follow, else as [`OcrModel::read`].
+    pub fn answer(&mut self, picture: &Picture, parameters: &Parameters) -> Result<Vec<Line>, TaskError> {
+        let orient = parameters.orientation.unwrap_or(false);
+        if orient && !self.can_orient() {
+            let message = "parameter \"orientation\": the model has no orientation file (.onnx with cls in its name); leave the parameter out";
+            return Err(TaskError::Refused(message.to_owned()));
+        }
+        check_languages(parameters.languages.as_deref())?;
+        let least = parameters.least_confidence_percent.map_or(LEAST_CONFIDENCE, |p| f64::from(p) / 100.0);
+        Ok(self.read(picture, orient, least)?)
+    }
+
+    /// Reads the text of a picture, in reading order, leaving out what is less sure than `least`. With `orient`, lines that are upside down are
     /// turned first, if there is a model for it.
     ///
     /// # Errors
     /// [`OcrError::Onnx`] when a model fails to run.
-    pub fn read(&mut self, picture: &Picture, orient: bool) -> Result<Vec<Line>, OcrError> {
+    pub fn read(&mut self, picture: &Picture, orient: bool, least: f64) -> Result<Vec<Line>, OcrError> {
         let prepared = prepare::prepared(picture);
         let boxes = order::reading_order(self.detect(&prepared.picture)?);
         let (mut crops, mut framed) = (Vec::new(), Vec::new());
@@ -118,7 +138,7 @@ impl OcrModel {
         Ok(framed
             .iter()
             .zip(readings)
-            .filter(|(_, reading)| reading.confidence >= LEAST_CONFIDENCE && !reading.text.trim().is_empty())
+            .filter(|(_, reading)| reading.confidence >= least && !reading.text.trim().is_empty())
             .map(|(quad, Reading { text, confidence })| Line {
                 text,
                 confidence,
@@ -175,6 +195,16 @@ impl OcrModel {
             }
         }
         Ok(readings.into_iter().flatten().collect())
+    }
+}
+
+fn check_languages(asked: Option<&[String]>) -> Result<(), TaskError> {
+    match asked.unwrap_or_default().iter().find(|code| !LANGUAGES.contains(&code.as_str())) {
+        None => Ok(()),
+        Some(code) => Err(TaskError::Refused(format!(
+            "parameter \"languages\": {code:?} is not supported; use {}",
+            LANGUAGES.join(" or ")
+        ))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Orientation: which crops are upside down.
 
-use super::picture::Picture;
 use super::resize::resized;
+use crate::tasks::picture::Picture;
 
 /// The size that crops are looked at.
 pub(crate) const HEIGHT: usize = 48;

@@ -1,8 +1,8 @@
 //! Bringing a picture to a size the detector is good at, and boxes back to the picture as it came.
 
-use super::picture::Picture;
 use super::plane::{Point, Quad};
 use super::resize::resized;
+use crate::tasks::picture::Picture;
 
 /// Longer sides are scaled down to this, in pixels.
 const LONGEST_SIDE: usize = 2000;

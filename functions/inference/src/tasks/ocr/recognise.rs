@@ -1,7 +1,7 @@
 //! From straightened crops to text: batches by width, and CTC decoding.
 
-use super::picture::Picture;
 use super::resize::resized;
+use crate::tasks::picture::Picture;
 
 /// The height that crops are read at, in pixels.
 pub(crate) const HEIGHT: usize = 48;

@@ -1,6 +1,6 @@
 //! Scaling by linear interpolation, in the fixed-point arithmetic of the reference (11 bits a weight).
 
-use super::picture::Picture;
+use crate::tasks::picture::Picture;
 
 const ONE: f32 = 2048.0;
 
