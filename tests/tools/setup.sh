@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, a Python
-# environment with MiniStack, the reference OCR, its models and a font that draws Chinese. On a bare
-# Debian it needs Go, Python 3 and the network once; afterwards it finds everything in the cache and ends
-# at once.
+# environment with MiniStack, the reference OCR, its models and a font that draws Chinese, and one with the
+# clients that users have. On a bare Debian it needs Go, Python 3 and the network once; afterwards it finds
+# everything in the cache and ends at once.
 #
 #   tests/tools/setup.sh            the above; prints where the settings file is
 #   tests/tools/setup.sh images     also what builds and runs container images
@@ -67,13 +67,22 @@ build_go() { # MODULE OUT LDFLAGS PACKAGE…: every package's program into OUT, 
   chmod 755 "$aside" && rm -rf "$out" && mv -T "$aside" "$out"
 }
 
-build_venv() { # A venv holds its own path, so it is made in place and a mark says that it is whole.
+build_venv() { # OUT REQUIREMENTS IMPORTS. A venv holds its own path: made in place, marked when whole.
   local out=$1
   rm -rf "$out"
   python3 -m venv "$out" || return
-  "$out/bin/python" -m pip install --disable-pip-version-check --no-input -r "$here/requirements.txt" || return
-  "$out/bin/python" -c 'import ministack, rapidocr, onnxruntime, PIL, boto3' || return
+  "$out/bin/python" -m pip install --disable-pip-version-check --no-input -r "$2" || return
+  "$out/bin/python" -c "import $3" || return
   touch "$out/.whole"
+}
+
+# python_environment WHAT REQUIREMENTS IMPORTS: makes it if it is not there; its folder is in $made then.
+python_environment() {
+  need python3 "install Python 3.11 or newer"
+  made=$cache/python/$(key "$2" <(python3 --version))
+  [[ -e $made/.whole ]] && return
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages "the Python environment" python3-venv
+  step "$1" build_venv "$made" "$2" "$3"
 }
 
 # packages WHY NAME…: installs the Debian packages that are missing, or says how.
@@ -130,12 +139,12 @@ tools() {
     fi
   fi
 
-  need python3 "install Python 3.11 or newer"
-  venv=$cache/python/$(key "$here/requirements.txt" <(python3 --version))
-  if [[ ! -e $venv/.whole ]]; then
-    python3 -c 'import ensurepip, venv' 2>/dev/null || packages "the Python environment" python3-venv
-    step "Python environment (about a minute)" build_venv "$venv"
-  fi
+  python_environment "Python environment (about a minute)" "$here/requirements.txt" \
+    "ministack, rapidocr, onnxruntime, PIL, boto3"
+  python=$made/bin/python
+  python_environment "Python environment of the clients (about a minute)" "$here/requirements-clients.txt" \
+    "tritonclient.http, kserve, openai, huggingface_hub, requests, onnx"
+  clients=$made/bin/python
 }
 
 images() {
@@ -169,7 +178,8 @@ tools
 settings=$(mktemp "$cache/.env.XXXXXX")
 cat >"$settings" <<END
 LARDER_ASSETS=$assets
-LARDER_PYTHON=$venv/bin/python
+LARDER_PYTHON=$python
+LARDER_CLIENTS_PYTHON=$clients
 END
 chmod 644 "$settings"
 mv -T "$settings" "$cache/env"
