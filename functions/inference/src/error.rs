@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::request;
 use crate::tasks::picture::PictureError;
 
 /// An answer that is an error. Its text is meant for the client: what happened, to what, and the remedy.
@@ -18,12 +20,14 @@ pub struct ApiError {
     pub status: StatusCode,
     /// The sentence.
     pub message: String,
+    /// When to try again, in seconds.
+    pub retry_after: Option<u32>,
 }
 
 impl ApiError {
     /// An error with a sentence of its own.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), retry_after: None }
     }
 
     /// 400: the request cannot be understood.
@@ -31,9 +35,14 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 500: our own failure. The reason goes to the log under an id; the client gets only the id.
+    /// 503: not now, but in `seconds`, which `Retry-After` tells.
+    pub fn busy(message: impl Into<String>, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// 500: our own failure. The reason goes to the log under the request's id; the client gets only the id.
     pub fn internal(operation: &str, model: &str, reason: &(dyn Error + 'static)) -> Self {
-        let id = uuid::Uuid::new_v4();
+        let id = request::id();
         tracing::error!(%id, operation, model, reason = %chain(reason), "request failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -72,6 +81,10 @@ struct Body<'a> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(Body { error: &self.message })).into_response()
+        let mut response = (self.status, Json(Body { error: &self.message })).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }

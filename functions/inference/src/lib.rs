@@ -2,6 +2,7 @@
 //!
 //! - [`runtime`]: AWS Lambda or a plain HTTP server, onto the same [`routes`].
 //! - [`protocol`]: what clients say, [`error`]: what they hear when something goes wrong.
+//! - [`request`]: what all requests share, [`telemetry`]: their metrics.
 //! - [`models`]: the registry. [`tasks`]: what models do. [`onnx`]: ONNX Runtime.
 //! - [`link`]: pictures from the Internet, fetched within limits.
 //!
@@ -12,6 +13,8 @@ pub mod link;
 pub mod models;
 pub mod onnx;
 pub mod protocol;
+pub mod request;
 pub mod routes;
 pub mod runtime;
 pub mod tasks;
+pub mod telemetry;

@@ -3,12 +3,14 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use larder_contract::layout;
 use larder_inference::error::chain;
 use larder_inference::models::source::Source;
 use larder_inference::onnx;
+use larder_inference::routes::DEFAULT_TIME;
 use larder_inference::runtime::{self, StartError, Startup, lambda, serve};
 use tracing_subscriber::EnvFilter;
 
@@ -54,6 +56,10 @@ struct Serve {
     /// A host that links may lead to though it is not on the public Internet, as host or host:port.
     #[arg(long, value_name = "HOST")]
     allow_link_host: Vec<String>,
+    /// The most seconds for one request, its body included; then it is answered with what took the time.
+    #[arg(long, env = "LARDER_REQUEST_TIMEOUT", value_name = "SECONDS", default_value_t = 120,
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    request_timeout: u64,
 }
 
 #[tokio::main]
@@ -81,7 +87,8 @@ async fn main() -> ExitCode {
 
 async fn run_lambda() -> Result<(), StartError> {
     let memory = lambda::memory_mib(variable)?;
-    let startup = startup(onnx::threads(memory), Vec::new());
+    let emf = lambda::emf(variable)?;
+    let startup = Startup { emf, ..startup(onnx::threads(memory), Vec::new()) };
     let served = runtime::prepared(startup, lambda::source(variable)?).await?;
     lambda::run(served).await
 }
@@ -103,7 +110,9 @@ async fn run_server(serve: Serve) -> Result<(), StartError> {
         memory => onnx::threads(memory),
     };
     let listener = serve::bound(&serve.listen).await?;
-    let served = runtime::prepared(startup(threads, serve.allow_link_host), source).await?;
+    let time = Duration::from_secs(serve.request_timeout);
+    let startup = Startup { time, ..startup(threads, serve.allow_link_host) };
+    let served = runtime::prepared(startup, source).await?;
     serve::serve(listener, served, serve::stop_signal()).await
 }
 
@@ -116,6 +125,8 @@ fn startup(threads: usize, mut allowed_hosts: Vec<String>) -> Startup {
         threads,
         allowed_hosts,
         version: variable(lambda::ENV_FUNCTION_VERSION),
+        emf: false,
+        time: DEFAULT_TIME,
     }
 }
 

@@ -1,32 +1,28 @@
-//! The routes, and what all of them share: limits, headers, errors in JSON.
+//! The routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Json;
 use axum::Router;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use bytes::Bytes;
-use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
 use crate::link::LinkFetcher;
 use crate::models::Registry;
 use crate::protocol::{oip, seed};
+use crate::request::answered::answered;
+pub(crate) use crate::request::aside;
+pub use crate::request::body::MAX_BODY;
+pub(crate) use crate::request::body::{body, json, query};
+use crate::telemetry::Telemetry;
 
-/// The most bytes of a request body, and of a tensor answer: what a Lambda function can take and give
-/// (AWS Lambda quotas, "Invocation payload (request and response)", 6 MB).
-pub const MAX_BODY: usize = 6 * 1024 * 1024;
-
-/// Tells which manifest answered: the short form of its digest.
-pub const HEADER_MANIFEST: HeaderName = HeaderName::from_static("x-larder-manifest");
-
-/// Tells which published function version answered; not there outside Lambda.
-pub const HEADER_VERSION: HeaderName = HeaderName::from_static("x-larder-version");
+/// The most time for one request where nothing else is said.
+pub const DEFAULT_TIME: Duration = Duration::from_mins(2);
 
 /// What the handlers work with.
 #[derive(Debug, Clone)]
@@ -37,6 +33,27 @@ pub struct Served {
     pub links: LinkFetcher,
     /// `AWS_LAMBDA_FUNCTION_VERSION`.
     pub version: Option<String>,
+    /// The metrics.
+    pub telemetry: Telemetry,
+    /// Whether each request's metrics are written as a line for CloudWatch.
+    pub emf: bool,
+    /// The most time for one request, its body included, where its sender has not set a bound.
+    pub time: Duration,
+}
+
+impl Served {
+    /// With nothing switched on, and the default time.
+    #[must_use]
+    pub fn new(models: Registry, links: LinkFetcher) -> Self {
+        Self {
+            models: Arc::new(models),
+            links,
+            version: None,
+            telemetry: Telemetry::default(),
+            emf: false,
+            time: DEFAULT_TIME,
+        }
+    }
 }
 
 /// All routes.
@@ -45,6 +62,7 @@ pub fn router(served: Served) -> Router {
     let version = "/v2/models/{model}/versions/{version}";
     let mut router = Router::new()
         .route("/healthz", get(async || "ok\n"))
+        .route("/metrics", get(metrics))
         .route("/ocr", post(seed::ocr))
         .route("/v2", get(oip::server))
         .route("/v2/health/live", get(oip::live))
@@ -59,8 +77,14 @@ pub fn router(served: Served) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(served.clone(), told_who_answers))
+        .layer(middleware::from_fn_with_state(served.clone(), answered))
         .with_state(served)
+}
+
+/// `GET /metrics`
+async fn metrics(State(served): State<Served>) -> Result<impl IntoResponse, ApiError> {
+    let text = served.telemetry.text().map_err(|e| ApiError::internal("metrics", "any", &e))?;
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }
 
 async fn unknown(request: Request) -> ApiError {
@@ -74,46 +98,4 @@ async fn unknown(request: Request) -> ApiError {
 async fn wrong_method(request: Request) -> ApiError {
     let message = format!("{} is not taken at {}", request.method(), request.uri().path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
-}
-
-/// Adds the headers that let a client see which revision answered.
-async fn told_who_answers(State(served): State<Served>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let manifest = served.models.manifest().short();
-    let told = [(HEADER_MANIFEST, Some(manifest)), (HEADER_VERSION, served.version)];
-    for (name, value) in told {
-        if let Some(Ok(value)) = value.map(|v| HeaderValue::from_str(&v)) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    response
-}
-
-/// Does work that takes longer than a moment off the threads that serve connections.
-pub(crate) async fn aside<T: Send + 'static>(
-    operation: &'static str,
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(ApiError::internal(operation, "any", &e)))
-}
-
-/// A body within its limit.
-pub(crate) fn body(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
-    bytes.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("the body is larger than {MAX_BODY} bytes; send a smaller one, or a link");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-        }
-        _ => ApiError::bad_request(format!("the body cannot be read: {rejection}")),
-    })
-}
-
-/// A body as JSON; a refusal names the field.
-pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    Json::from_bytes(bytes).map(|Json(value)| value).map_err(|e| ApiError::bad_request(e.body_text()))
-}
-
-/// A query; a refusal names the field.
-pub(crate) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
-    query.map(|Query(value)| value).map_err(|e| ApiError::bad_request(e.body_text()))
 }

@@ -17,6 +17,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use url::{Position, Url};
 
 use super::{LinkError, Target};
+use crate::request;
 
 /// What a server answers.
 pub(super) enum Answer {
@@ -53,11 +54,14 @@ where
 {
     let broken = |e| LinkError::Http(target.host.clone(), e);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let request = Request::get(&url[Position::BeforePath..Position::AfterQuery])
+    let mut request = Request::get(&url[Position::BeforePath..Position::AfterQuery])
         .header(HOST, &url[Position::BeforeHost..Position::AfterPort])
         .header(ACCEPT, "image/png, image/jpeg")
         .header(USER_AGENT, concat!("larder-inference/", env!("CARGO_PKG_VERSION")))
         .body(Empty::<Bytes>::new())?;
+    if let Some(context) = request::current() {
+        request.headers_mut().extend(context.trace().headers());
+    }
     let conversation = async {
         let response = sender.send_request(request).await.map_err(broken)?;
         match response.status() {

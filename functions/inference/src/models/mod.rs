@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use crate::error::ApiError;
 use crate::onnx::Engine;
-use crate::routes::aside;
+use crate::request::{self, aside};
 use crate::tasks::files::{FilesError, ModelFiles};
 use crate::tasks::picture::Picture;
 use crate::tasks::tensor::Ports;
@@ -202,18 +202,22 @@ impl Model {
     /// 400, 413 or 415 for what the client sent, 503 when too many wait already, 500 when loading or the
     /// model fails.
     pub async fn answer(&self, input: Input, asked: Parameters) -> Result<Answer, ApiError> {
+        request::concerns(&self.name, self.task());
         let _place = self.places.try_acquire().map_err(|_| {
             let message =
                 format!("{MOST_WAITING} requests wait for model {:?} already; try again later", self.name);
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            ApiError::busy(message, 1)
         })?;
         let failed = |operation: &str, reason: &(dyn std::error::Error + 'static)| {
             ApiError::internal(operation, &self.name, reason)
         };
         let work = aside("decoding", move || decoded(input)).await?;
+        request::stage("loading");
         let opened = self.opened().await.map_err(|e| failed("loading", &e))?;
+        request::stage("waiting for other requests");
         let mut turn = Arc::clone(&opened.loaded).lock_owned().await;
         let parameters = asked.or(&self.parameters);
+        request::stage("inference");
         let done = tokio::task::spawn_blocking(move || turn.answer(work, &parameters)).await;
         match done.map_err(|e| failed("inference", &e))? {
             Ok(answer) => Ok(answer),

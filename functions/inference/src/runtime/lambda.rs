@@ -21,6 +21,8 @@ pub const ENV_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 pub const ENV_FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 /// Set by AWS Lambda: the function's published version.
 pub const ENV_FUNCTION_VERSION: &str = "AWS_LAMBDA_FUNCTION_VERSION";
+/// Environment variable: `off` to write no metrics for CloudWatch.
+pub const ENV_EMF: &str = "LARDER_EMF";
 
 /// The models that the environment names.
 ///
@@ -53,6 +55,22 @@ pub fn memory_mib(variable: impl Fn(&str) -> Option<String>) -> Result<u32, Star
         }
     }
     Ok(0)
+}
+
+/// Whether each request's metrics are written as a line for CloudWatch: unless [`ENV_EMF`] is `off`.
+///
+/// # Errors
+/// [`StartError::Invalid`] when it is neither.
+pub fn emf(variable: impl Fn(&str) -> Option<String>) -> Result<bool, StartError> {
+    match variable(ENV_EMF).as_deref() {
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(value) => Err(StartError::Invalid {
+            name: ENV_EMF,
+            value: value.to_owned(),
+            remedy: "it must be on or off",
+        }),
+    }
 }
 
 /// Serves invocations for as long as Lambda sends them.

@@ -5,6 +5,7 @@ pub mod serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::rustls;
 
@@ -53,6 +54,10 @@ pub struct Startup {
     pub allowed_hosts: Vec<String>,
     /// `AWS_LAMBDA_FUNCTION_VERSION`.
     pub version: Option<String>,
+    /// Whether each request's metrics are written as a line for CloudWatch.
+    pub emf: bool,
+    /// The most time for one request, its body included.
+    pub time: Duration,
 }
 
 /// Starts ONNX Runtime and loads the models.
@@ -64,7 +69,13 @@ pub async fn prepared(startup: Startup, source: Source) -> Result<Served, StartE
     tracing::info!(library = %startup.library.display(), threads = startup.threads, "ONNX Runtime is ready");
     let models = Registry::load(Arc::new(engine), source).await?;
     let limits = LinkLimits { allowed_hosts: startup.allowed_hosts, ..LinkLimits::default() };
-    Ok(Served { models: Arc::new(models), links: LinkFetcher::new(limits)?, version: startup.version })
+    let links = LinkFetcher::new(limits)?;
+    Ok(Served {
+        version: startup.version,
+        emf: startup.emf,
+        time: startup.time,
+        ..Served::new(models, links)
+    })
 }
 
 /// The hosts in a list with commas.

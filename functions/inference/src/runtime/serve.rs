@@ -3,19 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::StartError;
-use crate::error::ApiError;
 use crate::routes::{Served, router};
-
-/// The most time for one request, its body included.
-const MOST_TIME: Duration = Duration::from_mins(2);
 
 /// The most time for the requests under way when the server stops.
 const MOST_STOPPING: Duration = Duration::from_secs(30);
@@ -43,7 +35,7 @@ pub async fn serve(
     let address = listener.local_addr().map_err(failed)?;
     let manifest = served.models.manifest();
     tracing::info!(%address, manifest = manifest.short(), "listening on http://{address}");
-    let router = router(served).layer(middleware::from_fn(in_time));
+    let router = router(served);
     let (stopping, stopped) = oneshot::channel();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         stop.await;
@@ -63,16 +55,6 @@ pub async fn serve(
             Ok(())
         }
     }
-}
-
-/// Gives up on a request after `MOST_TIME`: a client that sends its body byte by byte does not stay.
-/// (In Lambda the function's own time-out does this.)
-async fn in_time(request: Request, next: Next) -> Response {
-    let answered = tokio::time::timeout(MOST_TIME, next.run(request)).await;
-    answered.unwrap_or_else(|_| {
-        let message = format!("the request took longer than {MOST_TIME:?}; send it faster, or less in it");
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
-    })
 }
 
 /// Done at SIGTERM or SIGINT.

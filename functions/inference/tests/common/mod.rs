@@ -97,11 +97,7 @@ pub(crate) fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf
 pub(crate) async fn served(folder: &TempDir, limits: LinkLimits) -> Served {
     let source = Source::of_folder(folder.path()).unwrap();
     let models = Registry::load(engine(), source).await.unwrap();
-    Served {
-        models: Arc::new(models),
-        links: LinkFetcher::new(limits).unwrap(),
-        version: Some("7".to_owned()),
-    }
+    Served { version: Some("7".to_owned()), ..Served::new(models, LinkFetcher::new(limits).unwrap()) }
 }
 
 /// Draws the bilingual sign and returns its bytes.
