@@ -1,33 +1,44 @@
-//! The Open Inference Protocol, version 2 (REST, JSON tensors; no binary extension).
+//! The Open Inference Protocol, version 2 (REST), with Triton's extensions for binary data and
+//! classification.
 //!
-//! [`tensors`] turns JSON into tensors and back, `ocr` gives ocr models a tensor form; this file has the
-//! messages and the handlers.
+//! - This file: what the server and its models say of themselves. [`infer`]: a request from end to end.
+//! - [`request`], [`answer`]: bodies; their tensors are in [`json`] or [`binary`] form. `parameters`: what
+//!   tasks know of a request's. [`limits`]: the most of everything.
+//! - `forms`: the tensor forms of tasks that are not tensors. `classification`: the greatest of an output.
+//!
+//! Deliberately absent: shared memory, sequences and traces, which are Triton's alone, and gRPC, which a
+//! function URL cannot take.
 
-mod ocr;
-pub mod tensors;
+pub mod answer;
+pub mod binary;
+mod classification;
+mod forms;
+mod infer;
+pub mod json;
+pub mod limits;
+mod parameters;
+pub mod request;
 
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use larder_contract::{Parameters, Task};
+use larder_contract::Task;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::models::Model;
-use crate::routes::{MAX_BODY, Served, aside, body, json};
-use crate::tasks::tensor::{NamedTensor, Port, Ports};
-use crate::tasks::{Answer, Input, TensorInput};
-use tensors::{AnswerTensor, JsonTensor, checked};
+use crate::routes::Served;
+use crate::tasks::tensor::{Port, Ports};
+pub use infer::infer;
+
+/// The protocol's extensions that are here, by Triton's names.
+const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "classification", "parameters"];
 
 /// `GET /v2`
 pub async fn server() -> Json<Value> {
     Json(serde_json::json!({
-        "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "extensions": []
+        "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS
     }))
 }
 
@@ -126,110 +137,11 @@ pub async fn metadata(
     }))
 }
 
-/// What a model takes and gives, whatever its task; loads it if nothing has yet.
+/// What a model takes and gives, whatever its task. The ports of a graph are known once it is loaded.
 async fn ports(model: &Model) -> Result<Ports, ApiError> {
-    let tensor = model.ports().await?.cloned();
-    Ok(tensor.unwrap_or_else(|| Ports { inputs: ocr::inputs(), outputs: ocr::outputs() }))
-}
-
-#[derive(Debug, Deserialize)]
-struct InferRequest {
-    id: Option<String>,
-    inputs: Vec<JsonTensor>,
-    #[serde(default)]
-    outputs: Vec<WantedOutput>,
-    /// Parameters are the server's own by the protocol, and there are none here.
-    #[serde(default, rename = "parameters")]
-    _parameters: Map<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct WantedOutput {
-    name: String,
-    #[serde(default, rename = "parameters")]
-    _parameters: Map<String, Value>,
-}
-
-#[derive(Debug, Serialize)]
-struct InferAnswer {
-    model_name: String,
-    model_version: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    outputs: Vec<AnswerTensor>,
-}
-
-/// `POST /v2/models/{model}[/versions/{version}]/infer`
-///
-/// # Errors
-/// 400 that names the tensor, with what it is and what it should be; 404; 413 when the answer would be
-/// larger than a Lambda function may answer; 500 when the model fails.
-pub async fn infer(
-    State(served): State<Served>,
-    Path(path): Path<ModelPath>,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let model = path.find(&served)?;
-    let bytes = body(bytes)?;
-    let Ports { inputs, outputs } = ports(model).await?;
-    let parse = move || {
-        let request: InferRequest = json(&bytes)?;
-        let wanted = wanted(&request.outputs, &outputs)?;
-        Ok((request.id, checked(request.inputs, &inputs)?, wanted))
-    };
-    let (id, given, wanted) = aside("parsing", parse).await?;
-    let tensors = run(model, given, wanted).await?;
-    let answer = InferAnswer {
-        model_name: model.name().to_owned(),
-        model_version: model.version(),
-        id,
-        outputs: tensors.into_iter().map(AnswerTensor::from).collect(),
-    };
-    let write = move || {
-        serde_json::to_vec(&answer).map_err(|e| ApiError::internal("answering", &answer.model_name, &e))
-    };
-    let text = aside("answering", write).await?;
-    if text.len() > MAX_BODY {
-        let message = format!(
-            "the outputs take {} bytes as JSON, the most is {MAX_BODY}; ask for fewer \"outputs\" or send a smaller batch",
-            text.len()
-        );
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    if let Some(ports) = forms::ports(model.task()) {
+        return Ok(ports);
     }
-    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
-}
-
-async fn run(
-    model: &Model,
-    tensors: Vec<NamedTensor>,
-    wanted: Vec<String>,
-) -> Result<Vec<NamedTensor>, ApiError> {
-    if model.task() == Task::Ocr {
-        return ocr::run(model, tensors, &wanted).await;
-    }
-    match model.answer(Input::Tensors(TensorInput { tensors, wanted }), Parameters::default()).await? {
-        Answer::Tensors(tensors) => Ok(tensors),
-        Answer::Lines(_) | Answer::Labels(_) | Answer::Embeddings(_) => Ok(Vec::new()),
-    }
-}
-
-/// The names of the outputs that are asked for, all of them when none is.
-fn wanted(asked: &[WantedOutput], outputs: &[Port]) -> Result<Vec<String>, ApiError> {
-    let names: Vec<&str> = outputs.iter().map(|p| p.name.as_str()).collect();
-    if asked.is_empty() {
-        return Ok(names.into_iter().map(str::to_owned).collect());
-    }
-    let mut wanted: Vec<String> = Vec::new();
-    for output in asked {
-        if !names.contains(&output.name.as_str()) {
-            let message =
-                format!("output {:?} is not the model's; it has: {}", output.name, names.join(", "));
-            return Err(ApiError::bad_request(message));
-        }
-        if wanted.contains(&output.name) {
-            return Err(ApiError::bad_request(format!("output {:?} is asked for twice", output.name)));
-        }
-        wanted.push(output.name.clone());
-    }
-    Ok(wanted)
+    let ports = model.ports().await?.cloned();
+    Ok(ports.unwrap_or_else(|| Ports { inputs: Vec::new(), outputs: Vec::new() }))
 }
