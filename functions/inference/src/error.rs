@@ -85,6 +85,8 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
+        // For protocols that write it in a shape of their own, and for the log.
+        response.extensions_mut().insert(self);
         response
     }
 }

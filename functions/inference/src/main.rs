@@ -90,7 +90,7 @@ async fn run_lambda() -> Result<(), StartError> {
     let emf = lambda::emf(variable)?;
     let startup = Startup { emf, ..startup(onnx::threads(memory), Vec::new()) };
     let served = runtime::prepared(startup, lambda::source(variable)?).await?;
-    lambda::run(served).await
+    lambda::run(served, variable(lambda::ENV_BASE_PATH)).await
 }
 
 async fn run_server(serve: Serve) -> Result<(), StartError> {
@@ -141,7 +141,7 @@ fn start_logging(format: LogFormat) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
-        LogFormat::Json => logs.json().init(),
+        LogFormat::Json => logs.json().with_span_list(false).init(),
         LogFormat::Human => logs.init(),
     }
 }

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use crate::error::ApiError;
 use crate::link::LinkFetcher;
 use crate::models::Registry;
-use crate::protocol::{oip, seed};
+use crate::protocol::{oip, openai, seed, task};
 use crate::request::answered::answered;
 pub(crate) use crate::request::aside;
 pub use crate::request::body::MAX_BODY;
@@ -73,7 +73,16 @@ pub fn router(served: Served) -> Router {
             .route(&format!("{base}/ready"), get(oip::model_ready))
             .route(&format!("{base}/infer"), post(oip::infer));
     }
+    let openai = Router::new()
+        .route("/v1/embeddings", post(openai::embeddings))
+        .route("/v1/models", get(openai::models))
+        .route("/v1/models/{model}", get(openai::model))
+        .layer(middleware::map_response(openai::in_shape));
     router
+        .merge(openai)
+        .route("/models", get(task::list))
+        .route("/models/{model}", post(task::run))
+        .route("/models/{model}/pipeline/{task}", post(task::run))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -89,7 +98,7 @@ async fn metrics(State(served): State<Served>) -> Result<impl IntoResponse, ApiE
 
 async fn unknown(request: Request) -> ApiError {
     let message = format!(
-        "there is nothing at {}; there are /ocr, /v2, /v2/models/{{model}}, /v2/models/{{model}}/infer and /healthz",
+        "there is nothing at {}; there are /ocr, /models/{{model}}, /v1/embeddings, /v2/models/{{model}}/infer and others",
         request.uri().path()
     );
     ApiError::new(StatusCode::NOT_FOUND, message)

@@ -201,7 +201,7 @@ async fn answers_invocations_of_lambda() {
         (&json!(200), &json!(r#"{"name":"signs","ready":true}"#))
     );
     let refused = next().await;
-    assert!(refused["errorMessage"].as_str().unwrap().contains("Function URLs"), "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("function URLs"), "{refused}");
     assert_eq!(next().await["body"], "ok\n", "it goes on after an event that it cannot take");
     serving.abort();
 }

@@ -55,6 +55,15 @@ pub enum LoadError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
+/// Where a model is between its files and memory.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// Not in memory; its next request loads it.
+    Unloaded,
+    /// In memory.
+    Ready,
+}
+
 /// The models that are served.
 #[derive(Debug)]
 pub struct Registry {
@@ -124,6 +133,11 @@ impl Registry {
         })
     }
 
+    /// The models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
     /// The models of a task.
     pub fn of_task(&self, task: Task) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values().filter(move |m| m.task() == task)
@@ -172,6 +186,12 @@ impl Model {
     #[must_use]
     pub fn revision(&self) -> Digest {
         self.revision
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.opened.initialized() { State::Ready } else { State::Unloaded }
     }
 
     /// Loads it if nothing has yet. A failed load is tried anew by the next caller.

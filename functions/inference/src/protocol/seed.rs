@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
 use crate::models::Model;
+use crate::request::stage;
 use crate::routes::{Served, body, json, query};
 use crate::tasks::ocr::Line;
 use crate::tasks::{Answer, Input};
@@ -64,6 +65,18 @@ pub struct OcrAnswer {
     revision: String,
 }
 
+impl OcrAnswer {
+    pub(super) fn of(model: &Model, lines: Vec<Line>) -> Self {
+        let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
+        Self {
+            predicted_label: texts.join(" "),
+            lines,
+            model: model.name().to_owned(),
+            revision: model.revision().to_string(),
+        }
+    }
+}
+
 /// Handles `POST /ocr`.
 ///
 /// # Errors
@@ -79,16 +92,13 @@ pub async fn ocr(
     let model = chosen(&served, options.model.as_deref())?;
     let bytes = match picture {
         Content::Bytes(bytes) => bytes,
-        Content::Link(link) => served.links.fetch(&link).await.map_err(|e| e.into_api_error(&link))?,
+        Content::Link(link) => {
+            stage("fetching the link");
+            served.links.fetch(&link).await.map_err(|e| e.into_api_error(&link))?
+        }
     };
     let lines = read(model, bytes, options.parameters()).await?;
-    let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
-    Ok(Json(OcrAnswer {
-        predicted_label: texts.join(" "),
-        lines,
-        model: model.name().to_owned(),
-        revision: model.revision().to_string(),
-    }))
+    Ok(Json(OcrAnswer::of(model, lines)))
 }
 
 /// Reads a picture's bytes with an ocr model.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 
 use super::id::{self, RequestId};
 use super::trace::Trace;
-use super::{Context, RECEIVING, scope};
+use super::{Context, RECEIVING, scope, stage};
 use crate::error::ApiError;
 use crate::routes::Served;
 use crate::telemetry::{Answered, emf};
@@ -55,7 +55,11 @@ pub async fn answered(State(served): State<Served>, request: Request, next: Next
         model = tracing::field::Empty,
     );
     let under_way = served.telemetry.under_way();
+    let has_body = !matches!(*request.method(), Method::GET | Method::HEAD);
     let work = async {
+        if !has_body {
+            stage("answering");
+        }
         let answer = tokio::time::timeout(time, next.run(request)).await;
         let response = answer.unwrap_or_else(|_| late(&context, time).into_response());
         told(&served, &context, route, response.status());

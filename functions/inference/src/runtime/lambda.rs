@@ -1,18 +1,20 @@
-//! AWS Lambda: events of function URLs and API Gateway become HTTP requests to the routes.
-//!
-//! Any other event is answered by the runtime with an error that says it is not an HTTP event.
+//! AWS Lambda: its environment, and the loop that takes its [`event`](super::event)s.
 
 use std::path::PathBuf;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
-use axum::Router;
-use axum::extract::Request;
-use axum::http::Uri;
-use axum::http::uri::PathAndQuery;
-use lambda_http::request::RequestContext;
+use bytes::Bytes;
+use lambda_runtime::{LambdaEvent, LambdaInvocation, Service};
 use larder_contract::{Digest, layout};
+use tokio::task::futures::TaskLocalFuture;
+use tower::layer::layer_fn;
 
 use super::StartError;
+use super::event::Events;
 use crate::models::source::Source;
+use crate::request::answered::Invocation;
+use crate::request::id::RequestId;
 use crate::routes::{Served, router};
 
 /// Set by AWS Lambda in every function that brings its own runtime.
@@ -23,6 +25,8 @@ pub const ENV_FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 pub const ENV_FUNCTION_VERSION: &str = "AWS_LAMBDA_FUNCTION_VERSION";
 /// Environment variable: `off` to write no metrics for CloudWatch.
 pub const ENV_EMF: &str = "LARDER_EMF";
+/// Environment variable: what a load balancer's rule or a resource's path puts before the routes' paths.
+pub const ENV_BASE_PATH: &str = "LARDER_BASE_PATH";
 
 /// The models that the environment names.
 ///
@@ -77,33 +81,58 @@ pub fn emf(variable: impl Fn(&str) -> Option<String>) -> Result<bool, StartError
 ///
 /// # Errors
 /// [`StartError::Lambda`] when the Runtime API cannot be reached.
-pub async fn run(served: Served) -> Result<(), StartError> {
-    let router: Router = router(served);
-    let service = tower::ServiceExt::map_request(router, |request: lambda_http::Request| {
-        without_stage(request.map(axum::body::Body::new))
+pub async fn run(served: Served, base: Option<String>) -> Result<(), StartError> {
+    let mut models = served.models.models().map(|model| model.name().to_owned());
+    let only_model = models.next().filter(|_| models.next().is_none());
+    drop(models);
+    let events = Events { router: router(served), base, only_model };
+    let handler = lambda_runtime::service_fn(|event: LambdaEvent<()>| {
+        let (events, payload) = (events.clone(), EVENT.get());
+        async move {
+            let context = event.context;
+            let id = RequestId::parse(&context.request_id).unwrap_or_else(RequestId::random);
+            let time = answer_time(context.deadline().duration_since(SystemTime::now()).unwrap_or_default());
+            events.answer(payload, Invocation { id, time }, context.xray_trace_id.as_deref()).await
+        }
     });
-    lambda_http::run(service).await.map_err(|source| StartError::Lambda { source })
+    let runtime = lambda_runtime::Runtime::new(handler).layer(layer_fn(|inner| Beside { inner }));
+    runtime.run().await.map_err(|source| StartError::Lambda { source })
 }
 
-/// Takes API Gateway's stage off the path, where it is part of it.
-fn without_stage(mut request: Request) -> Request {
-    let stage = match request.extensions().get::<RequestContext>() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.stage.as_deref(),
-        Some(RequestContext::ApiGatewayV2(context)) => context.stage.as_deref(),
-        _ => None,
-    };
-    if let Some(uri) = stage.and_then(|stage| stripped(request.uri(), stage)) {
-        *request.uri_mut() = uri;
+/// How long an answer may take when the function ends after `remaining`: there must be time to send it.
+fn answer_time(remaining: Duration) -> Duration {
+    remaining.saturating_sub((remaining / 20).clamp(LEAST_MARGIN, MOST_MARGIN).min(remaining / 2))
+}
+
+const LEAST_MARGIN: Duration = Duration::from_millis(100);
+const MOST_MARGIN: Duration = Duration::from_secs(1);
+
+tokio::task_local! {
+    /// The event of the invocation under way, as it came.
+    static EVENT: Bytes;
+}
+
+/// Takes the event out of the invocation before the runtime parses it, so that its megabytes are neither
+/// copied nor read twice.
+struct Beside<S> {
+    inner: S,
+}
+
+impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for Beside<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TaskLocalFuture<Bytes, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
     }
-    request
-}
 
-fn stripped(uri: &Uri, stage: &str) -> Option<Uri> {
-    let rest = uri.path_and_query()?.as_str().strip_prefix('/')?.strip_prefix(stage)?;
-    let rest = rest.starts_with('/').then_some(rest)?;
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(rest).ok()?);
-    Uri::from_parts(parts).ok()
+    fn call(&mut self, mut invocation: LambdaInvocation) -> Self::Future {
+        let event = std::mem::replace(&mut invocation.body, Bytes::from_static(b"null"));
+        let inner = &mut self.inner;
+        let answering = EVENT.sync_scope(event.clone(), || inner.call(invocation));
+        EVENT.scope(event, answering)
+    }
 }
 
 #[cfg(test)]
@@ -111,15 +140,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_come_off() {
-        let check = |uri: &str, stage: &str, expected: Option<&str>| {
-            let found = stripped(&uri.parse().unwrap(), stage).map(|u| u.to_string());
-            assert_eq!(found.as_deref(), expected, "{uri} {stage}");
+    fn an_answer_leaves_time_to_send_it() {
+        let check = |remaining, expected| {
+            assert_eq!(answer_time(Duration::from_millis(remaining)), Duration::from_millis(expected));
         };
-        check("https://h/prod/ocr?model=a", "prod", Some("https://h/ocr?model=a"));
-        check("https://h/ocr", "$default", None);
-        check("https://h/production/ocr", "prod", None);
-        check("/prod/v2/models/m", "prod", Some("/v2/models/m"));
+        check(60_000, 59_000);
+        check(10_000, 9_500);
+        check(1_000, 900);
+        check(100, 50);
+        check(0, 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! How requests reach the routes: from AWS Lambda ([`lambda`]) or over a socket ([`serve`]).
+//! How requests reach the routes: from AWS Lambda ([`lambda`], in [`event`]s) or over a socket ([`serve`]).
 
+pub mod event;
 pub mod lambda;
 pub mod serve;
 
@@ -40,7 +41,7 @@ pub enum StartError {
     #[error("serving failed")]
     Serve { source: std::io::Error },
     #[error("the Lambda runtime failed")]
-    Lambda { source: lambda_http::Error },
+    Lambda { source: lambda_runtime::Error },
 }
 
 /// What both ways of running need.

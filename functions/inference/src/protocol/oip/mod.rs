@@ -60,6 +60,11 @@ pub struct ModelPath {
 }
 
 impl ModelPath {
+    /// A model in whatever version there is.
+    pub(crate) fn of(model: String) -> Self {
+        Self { model, version: None }
+    }
+
     fn find<'a>(&self, served: &'a Served) -> Result<&'a Model, ApiError> {
         let model = served.models.model(&self.model)?;
         match &self.version {

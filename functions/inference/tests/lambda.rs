@@ -1,0 +1,272 @@
+//! The program as a Lambda runtime: events of every shape (`events/`), handed out by a Runtime API.
+//!
+//! Needs `LARDER_PYTHON`; `make test` sets it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::VecDeque;
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use larder_contract::{Digest, Manifest, ManifestModel, Parameters, layout};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// Answered by the function, or told as an error.
+type Outcome = Result<Value, Value>;
+
+/// The Runtime API's side: hands out events, collects what comes back.
+#[derive(Clone)]
+struct Host {
+    events: Arc<Mutex<VecDeque<(Value, Duration)>>>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+}
+
+const TRACE: &str = "Root=1-67891234-123456789012345678901234;Parent=53995c3f42cd8ad8;Sampled=1";
+
+async fn next_event(State(host): State<Host>) -> Response {
+    let event = host.events.lock().unwrap().pop_front();
+    let Some((event, time)) = event else { return std::future::pending().await };
+    let deadline = (SystemTime::now() + time).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let header = |name: &'static str, value: &str| {
+        (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+    };
+    let headers = [
+        header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
+        header("lambda-runtime-deadline-ms", &deadline.to_string()),
+        header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-west-1:111122223333:function:f:7"),
+        header("lambda-runtime-trace-id", TRACE),
+    ];
+    (axum::http::HeaderMap::from_iter(headers), Json(event)).into_response()
+}
+
+/// The runtime sends JSON without saying so.
+async fn take(State(host): State<Host>, Path((_, kind)): Path<(String, String)>, body: String) -> StatusCode {
+    let value = serde_json::from_str(&body).unwrap();
+    host.outcomes.send(if kind == "response" { Ok(value) } else { Err(value) }).unwrap();
+    StatusCode::ACCEPTED
+}
+
+/// Ends the program when the test does, whichever way.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What came of events, and what the function wrote meanwhile.
+struct Played {
+    outcomes: Vec<Outcome>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Plays events, each with its time, to a function that serves the ocr model `signs`.
+async fn play(events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Played {
+    let root = tempfile::tempdir().unwrap();
+    let model = Digest::of(b"a model");
+    let manifest = Manifest::new(vec![ManifestModel {
+        name: "signs".to_owned(),
+        task: None,
+        revision: model,
+        parameters: Parameters::default(),
+        preload: true,
+    }]);
+    let path = layout::manifest_path(root.path(), &manifest.digest());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, manifest.canonical()).unwrap();
+    common::folder_of(&root.path().join("revisions"), &model.hex(), &common::models("v6"));
+
+    let count = events.len();
+    let (outcomes, mut came) = mpsc::unbounded_channel();
+    let host = Host { events: Arc::new(Mutex::new(events.into())), outcomes };
+    let router = Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next_event))
+        .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(take))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state(host);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder-inference"));
+    command
+        .env_clear()
+        .env("ORT_DYLIB_PATH", common::library())
+        .env("AWS_LAMBDA_RUNTIME_API", &address)
+        .env("AWS_LAMBDA_FUNCTION_NAME", "f")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "7")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3600")
+        .env("AWS_LAMBDA_LOG_GROUP_NAME", "g")
+        .env("AWS_LAMBDA_LOG_STREAM_NAME", "s")
+        .env("LARDER_ROOT", root.path())
+        .env("LARDER_MANIFEST", manifest.digest().to_string())
+        .envs(variables.iter().copied());
+    let mut running =
+        Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut pipes = (running.0.stdout.take().unwrap(), running.0.stderr.take().unwrap());
+    // Read while it writes: a full pipe would hold it up.
+    let stdout = std::thread::spawn(move || {
+        let mut text = String::new();
+        pipes.0.read_to_string(&mut text).map(|_| text)
+    });
+    let stderr = std::thread::spawn(move || {
+        let mut text = String::new();
+        pipes.1.read_to_string(&mut text).map(|_| text)
+    });
+    let mut all = Vec::new();
+    for _ in 0..count {
+        all.push(tokio::time::timeout(Duration::from_mins(2), came.recv()).await.unwrap().unwrap());
+    }
+    drop(running);
+    serving.abort();
+    Played { outcomes: all, stdout: stdout.join().unwrap().unwrap(), stderr: stderr.join().unwrap().unwrap() }
+}
+
+/// An event of `events/`, with a picture in it.
+fn event(name: &str, picture: &str) -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/events").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    serde_json::from_str(&text.replace("<picture>", picture)).unwrap()
+}
+
+const LABEL: &str = "海港路 Harbour Road";
+
+/// The answer to an HTTP event, its headers by name whichever field has them, and its body.
+fn http(outcome: &Outcome) -> (u64, Value, Value) {
+    let reply = outcome.as_ref().unwrap();
+    let headers = if reply["headers"].is_object() { &reply["headers"] } else { &reply["multiValueHeaders"] };
+    let body =
+        serde_json::from_str(reply["body"].as_str().unwrap()).unwrap_or_else(|_| reply["body"].clone());
+    (reply["statusCode"].as_u64().unwrap(), headers.clone(), body)
+}
+
+#[tokio::test]
+async fn every_shape_of_event_is_answered_in_its_own() {
+    let picture = BASE64_STANDARD.encode(common::sign("Harbour Road", "海港路"));
+    let names = [
+        "function-url.json",
+        "http-api-stage.json",
+        "rest-api.json",
+        "rest-api-custom-domain.json",
+        "alb.json",
+        "alb-multi-value.json",
+        "alb-health-check.json",
+        "invoke.json",
+        "invoke-seed.json",
+        "invoke-unknown-model.json",
+        "invoke-bad-parameters.json",
+        "nothing-known.json",
+        "sqs.json",
+        "sqs-fifo.json",
+        "s3.json",
+    ];
+    let events = names.iter().map(|name| (event(name, &picture), Duration::from_mins(1))).collect();
+    let played = play(events, &[]).await;
+    let of = |name: &str| &played.outcomes[names.iter().position(|n| *n == name).unwrap()];
+
+    for name in ["function-url.json", "http-api-stage.json", "alb.json"] {
+        let (status, headers, body) = http(of(name));
+        assert_eq!((status, &body["predicted_label"]), (200, &json!(LABEL)), "{name}: {body}");
+        assert_eq!(headers["x-larder-version"], "7", "{name}");
+        // Lambda's own id and trace.
+        assert_eq!(headers["x-request-id"], "8476a536-e9f4-11e8-9739-2dfe598c3fcd", "{name}");
+        let parent = headers["traceparent"].as_str().unwrap();
+        assert!(
+            parent.starts_with("00-67891234123456789012345678901234-") && parent.ends_with("-01"),
+            "{parent}"
+        );
+    }
+    for name in ["rest-api.json", "rest-api-custom-domain.json", "alb-multi-value.json"] {
+        let (status, headers, body) = http(of(name));
+        assert_eq!((status, &body["predicted_label"]), (200, &json!(LABEL)), "{name}: {body}");
+        assert_eq!(headers["x-larder-version"], json!(["7"]), "{name}");
+    }
+    let check = of("alb-health-check.json").as_ref().unwrap();
+    assert_eq!((&check["statusDescription"], &check["body"]), (&json!("200 OK"), &json!("ok\n")));
+    assert_eq!(check["isBase64Encoded"], false);
+
+    for name in ["invoke.json", "invoke-seed.json"] {
+        let answer = of(name).as_ref().unwrap();
+        assert_eq!(
+            (&answer["predicted_label"], &answer["model"]),
+            (&json!(LABEL), &json!("signs")),
+            "{name}"
+        );
+    }
+    let refused = |name: &str, status: u64, parts: &[&str]| {
+        let answer = of(name).as_ref().unwrap();
+        assert_eq!((&answer["status"], answer.as_object().unwrap().len()), (&json!(status), 3), "{answer}");
+        assert_eq!(answer["requestId"], "8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+        for part in parts {
+            assert!(answer["error"].as_str().unwrap().contains(part), "{name}: no {part:?} in {answer}");
+        }
+    };
+    refused("invoke-unknown-model.json", 404, &["\"none\"", "signs"]);
+    refused("invoke-bad-parameters.json", 400, &["parameters", "langages"]);
+    refused("nothing-known.json", 400, &["function URLs", "\"inputs\""]);
+
+    let failed = |name: &str| of(name).as_ref().unwrap()["batchItemFailures"].clone();
+    assert_eq!(
+        failed("sqs.json"),
+        json!([
+            {"itemIdentifier": "2e1424d4-f796-459a-8184-9c92662be6da"},
+            {"itemIdentifier": "3f1424d4-f796-459a-8184-9c92662be6da"}
+        ])
+    );
+    assert_eq!(failed("sqs-fifo.json").as_array().unwrap().len(), 2, "nothing overtakes what failed");
+    let other = of("s3.json").as_ref().unwrap_err();
+    assert!(other["errorMessage"].as_str().unwrap().contains("aws:s3"), "{other}");
+
+    // The answers to messages are in the log.
+    let lines: Vec<Value> = played.stderr.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let answers: Vec<&Value> = lines.iter().filter(|l| l["target"] == "larder::answer").collect();
+    assert_eq!(answers.len(), 2, "{}", played.stderr);
+    assert!(answers[0]["fields"]["answer"].as_str().unwrap().contains(LABEL));
+    assert_eq!(answers[0]["fields"]["message_id"], "059f36b4-87a3-44ab-83d2-661975830a7d");
+
+    // One line of metrics for each request: what never came to be one has none.
+    let metrics: Vec<Value> = played.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(metrics.len(), 15, "{}", played.stdout);
+    for line in &metrics {
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        for dimension in directive["Dimensions"][0].as_array().unwrap() {
+            assert!(line[dimension.as_str().unwrap()].is_string(), "{line}");
+        }
+    }
+    assert_eq!((&metrics[0]["Route"], &metrics[0]["Model"]), (&json!("/models/{model}"), &json!("signs")));
+    assert_eq!(metrics[0]["TraceId"], "67891234123456789012345678901234");
+}
+
+#[tokio::test]
+async fn an_answer_comes_before_the_functions_time_is_over() {
+    // Many pictures in less time than one takes.
+    let picture = BASE64_STANDARD.encode(common::sign("Harbour Road", "海港路"));
+    let body = json!({"model": "signs", "inputs": vec![picture.as_str(); 12]});
+    let events = vec![
+        (body, Duration::from_millis(400)),
+        (event("alb-health-check.json", ""), Duration::from_mins(1)),
+    ];
+    let played = play(events, &[("LARDER_EMF", "off")]).await;
+    let late = played.outcomes[0].as_ref().unwrap();
+    assert_eq!(late["status"], 504, "{late}");
+    for part in ["\"signs\"", "within ", "it was still ", "decoding "] {
+        assert!(late["error"].as_str().unwrap().contains(part), "no {part:?} in {late}");
+    }
+    assert_eq!(http(&played.outcomes[1]).0, 200, "it goes on");
+    assert_eq!(played.stdout, "", "no lines for CloudWatch when they are off");
+}
