@@ -3,12 +3,13 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use larder_contract::layout;
 use larder_inference::error::chain;
 use larder_inference::models::source::Source;
+use larder_inference::models::{Limits, memory};
 use larder_inference::onnx;
 use larder_inference::routes::DEFAULT_TIME;
 use larder_inference::runtime::{self, StartError, Startup, lambda, serve};
@@ -56,20 +57,39 @@ struct Serve {
     /// A host that links may lead to though it is not on the public Internet, as host or host:port.
     #[arg(long, value_name = "HOST")]
     allow_link_host: Vec<String>,
+    /// Load models at their first request, not before. A manifest says it for each model.
+    #[arg(long, conflicts_with = "manifest")]
+    lazy: bool,
     /// The most seconds for one request, its body included; then it is answered with what took the time.
     #[arg(long, env = "LARDER_REQUEST_TIMEOUT", value_name = "SECONDS", default_value_t = 120,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     request_timeout: u64,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// The longest that a server keeps its first request waiting for its models.
+const MOST_PRELOADING: Duration = Duration::from_mins(15);
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    larder_native::share_one_heap();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            start_logging(LogFormat::Human);
+            tracing::error!(%error, "threads cannot be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(run(started))
+}
+
+async fn run(started: Instant) -> ExitCode {
     let arguments = Arguments::parse();
     let in_lambda = variable(lambda::ENV_RUNTIME_API).is_some();
     // CloudWatch Logs reads JSON; a person at a terminal does not.
     start_logging(if in_lambda { LogFormat::Json } else { arguments.log_format });
     let outcome = match arguments.command {
-        _ if in_lambda => run_lambda().await,
+        _ if in_lambda => run_lambda(started).await,
         Some(Command::Serve(serve)) => run_server(serve).await,
         None => {
             tracing::error!("nothing to do: outside AWS Lambda give the command serve; --help tells more");
@@ -85,10 +105,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run_lambda() -> Result<(), StartError> {
+async fn run_lambda(started: Instant) -> Result<(), StartError> {
     let memory = lambda::memory_mib(variable)?;
     let emf = lambda::emf(variable)?;
-    let startup = Startup { emf, ..startup(onnx::threads(memory), Vec::new()) };
+    let initialization = variable(lambda::ENV_INITIALIZATION_TYPE);
+    let startup = Startup {
+        emf,
+        preload: lambda::preload_time(initialization.as_deref(), started.elapsed()),
+        // The version that serves now is better than one that lacks a model.
+        strict: true,
+        ..startup(onnx::threads(memory), memory, Vec::new())
+    };
     let served = runtime::prepared(startup, lambda::source(variable)?).await?;
     lambda::run(served, variable(lambda::ENV_BASE_PATH)).await
 }
@@ -96,6 +123,7 @@ async fn run_lambda() -> Result<(), StartError> {
 async fn run_server(serve: Serve) -> Result<(), StartError> {
     let source = match (&serve.manifest, &serve.models) {
         (Some(manifest), _) => Source::of_manifest(manifest, &serve.root, None)?,
+        (None, Some(models)) if serve.lazy => Source::of_folder(models)?.lazy(),
         (None, Some(models)) => Source::of_folder(models)?,
         (None, None) => {
             return Err(StartError::Missing {
@@ -104,19 +132,22 @@ async fn run_server(serve: Serve) -> Result<(), StartError> {
             });
         }
     };
-    // Outside Lambda, all processors are ours unless memory is said.
-    let threads = match lambda::memory_mib(variable)? {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        memory => onnx::threads(memory),
+    // Outside Lambda, all processors and all memory are ours unless memory is said.
+    let (threads, memory) = match lambda::memory_mib(variable)? {
+        0 => (
+            std::thread::available_parallelism().map_or(1, usize::from),
+            memory::machine_mib().unwrap_or(u32::MAX),
+        ),
+        memory => (onnx::threads(memory), memory),
     };
     let listener = serve::bound(&serve.listen).await?;
     let time = Duration::from_secs(serve.request_timeout);
-    let startup = Startup { time, ..startup(threads, serve.allow_link_host) };
+    let startup = Startup { time, ..startup(threads, memory, serve.allow_link_host) };
     let served = runtime::prepared(startup, source).await?;
     serve::serve(listener, served, serve::stop_signal()).await
 }
 
-fn startup(threads: usize, mut allowed_hosts: Vec<String>) -> Startup {
+fn startup(threads: usize, memory_mib: u32, mut allowed_hosts: Vec<String>) -> Startup {
     allowed_hosts.extend(runtime::hosts(&variable(runtime::ENV_ALLOW_LINK_HOSTS).unwrap_or_default()));
     let configured = variable(onnx::ENV_LIBRARY).map(PathBuf::from);
     let program = std::env::current_exe().ok();
@@ -127,6 +158,9 @@ fn startup(threads: usize, mut allowed_hosts: Vec<String>) -> Startup {
         version: variable(lambda::ENV_FUNCTION_VERSION),
         emf: false,
         time: DEFAULT_TIME,
+        limits: Limits { memory: memory::budget(memory_mib), loads: threads.max(2), ..Limits::default() },
+        preload: MOST_PRELOADING,
+        strict: false,
     }
 }
 

@@ -51,6 +51,18 @@ fn refuses(arguments: &[&str], variables: &[(&str, &str)], parts: &[&str]) {
     }
 }
 
+/// Models that are to be preloaded, and say no task.
+fn manifest_of(models: &[(&str, Digest)]) -> Manifest {
+    let model = |(name, revision): &(&str, Digest)| ManifestModel {
+        name: (*name).to_owned(),
+        task: None,
+        revision: *revision,
+        parameters: larder_contract::Parameters::default(),
+        preload: true,
+    };
+    Manifest::new(models.iter().map(model).collect())
+}
+
 #[test]
 fn what_cannot_be_served_ends_the_program_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -62,12 +74,9 @@ fn what_cannot_be_served_ends_the_program_and_says_why() {
     refuses(&serve(here), &[], &[here, "no models"]);
 
     std::fs::create_dir(folder.path().join("a")).unwrap();
-    refuses(&serve(here), &[], &["\"a\"", "no files"]);
     refuses(&serve(here), &[("LARDER_MEMORY_MIB", "much")], &["LARDER_MEMORY_MIB", "much"]);
     let no_library = ["/nowhere/lib.so", "ORT_DYLIB_PATH", "1.31"];
     refuses(&serve(here), &[("ORT_DYLIB_PATH", no_library[0])], &no_library);
-    std::fs::write(folder.path().join("a/broken.onnx"), "not a model").unwrap();
-    refuses(&serve(here), &[], &["\"a\"", "broken.onnx"]);
 
     let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1");
     refuses(&[], &[lambda], &["LARDER_MANIFEST"]);
@@ -79,6 +88,20 @@ fn what_cannot_be_served_ends_the_program_and_says_why() {
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     std::fs::write(path, "{}").unwrap();
     refuses(&[], &[lambda, root, ("LARDER_MANIFEST", &manifest)], &["has the digest", "copy it again"]);
+
+    // A version that cannot load what it is to preload must not take traffic.
+    let model = Digest::of(b"broken");
+    let manifest = manifest_of(&[("a", model)]);
+    let path = layout::manifest_path(folder.path(), &manifest.digest());
+    std::fs::write(path, manifest.canonical()).unwrap();
+    let digest = manifest.digest().to_string();
+    let pinned = [lambda, root, ("LARDER_MANIFEST", &digest)];
+    refuses(&[], &pinned, &["\"a\"", "cannot be listed"]);
+    let revision = layout::revision_dir(folder.path(), &model);
+    std::fs::create_dir_all(&revision).unwrap();
+    refuses(&[], &pinned, &["\"a\"", "no files"]);
+    std::fs::write(revision.join("broken.onnx"), "not a model").unwrap();
+    refuses(&[], &pinned, &["\"a\"", "broken.onnx"]);
 }
 
 #[test]
@@ -149,13 +172,7 @@ fn function_url_event(method: &str, path: &str, body: Option<&str>, stage: &str)
 async fn answers_invocations_of_lambda() {
     let root = tempfile::tempdir().unwrap();
     let model = Digest::of(b"a model");
-    let manifest = Manifest::new(vec![ManifestModel {
-        name: "signs".to_owned(),
-        task: None,
-        revision: model,
-        parameters: larder_contract::Parameters::default(),
-        preload: true,
-    }]);
+    let manifest = manifest_of(&[("signs", model)]);
     let path = layout::manifest_path(root.path(), &manifest.digest());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, manifest.canonical()).unwrap();

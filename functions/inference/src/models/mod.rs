@@ -1,52 +1,59 @@
-//! The registry: the models of one manifest, loaded once and run one request at a time each.
+//! The registry: the models of one manifest, in memory or not.
 //!
-//! [`source`] tells which models there are.
+//! - [`source`] tells which models there are, `model` is one of them.
+//! - `residency` loads and unloads them, as `policy` says (pure); `memory` measures.
+//! - `failure`: why a model cannot be had.
+//!
+//! A model that is to be preloaded is loaded at the start and stays. Any other is loaded by its first
+//! request, and unloaded when others need its room: least recently used first, never while it is in use.
+//! Deliberately absent: copying models, and choosing which there are.
 
+mod failure;
+pub mod memory;
+mod model;
+mod policy;
+mod residency;
 pub mod source;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::http::StatusCode;
-use larder_contract::{Digest, Parameters, Task};
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use larder_contract::{Digest, Task};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, chain};
 use crate::onnx::Engine;
-use crate::request::{self, aside};
+use crate::tasks::TaskError;
 use crate::tasks::files::{FilesError, ModelFiles};
-use crate::tasks::picture::Picture;
-use crate::tasks::tensor::Ports;
-use crate::tasks::{Answer, Input, Loaded, TaskError, Work};
+use crate::telemetry::Telemetry;
+pub use failure::Failure;
+use failure::Unavailable;
+pub use model::Model;
+use model::{Opened, Recipe};
+use residency::Residency;
+pub use residency::{Counts, Limits};
 use source::Source;
-
-/// Requests that may wait for one model. AWS Lambda sends one at a time; a plain server may get more.
-const MOST_WAITING: usize = 64;
 
 /// Why models cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelsError {
-    /// A model's folder is missing or is not a model.
-    #[error("model {model:?} cannot be served")]
-    Files {
-        /// Its name.
-        model: String,
-        /// The reason.
-        source: FilesError,
-    },
-    /// A model cannot be loaded.
-    #[error("model {model:?} cannot be loaded")]
+    /// A model that was to be preloaded cannot be loaded.
+    #[error("model {model:?} cannot be loaded: {reason}")]
     Load {
         /// Its name.
         model: String,
         /// The reason.
-        source: LoadError,
+        reason: String,
     },
 }
 
 /// Why one model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// Its folder is missing or is not a model.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// A file that cannot be used.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -60,8 +67,36 @@ pub enum LoadError {
 pub enum State {
     /// Not in memory; its next request loads it.
     Unloaded,
+    /// Being loaded.
+    Loading,
     /// In memory.
     Ready,
+    /// Not in memory, for its last load failed. A request tries again, after a while.
+    Failed(Failure),
+    /// On its way out of memory.
+    Unloading,
+}
+
+/// A line of the repository index.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The model's name.
+    pub name: String,
+    /// Its version: the short form of its revision.
+    pub version: String,
+    /// Where it is.
+    pub state: State,
+}
+
+/// What the models take, and what was done about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Bytes that the models in memory are reckoned to take.
+    pub used: u64,
+    /// Bytes that there are for models.
+    pub budget: u64,
+    /// What happened since the start.
+    pub counts: Counts,
 }
 
 /// The models that are served.
@@ -69,50 +104,71 @@ pub enum State {
 pub struct Registry {
     manifest: Digest,
     models: BTreeMap<String, Arc<Model>>,
+    residency: Arc<Residency<Opened>>,
 }
 
 impl Registry {
-    /// Looks into every model's folder and loads those that are to be preloaded, all at once.
+    /// Looks into every model's folder. Nothing is loaded yet, and a folder that is no model is that
+    /// model's failure alone.
+    pub async fn open(engine: Arc<Engine>, source: Source, limits: Limits, telemetry: Telemetry) -> Self {
+        let residency = Arc::new(Residency::new(limits, telemetry));
+        let looks = source.manifest.models.into_iter().map(|entry| {
+            let recipe = Recipe {
+                engine: Arc::clone(&engine),
+                folder: source.folders[&entry.name].clone(),
+                task: entry.task,
+                files: OnceLock::new(),
+                ports: OnceLock::new(),
+            };
+            let residency = Arc::clone(&residency);
+            // Listing a folder of a network file system takes its time, so all at once.
+            tokio::task::spawn_blocking(move || {
+                match ModelFiles::find(&recipe.folder, recipe.task) {
+                    Ok(files) => drop(recipe.files.set(files)),
+                    Err(error) => {
+                        tracing::error!(model = entry.name, reason = %chain(&error), "not a model");
+                    }
+                }
+                Arc::new(Model::new(entry, recipe, &residency))
+            })
+        });
+        let found = futures::future::join_all(looks).await;
+        let models = found.into_iter().flatten().map(|model| (model.name.clone(), model)).collect();
+        Self { manifest: source.digest, models, residency }
+    }
+
+    /// Loads the models that are to be preloaded, all at once, for `wait` at most: what is not loaded by
+    /// then goes on behind the first requests.
     ///
     /// # Errors
-    /// The first [`ModelsError`]; then nothing should be served.
-    pub async fn load(engine: Arc<Engine>, source: Source) -> Result<Self, ModelsError> {
-        let mut models = BTreeMap::new();
-        let mut preloaded = Vec::new();
-        for entry in source.manifest.models {
-            let folder = &source.folders[&entry.name];
-            let files = ModelFiles::find(folder, entry.task)
-                .map_err(|source| ModelsError::Files { model: entry.name.clone(), source })?;
-            let model = Arc::new(Model {
-                name: entry.name,
-                revision: entry.revision,
-                files,
-                parameters: entry.parameters,
-                engine: Arc::clone(&engine),
-                opened: OnceCell::new(),
-                places: Semaphore::new(MOST_WAITING),
-            });
-            if entry.preload {
-                preloaded.push(Arc::clone(&model));
+    /// Every model that could not be loaded, once all have ended. The others are loaded all the same.
+    pub async fn preload(&self, wait: Duration) -> Result<(), Vec<ModelsError>> {
+        let loads = self.models.values().filter(|model| model.preload).map(async |model| {
+            match self.residency.acquire_within(model.key, wait).await {
+                Ok(_) => None,
+                Err(Unavailable::Failed { failure, .. }) => {
+                    Some(ModelsError::Load { model: model.name.clone(), reason: failure.reason })
+                }
+                Err(late) => {
+                    tracing::warn!(model = model.name, "{}", late.told(&model.name).message);
+                    None
+                }
             }
-            models.insert(model.name.clone(), model);
-        }
-        let loads = preloaded.iter().map(async |model| {
-            let started = std::time::Instant::now();
-            let opened = model.opened().await;
-            opened.map_err(|source| ModelsError::Load { model: model.name.clone(), source })?;
-            let (task, milliseconds) = (model.task().as_str(), started.elapsed().as_millis());
-            tracing::info!(
-                model = model.name,
-                task,
-                revision = model.version(),
-                milliseconds,
-                "model loaded"
-            );
-            Ok::<(), ModelsError>(())
         });
-        futures::future::try_join_all(loads).await?;
-        Ok(Self { manifest: source.digest, models })
+        let failed: Vec<_> = futures::future::join_all(loads).await.into_iter().flatten().collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// Opens and preloads with the default limits, and takes no failure.
+    ///
+    /// # Errors
+    /// The first [`ModelsError`].
+    pub async fn load(engine: Arc<Engine>, source: Source) -> Result<Self, ModelsError> {
+        let registry = Self::open(engine, source, Limits::default(), Telemetry::default()).await;
+        match registry.preload(Duration::from_hours(1)).await {
+            Ok(()) => Ok(registry),
+            Err(failed) => failed.into_iter().next().map_or(Ok(registry), Err),
+        }
     }
 
     /// The digest of the manifest that is served.
@@ -142,119 +198,37 @@ impl Registry {
     pub fn of_task(&self, task: Task) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values().filter(move |m| m.task() == task)
     }
-}
 
-/// One model: what it is from the start, its sessions once loaded.
-#[derive(Debug)]
-pub struct Model {
-    name: String,
-    revision: Digest,
-    files: ModelFiles,
-    parameters: Parameters,
-    engine: Arc<Engine>,
-    opened: OnceCell<Opened>,
-    places: Semaphore,
-}
-
-/// A model that is loaded. What it takes is known without waiting for its turn.
-#[derive(Debug)]
-struct Opened {
-    ports: Option<Ports>,
-    loaded: Arc<Mutex<Loaded>>,
-}
-
-impl Model {
-    /// Its name.
+    /// Every model and where it is, by name.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn index(&self) -> Vec<Listed> {
+        let listed = |m: &Arc<Model>| Listed { name: m.name.clone(), version: m.version(), state: m.state() };
+        self.models.values().map(listed).collect()
     }
 
-    /// What it does.
-    #[must_use]
-    pub fn task(&self) -> Task {
-        self.files.task()
-    }
-
-    /// Its version for clients: the short form of its revision.
-    #[must_use]
-    pub fn version(&self) -> String {
-        self.revision.short()
-    }
-
-    /// Its revision.
-    #[must_use]
-    pub fn revision(&self) -> Digest {
-        self.revision
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn state(&self) -> State {
-        if self.opened.initialized() { State::Ready } else { State::Unloaded }
-    }
-
-    /// Loads it if nothing has yet. A failed load is tried anew by the next caller.
-    async fn opened(&self) -> Result<&Opened, LoadError> {
-        self.opened
-            .get_or_try_init(async || {
-                let (engine, files) = (Arc::clone(&self.engine), self.files.clone());
-                let loaded = tokio::task::spawn_blocking(move || Loaded::open(&engine, &files)).await??;
-                let ports = loaded.ports();
-                Ok(Opened { ports, loaded: Arc::new(Mutex::new(loaded)) })
-            })
-            .await
-    }
-
-    /// What it takes and gives as a tensor model; `None` for other tasks. Loads it if nothing has yet.
+    /// Loads a model as its first request would, though it failed a short while ago.
     ///
     /// # Errors
-    /// 500 when it cannot be loaded.
-    pub async fn ports(&self) -> Result<Option<&Ports>, ApiError> {
-        let opened = self.opened().await;
-        Ok(opened.map_err(|e| ApiError::internal("loading", &self.name, &e))?.ports.as_ref())
+    /// 404; 500 when it cannot be loaded; 503 when it cannot be had in time.
+    pub async fn load_model(&self, name: &str) -> Result<(), ApiError> {
+        let model = self.model(name)?;
+        self.residency.forget_failure(model.key);
+        self.residency.acquire(model.key).await.map(drop).map_err(|reason| reason.told(name))
     }
 
-    /// Answers a request, on a thread of its own so that no request holds up another's I/O. One at a
-    /// time: the model's sessions use all processors by themselves.
+    /// Unloads a model, a preloaded one too, once nobody uses it. Its next request loads it again.
     ///
     /// # Errors
-    /// 400, 413 or 415 for what the client sent, 503 when too many wait already, 500 when loading or the
-    /// model fails.
-    pub async fn answer(&self, input: Input, asked: Parameters) -> Result<Answer, ApiError> {
-        request::concerns(&self.name, self.task());
-        let _place = self.places.try_acquire().map_err(|_| {
-            let message =
-                format!("{MOST_WAITING} requests wait for model {:?} already; try again later", self.name);
-            ApiError::busy(message, 1)
-        })?;
-        let failed = |operation: &str, reason: &(dyn std::error::Error + 'static)| {
-            ApiError::internal(operation, &self.name, reason)
-        };
-        let work = aside("decoding", move || decoded(input)).await?;
-        request::stage("loading");
-        let opened = self.opened().await.map_err(|e| failed("loading", &e))?;
-        request::stage("waiting for other requests");
-        let mut turn = Arc::clone(&opened.loaded).lock_owned().await;
-        let parameters = asked.or(&self.parameters);
-        request::stage("inference");
-        let done = tokio::task::spawn_blocking(move || turn.answer(work, &parameters)).await;
-        match done.map_err(|e| failed("inference", &e))? {
-            Ok(answer) => Ok(answer),
-            Err(TaskError::Refused(message)) => {
-                Err(ApiError::bad_request(format!("model {:?}: {message}", self.name)))
-            }
-            Err(error) => Err(failed("inference", &error)),
-        }
+    /// 404; 503 when it stays in use.
+    pub async fn unload_model(&self, name: &str) -> Result<(), ApiError> {
+        let model = self.model(name)?;
+        self.residency.unload(model.key).await.map_err(|reason| reason.told(name))
     }
-}
 
-fn decoded(input: Input) -> Result<Work, ApiError> {
-    Ok(match input {
-        Input::Texts(texts) => Work::Texts(texts),
-        Input::Tensors(tensors) => Work::Tensors(tensors),
-        Input::Pictures(pictures) => {
-            Work::Pictures(pictures.iter().map(|p| Picture::decode(p)).collect::<Result<_, _>>()?)
-        }
-    })
+    /// What the models take, and what was done about it.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let (used, budget) = self.residency.memory();
+        Figures { used, budget, counts: self.residency.counts() }
+    }
 }

@@ -112,6 +112,13 @@ impl Source {
         let digest = manifest.digest();
         Ok(Self { manifest, digest, folders })
     }
+
+    /// The same models, each loaded by its first request.
+    #[must_use]
+    pub fn lazy(mut self) -> Self {
+        self.manifest.models.iter_mut().for_each(|model| model.preload = false);
+        self
+    }
 }
 
 /// A folder's files as a listing, with the digest of the content for a validator.

@@ -53,7 +53,10 @@ pub async fn list(State(served): State<Served>) -> Json<Vec<ListedModel>> {
         task: model.task(),
         state: match model.state() {
             models::State::Unloaded => "unloaded",
+            models::State::Loading => "loading",
             models::State::Ready => "ready",
+            models::State::Failed(_) => "failed",
+            models::State::Unloading => "unloading",
         },
         revision: model.revision().to_string(),
     });

@@ -27,6 +27,8 @@ pub const ENV_FUNCTION_VERSION: &str = "AWS_LAMBDA_FUNCTION_VERSION";
 pub const ENV_EMF: &str = "LARDER_EMF";
 /// Environment variable: what a load balancer's rule or a resource's path puts before the routes' paths.
 pub const ENV_BASE_PATH: &str = "LARDER_BASE_PATH";
+/// Set by AWS Lambda: `on-demand`, `provisioned-concurrency` or another.
+pub const ENV_INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 
 /// The models that the environment names.
 ///
@@ -75,6 +77,18 @@ pub fn emf(variable: impl Fn(&str) -> Option<String>) -> Result<bool, StartError
             remedy: "it must be on or off",
         }),
     }
+}
+
+/// How long the models may keep the first request waiting, `started` ago included. AWS Lambda gives
+/// initialisation 10 s on demand, then starts it anew within the first request; with provisioned
+/// concurrency it gives 15 minutes, and no request comes before all is ready (AWS Lambda Developer Guide,
+/// "Understanding the Lambda execution environment lifecycle").
+#[must_use]
+pub fn preload_time(initialization: Option<&str>, started: Duration) -> Duration {
+    const ON_DEMAND: Duration = Duration::from_secs(8);
+    const PROVISIONED: Duration = Duration::from_mins(14);
+    let all = if initialization == Some("provisioned-concurrency") { PROVISIONED } else { ON_DEMAND };
+    all.saturating_sub(started)
 }
 
 /// Serves invocations for as long as Lambda sends them.
@@ -165,6 +179,17 @@ mod tests {
         refused(&[("LARDER_MANIFEST", "abc")], &["LARDER_MANIFEST", "abc", "hex"]);
         refused(&[("LARDER_MANIFEST", &digest)], &["/mnt/larder/manifests/"]);
         refused(&[("LARDER_MANIFEST", &digest), ("LARDER_ROOT", "/r")], &["/r/manifests/"]);
+    }
+
+    #[test]
+    fn preloading_ends_before_lambda_loses_patience() {
+        let (on_demand, provisioned) = (Some("on-demand"), Some("provisioned-concurrency"));
+        for (initialization, started, expected) in
+            [(on_demand, 1, 7), (None, 0, 8), (on_demand, 9, 0), (provisioned, 40, 800)]
+        {
+            let time = preload_time(initialization, Duration::from_secs(started));
+            assert_eq!(time.as_secs(), expected, "{initialization:?} {started}");
+        }
     }
 
     #[test]

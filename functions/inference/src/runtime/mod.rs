@@ -12,9 +12,10 @@ use tokio_rustls::rustls;
 
 use crate::link::{LinkFetcher, LinkLimits};
 use crate::models::source::{Source, SourceError};
-use crate::models::{ModelsError, Registry};
+use crate::models::{Limits, ModelsError, Registry};
 use crate::onnx::{Engine, OnnxError};
 use crate::routes::Served;
+use crate::telemetry::Telemetry;
 
 /// Environment variable: hosts that links may lead to whatever their addresses, with commas between
 /// them, each as `host` or `host:port`.
@@ -59,6 +60,12 @@ pub struct Startup {
     pub emf: bool,
     /// The most time for one request, its body included.
     pub time: Duration,
+    /// Bounds of what the models may take.
+    pub limits: Limits,
+    /// How long the first request may be kept waiting for the models that are to be preloaded.
+    pub preload: Duration,
+    /// Whether a preload that fails is the end.
+    pub strict: bool,
 }
 
 /// Starts ONNX Runtime and loads the models.
@@ -68,13 +75,21 @@ pub struct Startup {
 pub async fn prepared(startup: Startup, source: Source) -> Result<Served, StartError> {
     let engine = Engine::start(&startup.library, startup.threads)?;
     tracing::info!(library = %startup.library.display(), threads = startup.threads, "ONNX Runtime is ready");
-    let models = Registry::load(Arc::new(engine), source).await?;
+    let telemetry = Telemetry::default();
+    let models = Registry::open(Arc::new(engine), source, startup.limits, telemetry.clone()).await;
+    if let Err(failed) = models.preload(startup.preload).await
+        && startup.strict
+        && let Some(first) = failed.into_iter().next()
+    {
+        return Err(first.into());
+    }
     let limits = LinkLimits { allowed_hosts: startup.allowed_hosts, ..LinkLimits::default() };
     let links = LinkFetcher::new(limits)?;
     Ok(Served {
         version: startup.version,
         emf: startup.emf,
         time: startup.time,
+        telemetry,
         ..Served::new(models, links)
     })
 }

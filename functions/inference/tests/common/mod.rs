@@ -27,6 +27,11 @@ pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/pictures").join(name)
 }
 
+/// Writes ONNX files.
+pub(crate) fn model_writer() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/onnx_files.py")
+}
+
 /// Runs Python, with nothing of the surroundings but the path, and returns what it prints.
 pub(crate) fn run_python(arguments: &[&std::ffi::OsStr]) -> String {
     let output = Command::new(python())

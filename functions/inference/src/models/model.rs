@@ -1,0 +1,218 @@
+//! One model: what it is from the start, and its sessions while they are in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use larder_contract::{Digest, Parameters, Task};
+use tokio::sync::{Mutex, Semaphore};
+
+use super::policy::Key;
+use super::residency::{InUse, Residency};
+use super::{LoadError, State};
+use crate::error::ApiError;
+use crate::onnx::Engine;
+use crate::request::{self, aside};
+use crate::tasks::files::ModelFiles;
+use crate::tasks::picture::Picture;
+use crate::tasks::tensor::Ports;
+use crate::tasks::{Answer, Input, Loaded, TaskError, Work};
+
+/// Requests that may wait for one model. AWS Lambda sends one at a time; a plain server may get more.
+const MOST_WAITING: usize = 64;
+
+/// What a first run takes besides the model itself, until it is measured.
+const ACTIVATIONS: u64 = 32 << 20;
+
+/// A model that is in memory. One request at a time: its sessions use all processors by themselves.
+pub(super) type Opened = Mutex<Loaded>;
+
+/// What a model is made from.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) engine: Arc<Engine>,
+    pub(super) folder: PathBuf,
+    pub(super) task: Option<Task>,
+    /// Found at the start, or by the first load that finds them.
+    pub(super) files: OnceLock<ModelFiles>,
+    /// Known once it was loaded, and the same after each load: a revision does not change.
+    pub(super) ports: OnceLock<Option<Ports>>,
+}
+
+impl Recipe {
+    pub(super) fn open(&self) -> Result<Opened, LoadError> {
+        let files = if let Some(files) = self.files.get() {
+            files
+        } else {
+            let found = ModelFiles::find(&self.folder, self.task)?;
+            self.files.get_or_init(|| found)
+        };
+        let loaded = Loaded::open(&self.engine, files)?;
+        self.ports.get_or_init(|| loaded.ports());
+        Ok(Mutex::new(loaded))
+    }
+
+    /// What the model will take, in bytes, from the size of its files; and what loading it takes besides:
+    /// the files' content, until ONNX Runtime has made its own of it.
+    pub(super) fn estimate(&self) -> [u64; 2] {
+        let files = weights(&self.folder, 3);
+        [files / 10 * 13 + ACTIVATIONS, files]
+    }
+}
+
+/// The bytes of a folder's ONNX files and of the weights that lie beside them.
+fn weights(folder: &Path, levels: usize) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let size = |entry: std::fs::DirEntry| {
+        let path = entry.path();
+        // Of what a link leads to, too.
+        let Ok(about) = std::fs::metadata(&path) else { return 0 };
+        if about.is_dir() {
+            return if levels > 1 { weights(&path, levels - 1) } else { 0 };
+        }
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let counts = ["onnx", "onnx_data", "data", "weights", "weight"].contains(&extension.as_str());
+        if counts { about.len() } else { 0 }
+    };
+    entries.flatten().map(size).sum()
+}
+
+/// One model of the manifest.
+#[derive(Debug)]
+pub struct Model {
+    pub(super) name: String,
+    pub(super) revision: Digest,
+    pub(super) parameters: Parameters,
+    pub(super) preload: bool,
+    pub(super) recipe: Arc<Recipe>,
+    pub(super) residency: Arc<Residency<Opened>>,
+    pub(super) key: Key,
+    places: Semaphore,
+}
+
+impl Model {
+    pub(super) fn new(
+        entry: larder_contract::ManifestModel,
+        recipe: Recipe,
+        residency: &Arc<Residency<Opened>>,
+    ) -> Self {
+        let recipe = Arc::new(recipe);
+        let loader = Arc::clone(&recipe);
+        let key =
+            residency.add(&entry.name, recipe.estimate(), entry.preload, Arc::new(move || loader.open()));
+        Self {
+            name: entry.name,
+            revision: entry.revision,
+            parameters: entry.parameters,
+            preload: entry.preload,
+            recipe,
+            residency: Arc::clone(residency),
+            key,
+            places: Semaphore::new(MOST_WAITING),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it does. Of a model whose files make no sense, what the manifest says; else `tensor`.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        let found = self.recipe.files.get().map(ModelFiles::task);
+        found.or(self.recipe.task).unwrap_or(Task::Tensor)
+    }
+
+    /// Its version for clients: the short form of its revision.
+    #[must_use]
+    pub fn version(&self) -> String {
+        self.revision.short()
+    }
+
+    /// Its revision.
+    #[must_use]
+    pub fn revision(&self) -> Digest {
+        self.revision
+    }
+
+    /// Whether it was to be loaded before the first request, and is never evicted.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.preload
+    }
+
+    /// Where it is between its files and memory.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.residency.state(self.key)
+    }
+
+    /// What it takes in memory, in bytes: measured by its last first run, estimated until then.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.residency.bytes(self.key)
+    }
+
+    async fn acquired(&self) -> Result<InUse<Opened>, ApiError> {
+        self.residency.acquire(self.key).await.map_err(|reason| reason.told(&self.name))
+    }
+
+    /// What it takes and gives as a tensor model; `None` for other tasks. Loads it if that is not known.
+    ///
+    /// # Errors
+    /// 500 when it cannot be loaded; 503 when it cannot be had in time.
+    pub async fn ports(&self) -> Result<Option<&Ports>, ApiError> {
+        if self.recipe.ports.get().is_none() {
+            self.acquired().await?;
+        }
+        Ok(self.recipe.ports.get().and_then(Option::as_ref))
+    }
+
+    /// Answers a request, on a thread of its own so that no request holds up another's I/O. Loads the
+    /// model if it is not in memory.
+    ///
+    /// # Errors
+    /// 400, 413 or 415 for what the client sent; 503 when too many wait already or the model cannot be had
+    /// in time; 500 when loading or the model fails.
+    pub async fn answer(&self, input: Input, asked: Parameters) -> Result<Answer, ApiError> {
+        request::concerns(&self.name, self.task());
+        let _place = self.places.try_acquire().map_err(|_| {
+            let message =
+                format!("{MOST_WAITING} requests wait for model {:?} already; try again later", self.name);
+            ApiError::busy(message, 1)
+        })?;
+        let work = aside("decoding", move || decoded(input)).await?;
+        request::stage("loading");
+        let in_use = self.acquired().await?;
+        request::stage("waiting for other requests");
+        let mut turn = Arc::clone(in_use.value()).lock_owned().await;
+        let parameters = asked.or(&self.parameters);
+        request::stage("inference");
+        // In use until the run ends, even when the client is gone before.
+        let run = move || {
+            let answer = in_use.run(|| turn.answer(work, &parameters));
+            drop(turn);
+            answer
+        };
+        let failed =
+            |reason: &(dyn std::error::Error + 'static)| ApiError::internal("inference", &self.name, reason);
+        match tokio::task::spawn_blocking(run).await.map_err(|e| failed(&e))? {
+            Ok(answer) => Ok(answer),
+            Err(TaskError::Refused(message)) => {
+                Err(ApiError::bad_request(format!("model {:?}: {message}", self.name)))
+            }
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+fn decoded(input: Input) -> Result<Work, ApiError> {
+    Ok(match input {
+        Input::Texts(texts) => Work::Texts(texts),
+        Input::Tensors(tensors) => Work::Tensors(tensors),
+        Input::Pictures(pictures) => {
+            Work::Pictures(pictures.iter().map(|p| Picture::decode(p)).collect::<Result<_, _>>()?)
+        }
+    })
+}
