@@ -66,7 +66,8 @@ pub fn router(served: Served) -> Router {
         .route("/ocr", post(seed::ocr))
         .route("/v2", get(oip::server))
         .route("/v2/health/live", get(oip::live))
-        .route("/v2/health/ready", get(oip::ready));
+        .route("/v2/health/ready", get(oip::ready))
+        .route("/v2/models", get(oip::models));
     for base in [model, version] {
         router = router
             .route(base, get(oip::metadata))
