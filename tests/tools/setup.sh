@@ -67,11 +67,13 @@ build_go() { # MODULE OUT LDFLAGS PACKAGE…: every package's program into OUT, 
   chmod 755 "$aside" && rm -rf "$out" && mv -T "$aside" "$out"
 }
 
+# Every package is pinned, so pip has nothing to resolve: --no-deps also keeps out what a package of data
+# asks for and its files do not need.
 build_venv() { # OUT REQUIREMENTS IMPORTS. A venv holds its own path: made in place, marked when whole.
   local out=$1
   rm -rf "$out"
   python3 -m venv "$out" || return
-  "$out/bin/python" -m pip install --disable-pip-version-check --no-input -r "$2" || return
+  "$out/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps -r "$2" || return
   "$out/bin/python" -c "import $3" || return
   touch "$out/.whole"
 }
@@ -140,7 +142,7 @@ tools() {
   fi
 
   python_environment "Python environment (about a minute)" "$here/requirements.txt" \
-    "ministack, rapidocr, onnxruntime, PIL, boto3"
+    "ministack, rapidocr, onnxruntime, PIL, boto3, tokenizers"
   python=$made/bin/python
   python_environment "Python environment of the clients (about a minute)" "$here/requirements-clients.txt" \
     "tritonclient.http, kserve, openai, huggingface_hub, requests, onnx"

@@ -117,7 +117,7 @@ mod tests {
     fn each_failure_is_followed_by_a_longer_wait() {
         let reason = LoadError::Files(FilesError::Unrecognised {
             folder: "/x".into(),
-            wanted: "model",
+            wanted: "model".to_owned(),
             names: Vec::new(),
         });
         let start = Instant::now();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use larder_contract::{Digest, Parameters, Task};
 use tokio::sync::{Mutex, Semaphore};
 
@@ -13,7 +14,7 @@ use crate::error::ApiError;
 use crate::onnx::Engine;
 use crate::request::{self, aside};
 use crate::tasks::files::ModelFiles;
-use crate::tasks::picture::Picture;
+use crate::tasks::picture::{Picture, Transparency};
 use crate::tasks::tensor::Ports;
 use crate::tasks::{Answer, Input, Loaded, TaskError, Work};
 
@@ -182,7 +183,8 @@ impl Model {
                 format!("{MOST_WAITING} requests wait for model {:?} already; try again later", self.name);
             ApiError::busy(message, 1)
         })?;
-        let work = aside("decoding", move || decoded(input)).await?;
+        let task = self.task();
+        let work = aside("decoding", move || decoded(input, task)).await?;
         request::stage("loading");
         let in_use = self.acquired().await?;
         request::stage("waiting for other requests");
@@ -207,12 +209,17 @@ impl Model {
     }
 }
 
-fn decoded(input: Input) -> Result<Work, ApiError> {
+fn decoded(input: Input, task: Task) -> Result<Work, ApiError> {
+    let transparency = match task {
+        Task::ImageClassification => Transparency::Ignored,
+        Task::Ocr | Task::TextClassification | Task::FeatureExtraction | Task::Tensor => {
+            Transparency::Blended
+        }
+    };
+    let decode = |picture: &Bytes| Picture::decode_with(picture, transparency);
     Ok(match input {
         Input::Texts(texts) => Work::Texts(texts),
         Input::Tensors(tensors) => Work::Tensors(tensors),
-        Input::Pictures(pictures) => {
-            Work::Pictures(pictures.iter().map(|p| Picture::decode(p)).collect::<Result<_, _>>()?)
-        }
+        Input::Pictures(pictures) => Work::Pictures(pictures.iter().map(decode).collect::<Result<_, _>>()?),
     })
 }

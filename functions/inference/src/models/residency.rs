@@ -479,7 +479,7 @@ mod tests {
     fn refusal() -> LoadError {
         LoadError::Files(FilesError::Unrecognised {
             folder: "/models/a".into(),
-            wanted: "model",
+            wanted: "model".to_owned(),
             names: Vec::new(),
         })
     }

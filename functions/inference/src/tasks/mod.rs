@@ -1,20 +1,28 @@
 //! What models do: one module for each task, [`files`] to tell which one a folder is for, and here the
 //! words that every protocol asks in and every task answers in.
 
+mod export;
 pub mod files;
+pub mod image;
+mod labels;
 pub mod ocr;
+mod outputs;
 pub mod picture;
 pub mod tensor;
+pub mod text;
 
 use bytes::Bytes;
 use larder_contract::{Parameters, Task};
 use serde::Serialize;
 
 use crate::onnx::{Engine, OnnxError};
+pub use export::ExportError;
 use files::ModelFiles;
+use image::ImageClassifier;
 use ocr::{Line, OcrError, OcrModel};
 use picture::Picture;
 use tensor::{NamedTensor, Ports, TensorModel};
+use text::{Embedder, TextClassifier};
 
 /// What a client asks a model, whatever the protocol. One answer is given for each text or picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +95,9 @@ pub enum TaskError {
     /// An ocr model cannot be loaded, or failed.
     #[error(transparent)]
     Ocr(#[from] OcrError),
+    /// A file of a Hugging Face export cannot be used.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// ONNX Runtime failed.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
@@ -116,6 +127,12 @@ impl Work {
 pub enum Loaded {
     /// Text in pictures.
     Ocr(Box<OcrModel>),
+    /// Labels of texts.
+    TextClassification(Box<TextClassifier>),
+    /// Labels of pictures.
+    ImageClassification(Box<ImageClassifier>),
+    /// Vectors of texts.
+    FeatureExtraction(Box<Embedder>),
     /// Any ONNX graph.
     Tensor(TensorModel),
 }
@@ -128,6 +145,15 @@ impl Loaded {
     pub fn open(engine: &Engine, files: &ModelFiles) -> Result<Self, TaskError> {
         Ok(match files {
             ModelFiles::Ocr(files) => Self::Ocr(Box::new(OcrModel::open(engine, files)?)),
+            ModelFiles::TextClassification(files) => {
+                Self::TextClassification(Box::new(TextClassifier::open(engine, files)?))
+            }
+            ModelFiles::ImageClassification(files) => {
+                Self::ImageClassification(Box::new(ImageClassifier::open(engine, files)?))
+            }
+            ModelFiles::FeatureExtraction(files) => {
+                Self::FeatureExtraction(Box::new(Embedder::open(engine, files)?))
+            }
             ModelFiles::Tensor { onnx } => Self::Tensor(TensorModel::new(engine.open(onnx)?)),
         })
     }
@@ -137,6 +163,9 @@ impl Loaded {
     pub fn task(&self) -> Task {
         match self {
             Self::Ocr(_) => Task::Ocr,
+            Self::TextClassification(_) => Task::TextClassification,
+            Self::ImageClassification(_) => Task::ImageClassification,
+            Self::FeatureExtraction(_) => Task::FeatureExtraction,
             Self::Tensor(_) => Task::Tensor,
         }
     }
@@ -145,7 +174,10 @@ impl Loaded {
     #[must_use]
     pub fn ports(&self) -> Option<Ports> {
         match self {
-            Self::Ocr(_) => None,
+            Self::Ocr(_)
+            | Self::TextClassification(_)
+            | Self::ImageClassification(_)
+            | Self::FeatureExtraction(_) => None,
             Self::Tensor(tensor) => Some(Ports { inputs: tensor.inputs(), outputs: tensor.outputs() }),
         }
     }
@@ -158,10 +190,26 @@ impl Loaded {
                 let lines = pictures.iter().map(|picture| ocr.answer(picture, parameters));
                 lines.collect::<Result<_, _>>().map(Answer::Lines)
             }
+            (Self::TextClassification(model), Work::Texts(texts)) => {
+                model.answer(&texts, parameters).map(Answer::Labels)
+            }
+            (Self::ImageClassification(model), Work::Pictures(pictures)) => {
+                model.answer(&pictures, parameters).map(Answer::Labels)
+            }
+            (Self::FeatureExtraction(model), Work::Texts(texts)) => {
+                model.answer(&texts, parameters).map(Answer::Embeddings)
+            }
             (Self::Tensor(tensor), Work::Tensors(TensorInput { tensors, wanted })) => {
                 Ok(Answer::Tensors(tensor.run(tensors, &wanted)?))
             }
-            (loaded @ (Self::Ocr(_) | Self::Tensor(_)), work) => Err(TaskError::Refused(format!(
+            (
+                loaded @ (Self::Ocr(_)
+                | Self::TextClassification(_)
+                | Self::ImageClassification(_)
+                | Self::FeatureExtraction(_)
+                | Self::Tensor(_)),
+                work,
+            ) => Err(TaskError::Refused(format!(
                 "{} were sent to a model whose task is {}",
                 work.kind(),
                 loaded.task().as_str()

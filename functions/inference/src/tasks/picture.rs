@@ -45,12 +45,29 @@ pub struct Picture {
     pub(crate) pixels: Vec<[u8; 3]>,
 }
 
+/// What becomes of transparent pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transparency {
+    /// They are blended onto white or black, whichever what shows stands out from. For reading.
+    Blended,
+    /// They are shown as if they were opaque, as the image processors of transformers do.
+    Ignored,
+}
+
 impl Picture {
     /// Decodes PNG or JPEG bytes, upright (EXIF orientation applied), transparency blended away.
     ///
     /// # Errors
     /// [`PictureError`]; the limits are checked before pixels are decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, PictureError> {
+        Self::decode_with(bytes, Transparency::Blended)
+    }
+
+    /// As [`Picture::decode`], with a choice about transparency.
+    ///
+    /// # Errors
+    /// [`PictureError`]; the limits are checked before pixels are decoded.
+    pub fn decode_with(bytes: &[u8], transparency: Transparency) -> Result<Self, PictureError> {
         let format = image::guess_format(bytes).map_err(|_| PictureError::Unsupported)?;
         if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg) {
             return Err(PictureError::Unsupported);
@@ -70,12 +87,12 @@ impl Picture {
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut upright = DynamicImage::from_decoder(decoder)?;
         upright.apply_orientation(orientation);
-        Ok(Self::from_decoded(upright))
+        Ok(Self::from_decoded(upright, transparency))
     }
 
-    fn from_decoded(decoded: DynamicImage) -> Self {
+    fn from_decoded(decoded: DynamicImage, transparency: Transparency) -> Self {
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-        let pixels = if decoded.color().has_alpha() {
+        let pixels = if decoded.color().has_alpha() && transparency == Transparency::Blended {
             blended(&decoded.into_rgba8())
         } else {
             decoded.into_rgb8().pixels().map(|p| [p[2], p[1], p[0]]).collect()
@@ -191,6 +208,10 @@ mod tests {
         ink.put_pixel(1, 0, image::Rgba([10, 10, 10, 255]));
         let blended = Picture::decode(&encoded(&ink.into(), ImageFormat::Png)).unwrap();
         assert_eq!(blended.pixels, [[255; 3], [10; 3]], "dark ink goes onto white");
+
+        let hidden = image::RgbaImage::from_pixel(1, 1, image::Rgba([200, 10, 20, 0]));
+        let bytes = encoded(&hidden.into(), ImageFormat::Png);
+        assert_eq!(Picture::decode_with(&bytes, Transparency::Ignored).unwrap().pixels, [[20, 10, 200]]);
     }
 
     #[test]

@@ -46,8 +46,13 @@ pub(crate) fn run_python(arguments: &[&std::ffi::OsStr]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A model of `tests/models`.
+pub(crate) fn export(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models").join(name)
+}
+
 /// Where an installed Python package is.
-fn package(name: &str) -> PathBuf {
+pub(crate) fn package(name: &str) -> PathBuf {
     static PLACES: LazyLock<PathBuf> = LazyLock::new(|| {
         let found =
             run_python(&["-c".as_ref(), "import sysconfig; print(sysconfig.get_path('platlib'))".as_ref()]);
@@ -94,6 +99,21 @@ pub(crate) fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf
     std::fs::create_dir_all(&folder).unwrap();
     for file in files {
         std::os::unix::fs::symlink(file, folder.join(file.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// A copy of a model's folder, to be changed.
+pub(crate) fn copy_of(source: &Path, parent: &Path) -> PathBuf {
+    let folder = parent.join(source.file_name().unwrap());
+    std::fs::create_dir_all(&folder).unwrap();
+    for entry in std::fs::read_dir(source).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            copy_of(&path, &folder);
+        } else {
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
     }
     folder
 }
