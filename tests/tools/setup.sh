@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, a Python
-# environment with MiniStack, the reference OCR, its models and a font that draws Chinese, and one with the
-# clients that users have. On a bare Debian it needs Go, Python 3 and the network once; afterwards it finds
+# environment with MiniStack, the reference OCR, its models and a font that draws Chinese, one with the
+# clients that users have, and a browser. On a bare Debian it needs Go, Python 3 and the network once; afterwards it finds
 # everything in the cache and ends at once.
 #
 #   tests/tools/setup.sh            the above; prints where the settings file is
@@ -145,8 +145,14 @@ tools() {
     "ministack, rapidocr, onnxruntime, PIL, boto3, tokenizers"
   python=$made/bin/python
   python_environment "Python environment of the clients (about a minute)" "$here/requirements-clients.txt" \
-    "tritonclient.http, kserve, openai, huggingface_hub, requests, onnx"
+    "tritonclient.http, kserve, openai, huggingface_hub, requests, onnx, playwright.sync_api"
   clients=$made/bin/python
+
+  chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+  if [[ -z $chromium ]]; then
+    packages "trying the page in a browser" chromium
+    chromium=$(command -v chromium)
+  fi
 }
 
 images() {
@@ -182,6 +188,7 @@ cat >"$settings" <<END
 LARDER_ASSETS=$assets
 LARDER_PYTHON=$python
 LARDER_CLIENTS_PYTHON=$clients
+LARDER_CHROMIUM=$chromium
 END
 chmod 644 "$settings"
 mv -T "$settings" "$cache/env"

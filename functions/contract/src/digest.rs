@@ -29,6 +29,12 @@ impl Digest {
         Self(bytes)
     }
 
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 lower-case hex digits, as used in file names.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -3,6 +3,7 @@
 //! - [`runtime`]: AWS Lambda or a plain HTTP server, onto the same [`routes`].
 //! - [`protocol`]: what clients say, [`error`]: what they hear when something goes wrong.
 //! - [`request`]: what all requests share, [`telemetry`]: their metrics.
+//! - [`page`]: a page to try the models in a browser.
 //! - [`models`]: the registry. [`tasks`]: what models do. [`onnx`]: ONNX Runtime.
 //! - [`link`]: pictures from the Internet, fetched within limits.
 //!
@@ -12,6 +13,7 @@ pub mod error;
 pub mod link;
 pub mod models;
 pub mod onnx;
+pub mod page;
 pub mod protocol;
 pub mod request;
 pub mod routes;

@@ -11,6 +11,7 @@ use larder_inference::error::chain;
 use larder_inference::models::source::Source;
 use larder_inference::models::{Limits, memory};
 use larder_inference::onnx;
+use larder_inference::page;
 use larder_inference::routes::DEFAULT_TIME;
 use larder_inference::runtime::{self, StartError, Startup, lambda, serve};
 use tracing_subscriber::EnvFilter;
@@ -107,14 +108,14 @@ async fn run(started: Instant) -> ExitCode {
 
 async fn run_lambda(started: Instant) -> Result<(), StartError> {
     let memory = lambda::memory_mib(variable)?;
-    let emf = lambda::emf(variable)?;
+    let emf = runtime::switched_on(variable, lambda::ENV_EMF)?;
     let initialization = variable(lambda::ENV_INITIALIZATION_TYPE);
     let startup = Startup {
         emf,
         preload: lambda::preload_time(initialization.as_deref(), started.elapsed()),
         // The version that serves now is better than one that lacks a model.
         strict: true,
-        ..startup(onnx::threads(memory), memory, Vec::new())
+        ..startup(onnx::threads(memory), memory, Vec::new())?
     };
     let served = runtime::prepared(startup, lambda::source(variable)?).await?;
     lambda::run(served, variable(lambda::ENV_BASE_PATH)).await
@@ -142,26 +143,27 @@ async fn run_server(serve: Serve) -> Result<(), StartError> {
     };
     let listener = serve::bound(&serve.listen).await?;
     let time = Duration::from_secs(serve.request_timeout);
-    let startup = Startup { time, ..startup(threads, memory, serve.allow_link_host) };
+    let startup = Startup { time, ..startup(threads, memory, serve.allow_link_host)? };
     let served = runtime::prepared(startup, source).await?;
     serve::serve(listener, served, serve::stop_signal()).await
 }
 
-fn startup(threads: usize, memory_mib: u32, mut allowed_hosts: Vec<String>) -> Startup {
+fn startup(threads: usize, memory_mib: u32, mut allowed_hosts: Vec<String>) -> Result<Startup, StartError> {
     allowed_hosts.extend(runtime::hosts(&variable(runtime::ENV_ALLOW_LINK_HOSTS).unwrap_or_default()));
     let configured = variable(onnx::ENV_LIBRARY).map(PathBuf::from);
     let program = std::env::current_exe().ok();
-    Startup {
+    Ok(Startup {
         library: onnx::library_path(configured.as_deref(), program.as_deref()),
         threads,
         allowed_hosts,
         version: variable(lambda::ENV_FUNCTION_VERSION),
         emf: false,
+        page: runtime::switched_on(variable, page::ENV_PAGE)?,
         time: DEFAULT_TIME,
         limits: Limits { memory: memory::budget(memory_mib), loads: threads.max(2), ..Limits::default() },
         preload: MOST_PRELOADING,
         strict: false,
-    }
+    })
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use crate::error::ApiError;
 use crate::link::LinkFetcher;
 use crate::models::Registry;
+use crate::page;
 use crate::protocol::{oip, openai, seed, task};
 use crate::request::answered::answered;
 pub(crate) use crate::request::aside;
@@ -37,6 +38,8 @@ pub struct Served {
     pub telemetry: Telemetry,
     /// Whether each request's metrics are written as a line for CloudWatch.
     pub emf: bool,
+    /// Whether there is a page to try the models.
+    pub page: bool,
     /// The most time for one request, its body included, where its sender has not set a bound.
     pub time: Duration,
 }
@@ -51,6 +54,7 @@ impl Served {
             version: None,
             telemetry: Telemetry::default(),
             emf: false,
+            page: false,
             time: DEFAULT_TIME,
         }
     }
@@ -66,8 +70,10 @@ pub fn router(served: Served) -> Router {
         .route("/ocr", post(seed::ocr))
         .route("/v2", get(oip::server))
         .route("/v2/health/live", get(oip::live))
-        .route("/v2/health/ready", get(oip::ready))
-        .route("/v2/models", get(oip::models));
+        .route("/v2/health/ready", get(oip::ready));
+    if served.page {
+        router = router.route("/", get(page::page));
+    }
     for base in [model, version] {
         router = router
             .route(base, get(oip::metadata))

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use larder_inference::link::LinkLimits;
-use larder_inference::routes::router;
+use larder_inference::routes::{Served, router};
 use serde_json::{Value, json};
 
 /// Runs a script with the clients' Python and returns what it prints.
@@ -41,7 +41,8 @@ async fn with_server<T: Send + 'static>(
     models: tempfile::TempDir,
     ask: impl FnOnce(SocketAddr) -> T + Send + 'static,
 ) -> T {
-    let router = router(common::served(&models, LinkLimits::default()).await);
+    let served = common::served(&models, LinkLimits::default()).await;
+    let router = router(Served { page: true, ..served });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -81,4 +82,51 @@ async fn pictures_are_tensors_in_base64_or_as_they_are() {
     let two = json!({"text": ["海港路", "Harbour Road", "海港路", "Harbour Road"], "lines": [2, 2]});
     let none = json!({"text": [], "lines": [0]});
     assert_eq!(answers, json!([one, one, two, one, none]));
+}
+
+/// Tries the page in a browser and returns what it showed. The screenshots of the documentation are taken
+/// the same way: `SHOTS` names a folder that keeps them.
+async fn browsed(models: tempfile::TempDir, asked: Vec<String>) -> Value {
+    let chromium = std::env::var_os("LARDER_CHROMIUM")
+        .expect("LARDER_CHROMIUM is not set: this test needs a Chromium; `make test` sets the variable");
+    let ask = move |address: SocketAddr| {
+        let url = format!("http://{address}/");
+        let own = tempfile::tempdir().unwrap();
+        let shots = std::env::var_os("SHOTS").map_or_else(|| own.path().to_owned(), PathBuf::from);
+        let mut arguments: Vec<&OsStr> = vec![url.as_ref(), &chromium, shots.as_os_str()];
+        arguments.extend(asked.iter().map(AsRef::<OsStr>::as_ref));
+        run("page.py", &arguments)
+    };
+    serde_json::from_str(&with_server(models, ask).await).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_tries_the_models_in_a_browser() {
+    let models = tempfile::tempdir().unwrap();
+    run("graphs.py", &[models.path().join("graphs").as_os_str()]);
+    std::fs::rename(models.path().join("graphs/two"), models.path().join("sums")).unwrap();
+    std::fs::remove_dir_all(models.path().join("graphs")).unwrap();
+    common::folder_of(models.path(), "signs", &common::models("v6"));
+    let pictures = tempfile::tempdir().unwrap();
+    let (sign, broken) = (pictures.path().join("sign.png"), pictures.path().join("broken.png"));
+    std::fs::write(&sign, common::sign("Harbour Road", "海港路")).unwrap();
+    std::fs::write(&broken, "not a picture").unwrap();
+    let asked = vec![
+        "sums=".to_owned(),
+        "sums={\"inputs\": [], \"outputs\": [{\"name\": \"sum\"}]}".to_owned(),
+        format!("signs={}", broken.display()),
+        format!("signs={}", sign.display()),
+    ];
+    let seen = browsed(models, asked).await;
+    assert_eq!(seen["tabs"], json!(["signs\nocr", "sums\ntensor"]));
+    // No asset from elsewhere, and nothing but the two refusals on the console: the policy lets the page be.
+    assert_eq!(seen["elsewhere"], json!([]));
+    assert_eq!(seen["trouble"].as_array().unwrap().len(), 2, "{seen}");
+    let [sums, missing, refused, read] = &seen["tried"].as_array().unwrap()[..] else { unreachable!() };
+    let answer: Value = serde_json::from_str(sums["raw"][0].as_str().unwrap()).unwrap();
+    assert_eq!(answer["outputs"][0]["data"], json!([0, 0, 0]), "{answer}");
+    assert!(missing["error"][0].as_str().unwrap().contains("\"a\" is missing"), "{missing}");
+    assert!(refused["error"][0].as_str().unwrap().contains("neither PNG nor JPEG"), "{refused}");
+    assert_eq!(read["whole"], json!(["海港路 Harbour Road"]));
+    assert_eq!((read["boxes"].as_u64(), read["rows"][1][0].as_str()), (Some(2), Some("Harbour Road")));
 }

@@ -63,22 +63,6 @@ pub fn memory_mib(variable: impl Fn(&str) -> Option<String>) -> Result<u32, Star
     Ok(0)
 }
 
-/// Whether each request's metrics are written as a line for CloudWatch: unless [`ENV_EMF`] is `off`.
-///
-/// # Errors
-/// [`StartError::Invalid`] when it is neither.
-pub fn emf(variable: impl Fn(&str) -> Option<String>) -> Result<bool, StartError> {
-    match variable(ENV_EMF).as_deref() {
-        None | Some("on") => Ok(true),
-        Some("off") => Ok(false),
-        Some(value) => Err(StartError::Invalid {
-            name: ENV_EMF,
-            value: value.to_owned(),
-            remedy: "it must be on or off",
-        }),
-    }
-}
-
 /// How long the models may keep the first request waiting, `started` ago included. AWS Lambda gives
 /// initialisation 10 s on demand, then starts it anew within the first request; with provisioned
 /// concurrency it gives 15 minutes, and no request comes before all is ready (AWS Lambda Developer Guide,

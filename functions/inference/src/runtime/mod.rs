@@ -58,6 +58,8 @@ pub struct Startup {
     pub version: Option<String>,
     /// Whether each request's metrics are written as a line for CloudWatch.
     pub emf: bool,
+    /// Whether there is a page to try the models.
+    pub page: bool,
     /// The most time for one request, its body included.
     pub time: Duration,
     /// Bounds of what the models may take.
@@ -88,10 +90,28 @@ pub async fn prepared(startup: Startup, source: Source) -> Result<Served, StartE
     Ok(Served {
         version: startup.version,
         emf: startup.emf,
+        page: startup.page,
         time: startup.time,
         telemetry,
         ..Served::new(models, links)
     })
+}
+
+/// Whether something that is on by default is on: unless the variable `name` is `off`.
+///
+/// # Errors
+/// [`StartError::Invalid`] when it is neither.
+pub fn switched_on(
+    variable: impl Fn(&str) -> Option<String>,
+    name: &'static str,
+) -> Result<bool, StartError> {
+    match variable(name).as_deref() {
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(value) => {
+            Err(StartError::Invalid { name, value: value.to_owned(), remedy: "it must be on or off" })
+        }
+    }
 }
 
 /// The hosts in a list with commas.
@@ -103,6 +123,17 @@ pub fn hosts(list: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn switches_are_on_or_off() {
+        let check = |value: Option<&str>| switched_on(|_| value.map(str::to_owned), "TRY_IT_PAGE");
+        assert!(matches!(
+            (check(None), check(Some("on")), check(Some("off"))),
+            (Ok(true), Ok(true), Ok(false))
+        ));
+        let refusal = check(Some("no")).unwrap_err().to_string();
+        assert!(refusal.contains("TRY_IT_PAGE") && refusal.contains("\"no\""), "{refusal}");
+    }
 
     #[test]
     fn host_lists() {

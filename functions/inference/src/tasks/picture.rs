@@ -90,6 +90,18 @@ impl Picture {
         Ok(Self::from_decoded(upright, transparency))
     }
 
+    /// Pixels across.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Pixels down.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
     fn from_decoded(decoded: DynamicImage, transparency: Transparency) -> Self {
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
         let pixels = if decoded.color().has_alpha() && transparency == Transparency::Blended {

@@ -17,13 +17,13 @@ mod infer;
 pub mod json;
 pub mod limits;
 mod parameters;
-mod path;
 pub mod request;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use larder_contract::Task;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::ApiError;
@@ -31,7 +31,6 @@ use crate::models::Model;
 use crate::routes::Served;
 use crate::tasks::tensor::{Port, Ports};
 pub use infer::infer;
-pub use path::ModelPath;
 
 /// The protocol's extensions that are here, by Triton's names.
 const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "classification", "parameters"];
@@ -53,17 +52,39 @@ pub async fn ready() -> Json<Value> {
     Json(serde_json::json!({"ready": true}))
 }
 
-/// `GET /v2/models`: the names of all models, as `KServe` lists them.
-pub async fn models(State(served): State<Served>) -> Json<Value> {
-    let names: Vec<&str> = served.models.models().map(|model| model.name()).collect();
-    Json(serde_json::json!({"models": names}))
+/// A model in a path, with or without a version.
+#[derive(Debug, Deserialize)]
+pub struct ModelPath {
+    model: String,
+    version: Option<String>,
+}
+
+impl ModelPath {
+    /// A model in whatever version there is.
+    pub(crate) fn of(model: String) -> Self {
+        Self { model, version: None }
+    }
+
+    fn find<'a>(&self, served: &'a Served) -> Result<&'a Model, ApiError> {
+        let model = served.models.model(&self.model)?;
+        match &self.version {
+            Some(asked) if *asked != model.version() => Err(ApiError::new(
+                StatusCode::NOT_FOUND,
+                format!("model {:?} has no version {asked:?}; it has {}", self.model, model.version()),
+            )),
+            _ => Ok(model),
+        }
+    }
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: loads the model if nothing has yet.
 ///
 /// # Errors
 /// 404 for unknown models and versions, 500 when the model cannot be loaded.
-pub async fn model_ready(State(served): State<Served>, path: ModelPath) -> Result<Json<Value>, ApiError> {
+pub async fn model_ready(
+    State(served): State<Served>,
+    Path(path): Path<ModelPath>,
+) -> Result<Json<Value>, ApiError> {
     let model = path.find(&served)?;
     ports(model).await?;
     Ok(Json(serde_json::json!({"name": model.name(), "ready": true})))
@@ -98,7 +119,10 @@ impl From<Port> for PortMetadata {
 ///
 /// # Errors
 /// As [`model_ready`].
-pub async fn metadata(State(served): State<Served>, path: ModelPath) -> Result<Json<Metadata>, ApiError> {
+pub async fn metadata(
+    State(served): State<Served>,
+    Path(path): Path<ModelPath>,
+) -> Result<Json<Metadata>, ApiError> {
     let model = path.find(&served)?;
     let Ports { inputs, outputs } = ports(model).await?;
     let platform = match model.task() {
