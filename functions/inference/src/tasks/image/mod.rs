@@ -48,7 +48,8 @@ impl ImageClassifier {
     /// Each picture's labels, the best first. No pictures, no answers.
     ///
     /// # Errors
-    /// [`TaskError::Refused`] for parameters that no classifier can follow, [`TaskError::Onnx`] when the
+    /// [`TaskError::Refused`] for parameters that no classifier can follow and pictures that are so narrow
+    /// that scaling makes them too large, [`TaskError::Onnx`] when the
     /// graph fails.
     pub fn answer(
         &mut self,
@@ -58,14 +59,14 @@ impl ImageClassifier {
         labels::checked(parameters)?;
         let mut answers = Vec::with_capacity(pictures.len());
         let labels = &self.labels;
-        for batch in pictures.chunks(self.graph.rows().unwrap_or(MOST_ROWS)) {
-            let prepared: Vec<Picture> = batch.iter().map(|p| self.processor.prepared(p)).collect();
-            // Without resizing, pictures keep sizes of their own, and only equal ones make a tensor.
-            for alike in prepared.chunk_by(|a, b| (a.width, a.height) == (b.width, b.height)) {
-                self.graph.run(alike, &self.processor, |outputs| {
-                    answers.push(labels.ranked(outputs, parameters));
-                })?;
-            }
+        // Pictures that keep sizes of their own make no tensor together.
+        let rows = if self.processor.makes_one_size() { self.graph.rows().unwrap_or(MOST_ROWS) } else { 1 };
+        for batch in pictures.chunks(rows) {
+            let prepared = batch.iter().map(|picture| self.processor.prepared(picture));
+            let prepared: Vec<Picture> = prepared.collect::<Result<_, _>>()?;
+            self.graph.run(&prepared, &self.processor, |outputs| {
+                answers.push(labels.ranked(outputs, parameters));
+            })?;
         }
         Ok(answers)
     }

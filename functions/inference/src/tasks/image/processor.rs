@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::crop;
 use super::resample::{Filter, resized};
+use crate::tasks::TaskError;
 use crate::tasks::export::{self, ExportError};
-use crate::tasks::picture::Picture;
+use crate::tasks::picture::{MAX_PIXELS, Picture};
 
 /// The largest side that is scaled to, in pixels.
 const MOST: usize = 4096;
@@ -131,18 +132,33 @@ impl Processor {
     }
 
     /// A picture with the pixels that the graph gets.
-    pub(super) fn prepared(&self, picture: &Picture) -> Picture {
+    ///
+    /// # Errors
+    /// [`TaskError::Refused`] for a line of pixels: a fixed shorter side would make it larger than any
+    /// picture may be.
+    pub(super) fn prepared(&self, picture: &Picture) -> Result<Picture, TaskError> {
         let scaled = match self.resize {
             Some((size, filter)) => {
                 let [width, height] = size.of(picture);
+                if width.saturating_mul(height) as u64 > MAX_PIXELS {
+                    return Err(TaskError::Refused(format!(
+                        "a picture of {}×{} pixels would be scaled to {width}×{height}, the most is {MAX_PIXELS} in all: send one that is less narrow",
+                        picture.width, picture.height
+                    )));
+                }
                 resized(picture, width, height, filter)
             }
             None => picture.clone(),
         };
-        match self.crop {
+        Ok(match self.crop {
             Some([width, height]) => crop::centre(&scaled, width, height),
             None => scaled,
-        }
+        })
+    }
+
+    /// Whether all pictures have the same size once they are prepared.
+    pub(super) fn makes_one_size(&self) -> bool {
+        self.crop.is_some() || matches!(self.resize, Some((Size::Exact(_), _)))
     }
 
     /// A prepared picture's values in the tensor's order of channels, one after another or (`together`)
@@ -170,8 +186,7 @@ impl Size {
             Self::Shortest(side) => {
                 let [width, height] = [picture.width, picture.height];
                 let (short, long) = (width.min(height), width.max(height));
-                // A line of pixels would become a picture beyond all bounds.
-                let other = (side * long / short).min(side * MOST);
+                let other = side * long / short;
                 if width <= height { [side, other] } else { [other, side] }
             }
         }
@@ -293,7 +308,7 @@ mod tests {
                 scaled,
                 "{config}"
             );
-            assert_eq!(picture_size(&processor.prepared(&picture)), made, "{config}");
+            assert_eq!(picture_size(&processor.prepared(&picture).unwrap()), made, "{config}");
         };
         let picture_at = [90, 60];
         check(r#"{"size": {"height": 30, "width": 40}}"#, picture_at, [40, 30], [40, 30]);
@@ -316,6 +331,14 @@ mod tests {
             picture_at,
             [16, 16],
         );
+    }
+
+    #[test]
+    fn a_line_of_pixels_is_refused_before_it_grows() {
+        let config = r#"{"size": {"shortest_edge": 256}, "do_center_crop": true, "crop_size": 224}"#;
+        let line = Picture { width: 1, height: 12_000, pixels: vec![[7; 3]; 12_000] };
+        let refusal = processor(config, None).unwrap().prepared(&line).unwrap_err().to_string();
+        assert!(refusal.contains("1×12000 pixels would be scaled to 256×3072000"), "{refusal}");
     }
 
     fn picture_size(picture: &Picture) -> [usize; 2] {
