@@ -107,7 +107,7 @@ def errors():
 def metadata():
     check(client.is_server_live() and client.is_server_ready())
     about = client.get_server_metadata()
-    check({"binary_tensor_data", "classification"} <= set(about["extensions"]), about)
+    check({"binary_tensor_data", "classification", "model_repository"} <= set(about["extensions"]), about)
     model = client.get_model_metadata("two")
     check(model["platform"] == "onnxruntime_onnx" and model["name"] == "two", model)
     check(model["inputs"][0] == {"name": "a", "datatype": "FP32", "shape": [-1, 3]}, model)
@@ -119,6 +119,28 @@ def metadata():
     refused("404", ["none"], lambda: client.get_model_metadata("none"))
 
 
-for part in (every_type_and_shape, several_tensors, errors, metadata):
+def repository():
+    state = lambda name: [e for e in client.get_model_repository_index() if e["name"] == name]
+    index = client.get_model_repository_index()
+    check(len(index) == 15 and all(e["state"] == "READY" and e["reason"] == "" for e in index), index)
+    [version] = client.get_model_metadata("two")["versions"]
+    check(state("two") == [{"name": "two", "version": version, "state": "READY", "reason": ""}])
+    client.unload_model("two")
+    [entry] = state("two")
+    check(entry["state"] == "UNAVAILABLE" and "unloaded" in entry["reason"], entry)
+    check(not client.is_model_ready("two"))
+    client.load_model("two")
+    check(state("two")[0]["state"] == "READY" and client.is_model_ready("two"))
+    # What is unloaded still answers: it is loaded again.
+    client.unload_model("echo-int8")
+    want = tensor("INT8", (3,), True)
+    check(same(echo("INT8", want, True, True).as_numpy("y"), want))
+    check(client.is_model_ready("echo-int8"))
+    refused("404", ["none"], lambda: client.load_model("none"))
+    refused("404", ["none"], lambda: client.unload_model("none"))
+    refused("400", ["config", "manifest"], lambda: client.load_model("two", config="{}"))
+
+
+for part in (every_type_and_shape, several_tensors, errors, metadata, repository):
     part()
 print(checked)

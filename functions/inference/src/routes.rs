@@ -70,7 +70,11 @@ pub fn router(served: Served) -> Router {
         .route("/ocr", post(seed::ocr))
         .route("/v2", get(oip::server))
         .route("/v2/health/live", get(oip::live))
-        .route("/v2/health/ready", get(oip::ready));
+        .route("/v2/health/ready", get(oip::ready))
+        .route("/v2/models", get(oip::list))
+        .route("/v2/repository/index", post(oip::repository::index))
+        .route("/v2/repository/models/{model}/load", post(oip::repository::load))
+        .route("/v2/repository/models/{model}/unload", post(oip::repository::unload));
     if served.page {
         router = router.route("/", get(page::page));
     }

@@ -45,9 +45,9 @@ async fn with_server<T: Send + 'static>(
     let router = router(Served { page: true, ..served });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let answer = tokio::task::spawn_blocking(move || ask(address)).await.unwrap();
-    server.abort();
+    serving.abort();
     answer
 }
 

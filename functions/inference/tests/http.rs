@@ -335,6 +335,9 @@ async fn health_metadata_and_the_ocr_model_as_tensors() {
     assert_eq!(server.get("/v2/health/live").await, (StatusCode::OK, json!({"live": true})));
     assert_eq!(server.get("/v2/health/ready").await, (StatusCode::OK, json!({"ready": true})));
     assert_eq!(server.get("/v2/models/signs/ready").await.1, json!({"name": "signs", "ready": true}));
+    assert_eq!(server.get("/v2/models").await, (StatusCode::OK, json!({"models": ["net", "signs"]})));
+    let (status, answer) = server.get("/v2/models/%FF/ready").await;
+    refusal(status, &answer, 400, &["UTF-8", "model"], "a name that is no text");
     let (_, metadata) = server.get("/v2/models/signs").await;
     assert_eq!(metadata["platform"], "larder_ocr");
     assert_eq!(metadata["inputs"], json!([{"name": "image", "datatype": "BYTES", "shape": [-1]}]));

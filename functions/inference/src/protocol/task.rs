@@ -79,7 +79,7 @@ pub async fn run(
         return Err(ApiError::bad_request(format!("model {name:?} does {task}, not {expected:?}")));
     }
     if model.task() == Task::Tensor {
-        return oip::infer(State(served.clone()), Path(oip::ModelPath::of(path.model)), headers, bytes).await;
+        return oip::infer(State(served.clone()), oip::ModelPath::of(path.model), headers, bytes).await;
     }
     let asked = input::asked(&served, model, &headers, body(bytes)?).await?;
     answer(model, asked).await

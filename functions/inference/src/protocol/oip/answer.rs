@@ -78,29 +78,32 @@ impl Serialize for List<'_> {
 /// would be larger than [`MAX_BODY`].
 pub fn write(answer: &Answer) -> Result<Written, ApiError> {
     let Answer { model_name, model_version, id, outputs } = answer;
-    let sizes: usize =
-        outputs.iter().filter(|(_, binary)| *binary).map(|(t, _)| binary::size(&t.elements)).sum();
+    let binary = || outputs.iter().filter(|(_, is_binary)| *is_binary).map(|(tensor, _)| &tensor.elements);
+    let too_large = || {
+        let message = format!(
+            "the outputs take more than {MAX_BODY} bytes; ask for fewer \"outputs\", or send a smaller batch"
+        );
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    let sizes: usize = binary().map(binary::size).sum();
     let body = Body {
         model_name,
         model_version,
         id: id.as_deref(),
         outputs: outputs.iter().map(|(tensor, is_binary)| output(tensor, *is_binary)).collect(),
     };
-    let Some(most) = MAX_BODY.checked_sub(sizes) else { return Err(too_large(&format!("{sizes} bytes"))) };
-    // The lists of JSON are longer than this; a vector that doubles is no worse than counting them.
-    let mut text = Limited { bytes: Vec::with_capacity(1024), most };
-    if let Err(error) = serde_json::to_writer(&mut text, &body) {
-        return Err(if error.is_io() {
-            too_large(&format!("more than {MAX_BODY} bytes"))
-        } else {
-            ApiError::bad_request(format!("an output cannot be answered: {error}"))
-        });
-    }
+    let most = MAX_BODY.checked_sub(sizes).ok_or_else(too_large)?;
+    let mut text = Limited { bytes: Vec::with_capacity(1024 + sizes), most };
+    serde_json::to_writer(&mut text, &body).map_err(|error| {
+        if error.is_io() {
+            return too_large();
+        }
+        ApiError::bad_request(format!("an output cannot be answered: {error}"))
+    })?;
     let mut body = text.bytes;
-    let json_length = outputs.iter().any(|(_, is_binary)| *is_binary).then_some(body.len());
-    body.reserve_exact(sizes);
-    for (tensor, _) in outputs.iter().filter(|(_, is_binary)| *is_binary) {
-        binary::write(&tensor.elements, &mut body);
+    let json_length = binary().next().map(|_| body.len());
+    for elements in binary() {
+        binary::write(elements, &mut body);
     }
     Ok(Written { body, json_length })
 }
@@ -113,13 +116,6 @@ fn output(tensor: &NamedTensor, is_binary: bool) -> Output<'_> {
         Form::Data(List(elements))
     };
     Output { name, shape, datatype: elements.datatype(), form }
-}
-
-fn too_large(size: &str) -> ApiError {
-    let message = format!(
-        "the outputs take {size}, the most is {MAX_BODY}; ask for fewer \"outputs\", for binary data, or send a smaller batch"
-    );
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
 }
 
 /// Bytes up to a limit.
@@ -150,5 +146,43 @@ impl IntoResponse for Written {
                 (content_type, [(JSON_LENGTH, length.to_string())], self.body).into_response()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(elements: Elements, is_binary: bool) -> Result<Written, String> {
+        let shape = vec![i64::try_from(elements.len()).unwrap()];
+        let tensor = NamedTensor { name: "y".to_owned(), shape, elements };
+        let (model_name, model_version) = ("m".to_owned(), "1".to_owned());
+        let outputs = vec![(tensor, is_binary)];
+        write(&Answer { model_name, model_version, id: Some("7".to_owned()), outputs })
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn answers_are_json_or_json_and_bytes() {
+        let Written { body, json_length } = written(Elements::Uint8(vec![7, 9]), false).unwrap();
+        let json = br#"{"model_name":"m","model_version":"1","id":"7","outputs":[{"name":"y","shape":[2],"datatype":"UINT8","data":[7,9]}]}"#;
+        assert_eq!((&body[..], json_length), (&json[..], None));
+        let Written { body, json_length } = written(Elements::Uint8(vec![7, 9]), true).unwrap();
+        let json = br#"{"model_name":"m","model_version":"1","id":"7","outputs":[{"name":"y","shape":[2],"datatype":"UINT8","parameters":{"binary_data_size":2}}]}"#;
+        assert_eq!((&body[..], json_length), (&[&json[..], &[7, 9]].concat()[..], Some(json.len())));
+    }
+
+    #[test]
+    fn answers_have_a_limit_in_either_form() {
+        let check = |count, is_binary, refused: bool| {
+            let answer = written(Elements::Uint8(vec![0; count]), is_binary).map(drop);
+            assert_eq!(answer.is_err_and(|e| e.contains("413")), refused, "{count} {is_binary}");
+        };
+        // In JSON each takes two bytes: itself and a comma.
+        check(MAX_BODY / 2 - 200, false, false);
+        check(MAX_BODY / 2, false, true);
+        check(MAX_BODY - 200, true, false);
+        check(MAX_BODY, true, true);
+        check(MAX_BODY + 1, true, true);
     }
 }

@@ -47,3 +47,29 @@ fn of_rows<T: PartialOrd + std::fmt::Display>(values: &[T], width: usize, most: 
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_come_first_with_their_places() {
+        let check = |elements, shape: &[i64], most, expected_shape: &[i64], expected: &[&str]| {
+            let tensor = NamedTensor { name: "y".to_owned(), shape: shape.to_vec(), elements };
+            let found = greatest(tensor, most).unwrap();
+            let texts = expected.iter().map(|t| Bytes::copy_from_slice(t.as_bytes())).collect();
+            assert_eq!((&found.shape[..], found.elements), (expected_shape, Elements::Bytes(texts)));
+        };
+        let scores = || Elements::Fp32(vec![1.1, 3.3, 0.5, 2.4]);
+        check(scores(), &[4], 2, &[2], &["3.3:1", "2.4:3"]);
+        check(scores(), &[2, 2], 1, &[2, 1], &["3.3:1", "2.4:1"]);
+        check(scores(), &[1, 2, 2], 9, &[1, 4], &["3.3:1", "2.4:3", "1.1:0", "0.5:2"]);
+        check(Elements::Fp64(vec![f64::NAN, 1.0, 1.0]), &[3], 3, &[3], &["1:1", "1:2", "NaN:0"]);
+        check(Elements::Int8(vec![-3]), &[], 1, &[1], &["-3:0"]);
+        check(Elements::Int8(vec![]), &[0], 1, &[0], &[]);
+        check(Elements::Int8(vec![]), &[2, 0], 1, &[2, 0], &[]);
+        let texts = Elements::Bytes(vec![Bytes::from_static(b"a")]);
+        let tensor = NamedTensor { name: "y".to_owned(), shape: vec![1], elements: texts };
+        assert!(greatest(tensor, 1).unwrap_err().message.contains("\"y\""));
+    }
+}

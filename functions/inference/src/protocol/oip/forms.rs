@@ -200,3 +200,129 @@ fn of_embeddings(embeddings: Vec<Embedding>) -> Result<NamedTensor, ApiError> {
     let values = embeddings.into_iter().flat_map(|one| one.values).collect();
     Ok(tensor(EMBEDDING, &shape, Elements::Fp32(values)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::oip::request::parse;
+
+    fn asked(task: Task, inputs: &str, after: &[u8]) -> Result<Input, String> {
+        let text = format!(r#"{{"inputs": [{inputs}]}}"#);
+        let body = Bytes::from([text.as_bytes(), after].concat());
+        let request = parse(&body, Some(text.len())).map_err(|e| e.message)?;
+        input(task, &request.inputs).map_err(|e| e.message)
+    }
+
+    fn bytes(name: &str, shape: &str, data: &str) -> String {
+        format!(r#"{{"name": "{name}", "datatype": "BYTES", "shape": {shape}, "data": {data}}}"#)
+    }
+
+    #[test]
+    fn texts_come_alone_or_in_pairs() {
+        let texts = |texts: &[(&str, Option<&str>)]| {
+            let one = |(text, pair): &(&str, Option<&str>)| Text {
+                text: (*text).to_owned(),
+                pair: pair.map(str::to_owned),
+            };
+            Ok(Input::Texts(texts.iter().map(one).collect()))
+        };
+        let two = bytes("text", "[2, 1]", r#"["a", "b"]"#);
+        assert_eq!(asked(Task::FeatureExtraction, &two, &[]), texts(&[("a", None), ("b", None)]));
+        let named = bytes("input-0", "[]", r#"["a"]"#);
+        assert_eq!(asked(Task::TextClassification, &named, &[]), texts(&[("a", None)]));
+        let pair = format!("{}, {two}", bytes("text_pair", "[2]", r#"["c", "d"]"#));
+        let expected = texts(&[("a", Some("c")), ("b", Some("d"))]);
+        assert_eq!(asked(Task::TextClassification, &pair, &[]), expected);
+        let binary =
+            r#"{"name": "x", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 6}}"#;
+        let after = [2, 0, 0, 0, 0xC3, 0xA9];
+        assert_eq!(asked(Task::FeatureExtraction, binary, &after), texts(&[("é", None)]));
+    }
+
+    #[test]
+    fn pictures_are_base64_in_json_and_themselves_in_binary() {
+        let pictures = |bytes: &[&'static [u8]]| {
+            Ok(Input::Pictures(bytes.iter().map(|b| Bytes::from_static(b)).collect()))
+        };
+        let json = bytes("image", "[2]", r#"["aGk=", " /w==\n"]"#);
+        assert_eq!(asked(Task::Ocr, &json, &[]), pictures(&[b"hi", &[0xFF]]));
+        let binary =
+            r#"{"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 6}}"#;
+        let after = [2, 0, 0, 0, 0xFF, 0xD8];
+        assert_eq!(asked(Task::ImageClassification, binary, &after), pictures(&[&[0xFF, 0xD8]]));
+    }
+
+    #[test]
+    fn refusals_name_the_tensor() {
+        let check = |task, inputs: &str, parts: &[&str]| {
+            let refusal = asked(task, inputs, &[]).unwrap_err();
+            for part in parts {
+                assert!(refusal.contains(part), "{refusal}");
+            }
+        };
+        let text = bytes("text", "[1]", r#"["a"]"#);
+        check(Task::Ocr, "", &["\"image\" is missing"]);
+        check(Task::Ocr, &bytes("image", "[1]", r#"["%"]"#), &["\"image\"", "value 0", "base64"]);
+        check(Task::Ocr, &bytes("image", "[0]", "[]"), &["\"image\"", "no elements"]);
+        let number = r#"{"name": "text", "datatype": "INT8", "shape": [1], "data": [1]}"#;
+        check(Task::FeatureExtraction, number, &["\"text\"", "INT8", "BYTES"]);
+        check(Task::FeatureExtraction, &format!("{text}, {text}"), &["\"text\" is there twice"]);
+        let pair = |data| format!("{text}, {}", bytes("text_pair", "[2]", data));
+        check(Task::FeatureExtraction, &pair(r#"["b", "c"]"#), &["text, text_pair", "takes text"]);
+        check(Task::TextClassification, &pair(r#"["b", "c"]"#), &["text_pair", "has 2", "has 1"]);
+        check(Task::TextClassification, &format!("{text}, {}", bytes("z", "[1]", r#"["b"]"#)), &["text, z"]);
+    }
+
+    #[test]
+    fn answers_have_the_ports_that_are_promised() {
+        let label = |label: &str, score| Label { label: label.to_owned(), score };
+        let line = |text: &str, confidence| Line {
+            text: text.to_owned(),
+            confidence,
+            corners: [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]],
+        };
+        let embedding = |values: &[f32]| Embedding { values: values.to_vec(), width: 2, tokens: 3 };
+        let rows = vec![vec![label("a", 0.75), label("b", 0.25)], vec![label("b", 0.5), label("a", 0.5)]];
+        let lines = vec![vec![line("x", 0.5)], vec![], vec![line("y", 0.25), line("z", 1.0)]];
+        let vectors = vec![embedding(&[1.0, 2.0]), embedding(&[3.0, 4.0])];
+        let texts = |texts: &[&'static str]| {
+            Elements::Bytes(texts.iter().map(|t| Bytes::from_static(t.as_bytes())).collect())
+        };
+        let check = |task, answer, expected: &[(&str, &[i64], Option<Elements>)]| {
+            let tensors = outputs(answer).unwrap();
+            let ports = ports(task).unwrap().outputs;
+            assert_eq!((tensors.len(), ports.len()), (expected.len(), expected.len()));
+            for ((tensor, port), (name, shape, elements)) in tensors.iter().zip(&ports).zip(expected) {
+                assert_eq!((&tensor.name, tensor.shape.as_slice()), (&(*name).to_owned(), *shape));
+                assert_eq!((&port.name, port.datatype), (&tensor.name, Some(tensor.elements.datatype())));
+                assert_eq!(port.shape.len(), shape.len());
+                assert!(elements.as_ref().is_none_or(|e| *e == tensor.elements), "{tensor:?}");
+            }
+        };
+        let labels: [(&str, &[i64], _); 2] = [
+            ("label", &[2, 2], Some(texts(&["a", "b", "b", "a"]))),
+            ("score", &[2, 2], Some(Elements::Fp32(vec![0.75, 0.25, 0.5, 0.5]))),
+        ];
+        check(Task::TextClassification, Answer::Labels(rows.clone()), &labels);
+        check(Task::ImageClassification, Answer::Labels(rows), &labels);
+        let expected = Some(Elements::Fp32(vec![1.0, 2.0, 3.0, 4.0]));
+        check(Task::FeatureExtraction, Answer::Embeddings(vectors), &[("embedding", &[2, 2], expected)]);
+        check(
+            Task::Ocr,
+            Answer::Lines(lines),
+            &[
+                ("text", &[3], Some(texts(&["x", "y", "z"]))),
+                ("confidence", &[3], Some(Elements::Fp64(vec![0.5, 0.25, 1.0]))),
+                ("box", &[3, 4, 2], None),
+                ("lines", &[3], Some(Elements::Int64(vec![1, 0, 2]))),
+            ],
+        );
+        // A vector for each token: a tensor only where all texts have as many.
+        let tokens = |counts: &[usize]| {
+            let all = counts.iter().map(|count| embedding(&vec![0.5; 2 * count])).collect();
+            outputs(Answer::Embeddings(all)).map(|mut t| t.remove(0).shape).map_err(|e| e.message)
+        };
+        assert_eq!(tokens(&[3, 3]), Ok(vec![2, 3, 2]));
+        assert!(tokens(&[3, 4]).unwrap_err().contains("pooling"));
+    }
+}

@@ -1,7 +1,7 @@
 //! `POST …/infer`: from a request's bytes to an answer's.
 
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::header::CONTENT_ENCODING;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -25,7 +25,7 @@ use crate::tasks::{Input, TensorInput};
 /// compressed; 500 when the model fails; 503 when it is busy.
 pub async fn infer(
     State(served): State<Served>,
-    Path(path): Path<ModelPath>,
+    path: ModelPath,
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {

@@ -4,12 +4,10 @@
 //! FP16 and BF16 have no form here, as in Triton and `KServe`. A float that is no number is `null`: JSON
 //! has no word for it, and clients read `null` as NaN.
 
-use std::fmt::{self, Display};
-
 use bytes::Bytes;
 use half::{bf16, f16};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
+use serde_json::value::RawValue;
 
 use super::limits::DIMENSIONS;
 use crate::tasks::tensor::{Datatype, Elements, each_number};
@@ -23,32 +21,62 @@ pub fn has_form(datatype: Datatype) -> bool {
 /// Reads `count` elements.
 ///
 /// # Errors
-/// What is wrong with the text, and at which value.
-pub fn read(datatype: Datatype, count: usize, text: &str) -> Result<Elements, String> {
+/// What is wrong with the data, and at which value.
+pub fn read(datatype: Datatype, count: usize, data: &RawValue) -> Result<Elements, String> {
     if !has_form(datatype) {
         return Err(format!("{datatype} has no form in JSON; send it as binary data"));
     }
     macro_rules! elements {
         ($($variant:ident: $number:ty = $element:ident),+) => {
             match datatype {
-                $(Datatype::$variant => Elements::$variant(list(datatype, count, text)?),)+
-                Datatype::Bytes => Elements::Bytes(list(datatype, count, text)?),
+                $(Datatype::$variant => Elements::$variant(list(datatype, count, data.get())?),)+
+                Datatype::Bytes => Elements::Bytes(list(datatype, count, data.get())?),
             }
         };
     }
     Ok(each_number!(elements))
 }
 
+/// Takes the values out of JSON that is known to be well formed, so brackets and commas only set them
+/// apart. Each is read by Rust's own parser, for `serde_json`'s can miss a float by its last bit.
 fn list<T: Scalar>(datatype: Datatype, count: usize, text: &str) -> Result<Vec<T>, String> {
     // An element takes two characters at least: itself and a comma or a bracket.
     let mut values = Vec::with_capacity(count.min(text.len() / 2));
-    let list = Values { into: &mut values, datatype, count, depth: 0 };
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer.deserialize_seq(list).map_err(|error| {
-        let message = error.to_string();
-        // The place is counted from where the list begins, which is of no use to anybody.
-        message.rsplit_once(" at line ").map_or(message.clone(), |(problem, _)| problem.to_owned())
-    })?;
+    let mut depth = 0_usize;
+    let mut rest = text.trim_ascii();
+    if !rest.starts_with('[') {
+        return Err("data is no list".to_owned());
+    }
+    while let Some(first) = rest.bytes().next() {
+        let length = match first {
+            b'[' if depth == DIMENSIONS => return Err("data has lists that are nested too deeply".to_owned()),
+            b'[' => {
+                depth += 1;
+                1
+            }
+            b']' => {
+                depth = depth.saturating_sub(1);
+                1
+            }
+            b',' | b' ' | b'\n' | b'\r' | b'\t' => 1,
+            b'{' => return Err(format!("value {} of data is an object", values.len())),
+            b'"' => string(rest),
+            _ => rest.find([',', ']', ' ', '\n', '\r', '\t']).unwrap_or(rest.len()),
+        };
+        let (token, after) = rest.split_at(length);
+        rest = after;
+        if length > 1 || first.is_ascii_digit() {
+            let at = values.len();
+            if at == count {
+                return Err(format!("data has more values than the {count} that its shape needs"));
+            }
+            values.push(
+                T::read(token).ok_or_else(|| {
+                    format!("value {at} of data is {}, which is no {datatype}", shown(token))
+                })?,
+            );
+        }
+    }
     if values.len() == count {
         Ok(values)
     } else {
@@ -56,152 +84,82 @@ fn list<T: Scalar>(datatype: Datatype, count: usize, text: &str) -> Result<Vec<T
     }
 }
 
-/// Adds one JSON value, or a list's values, to a list.
-struct Values<'a, T> {
-    into: &'a mut Vec<T>,
-    datatype: Datatype,
-    count: usize,
-    depth: usize,
+/// The length of the string that the text begins with, quotes and all.
+fn string(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
 }
 
-impl<T: Scalar> Values<'_, T> {
-    fn take<E: serde::de::Error>(self, value: Option<T>, shown: impl Display) -> Result<(), E> {
-        let at = self.into.len();
-        if at == self.count {
-            return Err(E::custom(format!("data has more values than the {at} that its shape needs")));
-        }
-        let unfit = || E::custom(format!("value {at} of data is {shown}, which is no {}", self.datatype));
-        self.into.push(value.ok_or_else(unfit)?);
-        Ok(())
-    }
-}
-
-impl<'de, T: Scalar> DeserializeSeed<'de> for Values<'_, T> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, T: Scalar> Visitor<'de> for Values<'_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number, a boolean, a string, or a list of them")
-    }
-    fn visit_bool<E: serde::de::Error>(self, v: bool) -> Result<(), E> {
-        self.take(T::boolean(v), v)
-    }
-    fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<(), E> {
-        self.take(T::integer(v), v)
-    }
-    fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<(), E> {
-        self.take(T::natural(v), v)
-    }
-    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<(), E> {
-        self.take(T::real(v), v)
-    }
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.take(T::null(), "null")
-    }
-    fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<(), E> {
-        self.take(T::text(v), "a string")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { into, datatype, count, depth } = self;
-        if depth == DIMENSIONS {
-            return Err(A::Error::custom("data has lists that are nested too deeply"));
-        }
-        while seq.next_element_seed(Values { into: &mut *into, datatype, count, depth: depth + 1 })?.is_some()
-        {
-        }
-        Ok(())
+fn shown(token: &str) -> &str {
+    match token.as_bytes() {
+        [b'"', ..] => "a string",
+        [_, ..] if token.len() > 40 => "a number of many digits",
+        _ => token,
     }
 }
 
 /// What a JSON value is as an element, if it is one.
 trait Scalar: Sized {
-    fn boolean(_: bool) -> Option<Self> {
-        None
-    }
-    fn integer(_: i64) -> Option<Self> {
-        None
-    }
-    fn natural(_: u64) -> Option<Self> {
-        None
-    }
-    fn real(_: f64) -> Option<Self> {
-        None
-    }
-    fn null() -> Option<Self> {
-        None
-    }
-    fn text(_: &str) -> Option<Self> {
-        None
-    }
+    fn read(token: &str) -> Option<Self>;
 }
 
 impl Scalar for bool {
-    fn boolean(value: bool) -> Option<Self> {
-        Some(value)
+    fn read(token: &str) -> Option<Self> {
+        token.parse().ok()
     }
 }
 
 impl Scalar for Bytes {
-    fn text(value: &str) -> Option<Self> {
-        Some(Self::copy_from_slice(value.as_bytes()))
+    fn read(token: &str) -> Option<Self> {
+        let text = token.strip_prefix('"')?.strip_suffix('"')?;
+        if text.contains('\\') {
+            return serde_json::from_str(token).map(|text: String| Self::from(text)).ok();
+        }
+        Some(Self::copy_from_slice(text.as_bytes()))
     }
 }
 
 macro_rules! whole {
     ($($number:ty),+) => {
         $(impl Scalar for $number {
-            fn integer(value: i64) -> Option<Self> {
-                value.try_into().ok()
-            }
-            fn natural(value: u64) -> Option<Self> {
-                value.try_into().ok()
+            fn read(token: &str) -> Option<Self> {
+                token.parse().ok()
             }
         })+
     };
 }
 whole!(u8, u16, u32, u64, i8, i16, i32, i64);
 
-#[expect(clippy::cast_precision_loss, reason = "a float cannot hold more")]
-impl Scalar for f64 {
-    fn integer(value: i64) -> Option<Self> {
-        Some(value as Self)
-    }
-    fn natural(value: u64) -> Option<Self> {
-        Some(value as Self)
-    }
-    fn real(value: f64) -> Option<Self> {
-        Some(value)
-    }
-    fn null() -> Option<Self> {
-        Some(Self::NAN)
-    }
+macro_rules! real {
+    ($($number:ty),+) => {
+        $(impl Scalar for $number {
+            fn read(token: &str) -> Option<Self> {
+                if token == "null" {
+                    return Some(Self::NAN);
+                }
+                token.parse().ok().filter(|value: &Self| value.is_finite())
+            }
+        })+
+    };
 }
+real!(f32, f64);
 
-impl Scalar for f32 {
-    fn integer(value: i64) -> Option<Self> {
-        f64::integer(value).and_then(Self::real)
-    }
-    fn natural(value: u64) -> Option<Self> {
-        f64::natural(value).and_then(Self::real)
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "single precision is what was asked for")]
-    fn real(value: f64) -> Option<Self> {
-        Some(value as Self).filter(|v| v.is_finite())
-    }
-    fn null() -> Option<Self> {
-        Some(Self::NAN)
-    }
+macro_rules! none {
+    ($($number:ty),+) => {
+        $(impl Scalar for $number {
+            // Never called, for they have no form here.
+            fn read(_: &str) -> Option<Self> {
+                None
+            }
+        })+
+    };
 }
-
-/// Never reached: [`read`] refuses them.
-impl Scalar for f16 {}
-impl Scalar for bf16 {}
+none!(f16, bf16);
 
 /// Writes elements as a flat list.
 ///
@@ -240,6 +198,10 @@ pub fn write<S: Serializer>(elements: &Elements, serializer: S) -> Result<S::Ok,
 mod tests {
     use super::*;
 
+    fn read(datatype: Datatype, count: usize, text: &str) -> Result<Elements, String> {
+        super::read(datatype, count, serde_json::from_str(text).map_err(|_| "not JSON".to_owned())?)
+    }
+
     fn one(datatype: Datatype, data: &str) -> Option<Elements> {
         read(datatype, 1, &format!("[{data}]")).ok()
     }
@@ -272,6 +234,9 @@ mod tests {
         check(Datatype::Bool, "true", Some(Elements::Bool(vec![true])));
         check(Datatype::Bool, "1", None);
         check(Datatype::Bytes, r#""a""#, Some(Elements::Bytes(vec![Bytes::from_static(b"a")])));
+        let escaped = Bytes::from_static("[\"],\\é\n".as_bytes());
+        check(Datatype::Bytes, r#""[\"],\\\u00e9\n""#, Some(Elements::Bytes(vec![escaped])));
+        check(Datatype::Bytes, "null", None);
         check(Datatype::Bytes, "1", None);
         check(Datatype::Fp16, "1", None);
         assert!(matches!(one(Datatype::Fp32, "null"), Some(Elements::Fp32(v)) if v[0].is_nan()));
@@ -289,8 +254,12 @@ mod tests {
         check(Datatype::Bf16, "[1, 2]", "BF16 has no form in JSON; send it as binary data");
         let deep = format!("{}1{}", "[".repeat(20), "]".repeat(20));
         check(Datatype::Int64, &deep, "data has lists that are nested too deeply");
-        assert!(read(Datatype::Int64, 1, r#"{"a": 1}"#).unwrap_err().contains("expected"));
-        assert!(read(Datatype::Int64, 1, "[{}]").unwrap_err().contains("expected"));
+        check(Datatype::Int64, r#"{"a": 1}"#, "data is no list");
+        check(Datatype::Int64, "1", "data is no list");
+        check(Datatype::Int64, "[1, {}]", "value 1 of data is an object");
+        let long = format!("[{}]", "1".repeat(50));
+        check(Datatype::Int64, &long, "value 0 of data is a number of many digits, which is no INT64");
+        check(Datatype::Fp32, "[1, 1e39]", "value 1 of data is 1e39, which is no FP32");
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! The Open Inference Protocol, version 2 (REST), with Triton's extensions for binary data and
-//! classification.
+//! The Open Inference Protocol, version 2 (REST), with Triton's extensions for binary data,
+//! classification and the model repository.
 //!
 //! - This file: what the server and its models say of themselves. [`infer`]: a request from end to end.
 //! - [`request`], [`answer`]: bodies; their tensors are in [`json`] or [`binary`] form. `parameters`: what
 //!   tasks know of a request's. [`limits`]: the most of everything.
+//! - [`repository`]: the models' states, loading and unloading.
 //! - `forms`: the tensor forms of tasks that are not tensors. `classification`: the greatest of an output.
 //!
 //! Deliberately absent: shared memory, sequences and traces, which are Triton's alone, and gRPC, which a
@@ -17,23 +18,25 @@ mod infer;
 pub mod json;
 pub mod limits;
 mod parameters;
+mod path;
+pub mod repository;
 pub mod request;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::State;
 use larder_contract::Task;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::ApiError;
-use crate::models::Model;
+use crate::models::{self, Model};
 use crate::routes::Served;
 use crate::tasks::tensor::{Port, Ports};
 pub use infer::infer;
+pub use path::ModelPath;
 
 /// The protocol's extensions that are here, by Triton's names.
-const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "classification", "parameters"];
+const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "classification", "model_repository", "parameters"];
 
 /// `GET /v2`
 pub async fn server() -> Json<Value> {
@@ -52,42 +55,30 @@ pub async fn ready() -> Json<Value> {
     Json(serde_json::json!({"ready": true}))
 }
 
-/// A model in a path, with or without a version.
-#[derive(Debug, Deserialize)]
-pub struct ModelPath {
-    model: String,
-    version: Option<String>,
+/// `GET /v2/models`: the names of all models, as `KServe` lists them.
+pub async fn list(State(served): State<Served>) -> Json<Value> {
+    let names: Vec<&str> = served.models.models().map(|model| model.name()).collect();
+    Json(serde_json::json!({"models": names}))
 }
 
-impl ModelPath {
-    /// A model in whatever version there is.
-    pub(crate) fn of(model: String) -> Self {
-        Self { model, version: None }
-    }
-
-    fn find<'a>(&self, served: &'a Served) -> Result<&'a Model, ApiError> {
-        let model = served.models.model(&self.model)?;
-        match &self.version {
-            Some(asked) if *asked != model.version() => Err(ApiError::new(
-                StatusCode::NOT_FOUND,
-                format!("model {:?} has no version {asked:?}; it has {}", self.model, model.version()),
-            )),
-            _ => Ok(model),
-        }
-    }
-}
-
-/// `GET /v2/models/{model}[/versions/{version}]/ready`: loads the model if nothing has yet.
+/// `GET /v2/models/{model}[/versions/{version}]/ready`: whether it is in memory. Asking does not load it.
 ///
 /// # Errors
-/// 404 for unknown models and versions, 500 when the model cannot be loaded.
-pub async fn model_ready(
-    State(served): State<Served>,
-    Path(path): Path<ModelPath>,
-) -> Result<Json<Value>, ApiError> {
+/// 404 for unknown models and versions, 503 when it is not in memory.
+pub async fn model_ready(State(served): State<Served>, path: ModelPath) -> Result<Json<Value>, ApiError> {
+    const SOON: u32 = 2;
     let model = path.find(&served)?;
-    ports(model).await?;
-    Ok(Json(serde_json::json!({"name": model.name(), "ready": true})))
+    let name = model.name();
+    let problem = match model.state() {
+        models::State::Ready => return Ok(Json(serde_json::json!({"name": name, "ready": true}))),
+        models::State::Loading => "is being loaded".to_owned(),
+        models::State::Unloading => "is being unloaded".to_owned(),
+        models::State::Unloaded => "is not loaded; its next request loads it".to_owned(),
+        models::State::Failed(failure) => {
+            format!("could not be loaded; the log has the reason under id {}", failure.id)
+        }
+    };
+    Err(ApiError::busy(format!("model {name:?} {problem}"), SOON))
 }
 
 /// What a model takes and gives.
@@ -118,11 +109,8 @@ impl From<Port> for PortMetadata {
 /// `GET /v2/models/{model}[/versions/{version}]`
 ///
 /// # Errors
-/// As [`model_ready`].
-pub async fn metadata(
-    State(served): State<Served>,
-    Path(path): Path<ModelPath>,
-) -> Result<Json<Metadata>, ApiError> {
+/// 404 for unknown models and versions; 500 or 503 when its graph is not known and it cannot be loaded.
+pub async fn metadata(State(served): State<Served>, path: ModelPath) -> Result<Json<Metadata>, ApiError> {
     let model = path.find(&served)?;
     let Ports { inputs, outputs } = ports(model).await?;
     let platform = match model.task() {

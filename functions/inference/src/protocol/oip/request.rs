@@ -47,7 +47,7 @@ pub struct Given<'a> {
 
 #[derive(Debug)]
 enum Data<'a> {
-    Json(&'a str),
+    Json(&'a RawValue),
     Binary(Bytes),
 }
 
@@ -187,7 +187,7 @@ fn given<'a>(input: Input<'a>, rest: &mut Bytes, has_length: bool) -> Result<Giv
     };
     let data = match (data, binary_data_size) {
         (Some(_), Some(1..)) => return refuse("has both \"data\" and \"binary_data_size\"; send one"),
-        (Some(data), _) => Data::Json(data.get()),
+        (Some(data), _) => Data::Json(data),
         (None, Some(size @ 1..)) if !has_length => {
             return refuse(&format!(
                 "\"binary_data_size\" is {size}, but the header Inference-Header-Content-Length is missing"
@@ -258,7 +258,7 @@ impl Given<'_> {
     /// 400 that names the tensor and what is wrong with its data.
     pub fn elements(&self) -> Result<Elements, ApiError> {
         let elements = match &self.data {
-            Data::Json(text) => json::read(self.datatype, self.count, text),
+            Data::Json(data) => json::read(self.datatype, self.count, data),
             Data::Binary(data) => binary::read(self.datatype, self.count, data),
         };
         elements.map_err(|problem| ApiError::bad_request(format!("input {:?}: {problem}", self.name)))

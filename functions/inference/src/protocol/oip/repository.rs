@@ -1,0 +1,113 @@
+//! Which models there are and where they are, and loading and unloading them (Triton, "Model Repository
+//! Extension").
+//!
+//! Models come from the manifest: a request cannot bring its own files or configuration. A model that is
+//! loaded already stays as it is, since its revision never changes. Any model can be unloaded, a preloaded
+//! one too; its next request loads it again.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::ModelPath;
+use crate::error::ApiError;
+use crate::models::{self, Listed};
+use crate::routes::{Served, body, json};
+
+#[derive(Default, Deserialize)]
+struct IndexRequest {
+    #[serde(default)]
+    ready: bool,
+}
+
+/// A model in the index.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct IndexEntry {
+    name: String,
+    version: String,
+    state: &'static str,
+    reason: String,
+}
+
+impl From<Listed> for IndexEntry {
+    fn from(Listed { name, version, state }: Listed) -> Self {
+        let (state, reason) = match state {
+            models::State::Ready => ("READY", String::new()),
+            models::State::Loading => ("LOADING", String::new()),
+            models::State::Unloading => ("UNLOADING", String::new()),
+            models::State::Unloaded => ("UNAVAILABLE", "unloaded; its next request loads it".to_owned()),
+            models::State::Failed(failure) => {
+                ("UNAVAILABLE", format!("loading failed; the log has the reason under id {}", failure.id))
+            }
+        };
+        Self { name, version, state, reason }
+    }
+}
+
+/// `POST /v2/repository/index`: all models, or those that are ready.
+///
+/// # Errors
+/// 400 that names the field.
+pub async fn index(
+    State(served): State<Served>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Vec<IndexEntry>>, ApiError> {
+    let IndexRequest { ready } = said(bytes)?;
+    let entries = served.models.index().into_iter().map(IndexEntry::from);
+    Ok(Json(entries.filter(|entry| !ready || entry.state == "READY").collect()))
+}
+
+#[derive(Default, Deserialize)]
+struct LoadRequest {
+    parameters: Option<BTreeMap<String, Box<RawValue>>>,
+}
+
+/// `POST /v2/repository/models/{model}/load`: loads it, though it failed a short while ago.
+///
+/// # Errors
+/// 400 for files and configurations, 404, 500 when it cannot be loaded, 503 when not in time.
+pub async fn load(
+    State(served): State<Served>,
+    path: ModelPath,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let name = path.find(&served)?.name();
+    let LoadRequest { parameters } = said(bytes)?;
+    let brought = |name: &String| name == "config" || name.starts_with("file:");
+    if let Some(parameter) = parameters.unwrap_or_default().into_keys().find(brought) {
+        return Err(ApiError::bad_request(format!(
+            "parameter {parameter:?}: models come from the manifest, a request cannot bring its own"
+        )));
+    }
+    served.models.load_model(name).await?;
+    Ok(Json(serde_json::json!({"name": name, "load": true})))
+}
+
+/// `POST /v2/repository/models/{model}/unload`: takes it out of memory once no request uses it.
+///
+/// # Errors
+/// 404; 503 when it stays in use.
+pub async fn unload(
+    State(served): State<Served>,
+    path: ModelPath,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let name = path.find(&served)?.name();
+    // What it may say is about models that are made of others, which there are none of.
+    said::<LoadRequest>(bytes)?;
+    served.models.unload_model(name).await?;
+    Ok(Json(serde_json::json!({"name": name, "unload": true})))
+}
+
+/// A body that may be empty.
+fn said<T: Default + DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
+    let bytes = body(bytes)?;
+    if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { json(&bytes) }
+}
