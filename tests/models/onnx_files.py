@@ -1,6 +1,7 @@
 """Writes ONNX files for tests, field by field: what is written here is what the bytes say, no library checks it.
 
     onnx_files.py layers OUT --seed N --width W    multiplications by seeded W×W matrices, W inputs, W outputs
+    onnx_files.py hostile OUT                      a folder for each way to be corrupt or ill-meant, as models
     onnx_files.py answers FILE…                    what onnxruntime answers to a fixed input, as JSON
 
 Field numbers are those of onnx.proto (ONNX 1.17), wire types those of protobuf.
@@ -85,6 +86,114 @@ def layers(seed, width, depth=6):
     return model(graph(nodes, weights, [value_info("x", ["n", width])], [value_info("y", ["n", width])]))
 
 
+def row(nodes, initializers=(), dims=("n", 4)):
+    """A model of one input x and one output y."""
+    return model(graph(nodes, initializers, [value_info("x", list(dims))], [value_info("y", list(dims))]))
+
+
+def added(weights, beside=()):
+    """A model that adds its weights w to x."""
+    return row([node("Add", ["x", "w"], ["y"]), *beside], [weights])
+
+
+def nested(depth, inner):
+    """A field in a field in a field, each of number 1."""
+    for _ in range(depth):
+        inner = field(1, inner)
+    return inner
+
+
+def branches(depth):
+    """A graph whose If has a graph in it, whose If has a graph in it, and so on."""
+    body = graph([node("Identity", ["x"], ["z"])], [], [], [value_info("z", ["n", 4])])
+    for _ in range(depth):
+        attributes = [field(1, name) + field(6, body) + field(20, 5) for name in ("then_branch", "else_branch")]
+        body = graph([node("If", ["c"], ["z"], attributes[:1] + attributes[:1])], [], [], [value_info("z", ["n", 4])])
+        if len(body) > 4_000_000:
+            break
+    return row([node("If", ["c"], ["y"], [field(1, "then_branch") + field(6, body) + field(20, 5)])])
+
+
+HUGE = 1 << 40
+
+
+def hostile():
+    """Folder and file names, and their content. A model of each must fail, and nothing else must."""
+    good = added(tensor("w", [4], struct.pack("<4f", 1, 2, 3, 4)))
+    whole = layers(seed=1, width=64)
+    four = struct.pack("<4f", 1, 2, 3, 4)
+    yield "empty", {"model.onnx": b""}
+    yield "text", {"model.onnx": b"this is not a model\n" * 100}
+    yield "zeros", {"model.onnx": bytes(100_000)}
+    yield "truncated", {"model.onnx": whole[: len(whole) // 2]}
+    yield "nothing-but-a-version", {"model.onnx": field(1, 8)}
+    yield "length-beyond-the-file", {"model.onnx": varint(7 << 3 | 2) + varint(1 << 60) + good}
+    yield "varint-without-end", {"model.onnx": b"\xff" * 1000}
+    yield "group-wire-type", {"model.onnx": varint(7 << 3 | 3) * 1000}
+    yield "nested-fields", {"model.onnx": field(7, nested(100_000, b"x"))}
+    yield "nested-graphs", {"model.onnx": branches(500)}
+    yield "unknown-operator", {"model.onnx": row([node("LaunchRockets", ["x"], ["y"])])}
+    yield "cycle", {"model.onnx": row([node("Add", ["x", "b"], ["a"]), node("Neg", ["a"], ["b"]), node("Neg", ["b"], ["y"])])}
+    yield "missing-input", {"model.onnx": row([node("Add", ["x", "nowhere"], ["y"])])}
+    yield "huge-weights-that-are-not-there", {"model.onnx": added(tensor("w", [HUGE, HUGE // 16], b""))}
+    yield "product-that-wraps-around", {"model.onnx": added(tensor("w", [1 << 33, 1 << 33], four))}
+    yield "negative-size", {"model.onnx": added(tensor("w", [-4], four))}
+    yield "fewer-values-than-said", {"model.onnx": added(tensor("w", [4096], four))}
+    yield "opset-of-the-future", {"model.onnx": model(graph([node("Neg", ["x"], ["y"])], [], [value_info("x", [4])], [value_info("y", [4])]), opset=9999)}
+    shape = tensor("s", [2], b"").replace(field(2, FLOAT), field(2, 7)) + field(7, HUGE) * 2
+    yield "huge-constant", {"model.onnx": row([node("ConstantOfShape", ["s"], ["w"]), node("Add", ["x", "w"], ["y"])], [shape])}
+    for name, location in EXTERNAL.items():
+        files = {"model.onnx": added(external_tensor("w", [4], location=location, offset=0, length=16))}
+        if name == "data-through-a-link":
+            files["link.data"] = Link("../../outside.data")
+        yield name, files
+    beyond = external_tensor("w", [4], location="w.data", offset=1 << 40, length=16)
+    yield "data-beyond-the-end", {"model.onnx": added(beyond), "w.data": bytes(16)}
+    long = external_tensor("w", [HUGE], location="w.data", offset=0, length=HUGE * 4)
+    yield "data-longer-than-the-file", {"model.onnx": added(long), "w.data": bytes(16)}
+    yield "model-that-is-a-link", {"model.onnx": Link("../../outside.onnx")}
+    yield "folder-that-is-a-link", {"folder": Link("../.."), "model.onnx": good}
+
+
+# Where the weights are said to be: all of these are there, and hold sixteen bytes.
+EXTERNAL = {
+    "data-above": "../../outside.data",
+    "data-above-by-detour": "./x/../../../outside.data",
+    "data-absolute": "{outside}",
+    "data-through-a-link": "link.data",
+    "data-of-another-model": "../good/w.data",
+}
+
+
+class Link(str):
+    """What a symbolic link leads to."""
+
+
+def write_hostile(out):
+    """Writes OUT/models/NAME/… and what they must not reach beside it. Prints the names."""
+    import pathlib
+
+    out = pathlib.Path(out).resolve()
+    outside = out / "outside.data"
+    good = added(tensor("w", [4], struct.pack("<4f", 1, 2, 3, 4)))
+    beside = added(external_tensor("w", [4], location="w.data", offset=0, length=16))
+    cases = {name: files for name, files in hostile()}
+    absolute = external_tensor("w", [4], location=str(outside), offset=0, length=16)
+    cases["data-absolute"] = {"model.onnx": added(absolute)}
+    kept = {"good": {"model.onnx": beside, "w.data": struct.pack("<4f", 1, 2, 3, 4)}}
+    for name, files in {**cases, **kept}.items():
+        folder = out / "models" / name
+        folder.mkdir(parents=True)
+        for file, content in files.items():
+            if isinstance(content, Link):
+                (folder / file).symlink_to(content)
+            else:
+                (folder / file).write_bytes(content)
+    outside.write_bytes(struct.pack("<4f", 1, 2, 3, 4))
+    (out / "outside.onnx").write_bytes(good)
+    print("\n".join(cases))
+
+
 def answers(paths):
     """For each file the shape it was given, and the first values of its first output."""
     import numpy
@@ -114,12 +223,16 @@ def main():
     command.add_argument("out")
     command.add_argument("--seed", type=int, required=True)
     command.add_argument("--width", type=int, default=1024)
+    command = commands.add_parser("hostile")
+    command.add_argument("out")
     command = commands.add_parser("answers")
     command.add_argument("files", nargs="+")
     given = parser.parse_args()
     if given.command == "layers":
         with open(given.out, "wb") as out:
             out.write(layers(given.seed, given.width))
+    elif given.command == "hostile":
+        write_hostile(given.out)
     else:
         json.dump(list(answers(given.files)), sys.stdout)
 

@@ -96,7 +96,7 @@ fn what_cannot_be_served_ends_the_program_and_says_why() {
     std::fs::write(path, manifest.canonical()).unwrap();
     let digest = manifest.digest().to_string();
     let pinned = [lambda, root, ("LARDER_MANIFEST", &digest)];
-    refuses(&[], &pinned, &["\"a\"", "cannot be listed"]);
+    refuses(&[], &pinned, &["\"a\"", "cannot be looked at"]);
     let revision = layout::revision_dir(folder.path(), &model);
     std::fs::create_dir_all(&revision).unwrap();
     refuses(&[], &pinned, &["\"a\"", "no files"]);

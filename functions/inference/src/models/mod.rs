@@ -2,13 +2,14 @@
 //!
 //! - [`source`] tells which models there are, `model` is one of them.
 //! - `residency` loads and unloads them, as `policy` says (pure); `memory` measures.
-//! - `failure`: why a model cannot be had.
+//! - `failure`: why a model cannot be had. `inside`: no file of a model lies outside of its folder.
 //!
 //! A model that is to be preloaded is loaded at the start and stays. Any other is loaded by its first
 //! request, and unloaded when others need its room: least recently used first, never while it is in use.
 //! Deliberately absent: copying models, and choosing which there are.
 
 mod failure;
+mod inside;
 pub mod memory;
 mod model;
 mod policy;
@@ -22,13 +23,14 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use larder_contract::{Digest, Task};
 
-use crate::error::{ApiError, chain};
+use crate::error::ApiError;
 use crate::onnx::Engine;
 use crate::tasks::TaskError;
-use crate::tasks::files::{FilesError, ModelFiles};
+use crate::tasks::files::FilesError;
 use crate::telemetry::Telemetry;
 pub use failure::Failure;
 use failure::Unavailable;
+pub use inside::OutsideError;
 pub use model::Model;
 use model::{Opened, Recipe};
 use residency::Residency;
@@ -54,6 +56,9 @@ pub enum LoadError {
     /// Its folder is missing or is not a model.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// Its folder has links that leave it.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     /// A file that cannot be used.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -123,13 +128,12 @@ impl Registry {
             let residency = Arc::clone(&residency);
             // Listing a folder of a network file system takes its time, so all at once.
             tokio::task::spawn_blocking(move || {
-                match ModelFiles::find(&recipe.folder, recipe.task) {
-                    Ok(files) => drop(recipe.files.set(files)),
-                    Err(error) => {
-                        tracing::error!(model = entry.name, reason = %chain(&error), "not a model");
-                    }
+                let looked = recipe.look().map(drop);
+                let model = Model::new(entry, recipe, &residency);
+                if let Err(error) = looked {
+                    residency.failed(model.key, &error);
                 }
-                Arc::new(Model::new(entry, recipe, &residency))
+                Arc::new(model)
             })
         });
         let found = futures::future::join_all(looks).await;

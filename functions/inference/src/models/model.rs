@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::policy::Key;
 use super::residency::{InUse, Residency};
-use super::{LoadError, State};
+use super::{LoadError, State, inside};
 use crate::error::ApiError;
 use crate::onnx::Engine;
 use crate::request::{self, aside};
@@ -22,7 +22,7 @@ use crate::tasks::{Answer, Input, Loaded, TaskError, Work};
 const MOST_WAITING: usize = 64;
 
 /// What a first run takes besides the model itself, until it is measured.
-const ACTIVATIONS: u64 = 32 << 20;
+const ACTIVATIONS: u64 = 16 << 20;
 
 /// A model that is in memory. One request at a time: its sessions use all processors by themselves.
 pub(super) type Opened = Mutex<Loaded>;
@@ -40,23 +40,28 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
+    /// Which files there are.
+    pub(super) fn look(&self) -> Result<&ModelFiles, LoadError> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        inside::check(&self.folder)?;
+        let found = ModelFiles::find(&self.folder, self.task)?;
+        Ok(self.files.get_or_init(|| found))
+    }
+
     pub(super) fn open(&self) -> Result<Opened, LoadError> {
-        let files = if let Some(files) = self.files.get() {
-            files
-        } else {
-            let found = ModelFiles::find(&self.folder, self.task)?;
-            self.files.get_or_init(|| found)
-        };
+        let files = self.look()?;
         let loaded = Loaded::open(&self.engine, files)?;
         self.ports.get_or_init(|| loaded.ports());
         Ok(Mutex::new(loaded))
     }
 
     /// What the model will take, in bytes, from the size of its files; and what loading it takes besides:
-    /// the files' content, until ONNX Runtime has made its own of it.
+    /// the files' content as it is read and as it is in the graph, before it is laid out for the processor.
     pub(super) fn estimate(&self) -> [u64; 2] {
         let files = weights(&self.folder, 3);
-        [files / 10 * 13 + ACTIVATIONS, files]
+        [files / 10 * 13 + ACTIVATIONS, files * 2]
     }
 }
 

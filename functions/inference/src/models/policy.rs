@@ -135,14 +135,15 @@ impl Policy {
             return Decision::Load;
         }
         let room = self.budget.saturating_sub(self.sum(|e| e.pinned));
-        if need > room {
-            return Decision::TooLarge { need, room };
+        if bytes > room {
+            return Decision::TooLarge { need: bytes, room };
         }
         let going = self.sum(|e| e.place == Place::Going);
         let evict = self.evict((taken + need).saturating_sub(going + self.budget));
         let nothing_can_go = self.entries.iter().all(|e| e.place == Place::Out || e.pinned);
         if nothing_can_go {
-            // The system counts memory that is no model's. Waiting would not change that.
+            // Loading takes more than there is, or the system counts memory that is no model's. Waiting
+            // would not change that.
             return Decision::Load;
         }
         Decision::Wait { evict }

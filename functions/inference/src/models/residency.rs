@@ -251,9 +251,9 @@ impl<T: Send + Sync + 'static> Residency<T> {
         let time = started.elapsed();
         let milliseconds = time.as_millis();
         let mut inner = self.lock();
-        inner.policy.came(key, loaded.is_ok());
         match loaded {
             Ok(value) => {
+                inner.policy.came(key, true);
                 inner.counts.loads += 1;
                 let slot = &mut inner.slots[key];
                 slot.value = Some(Arc::new(value));
@@ -267,17 +267,25 @@ impl<T: Send + Sync + 'static> Residency<T> {
                 tracing::info!(model = name, milliseconds, grown, "model loaded");
             }
             Err(reason) => {
-                inner.counts.failures += 1;
-                let before = inner.slots[key].failure.take();
-                let failure = Failure::next(before.as_ref(), &reason, (SystemTime::now(), Instant::now()));
-                let (id, text) = (failure.id, failure.reason.clone());
-                inner.slots[key].failure = Some(failure);
                 drop(inner);
-                self.telemetry.load_failed(&name);
-                tracing::error!(%id, model = name, milliseconds, reason = text, "model cannot be loaded");
+                self.failed(key, &reason);
             }
         }
         self.changes.send_replace(());
+    }
+
+    /// A model cannot be loaded: its next request is told so, or tries again after a while.
+    pub(crate) fn failed(&self, key: Key, reason: &LoadError) {
+        let mut inner = self.lock();
+        inner.policy.came(key, false);
+        inner.counts.failures += 1;
+        let slot = &mut inner.slots[key];
+        let failure = Failure::next(slot.failure.as_ref(), reason, (SystemTime::now(), Instant::now()));
+        let (id, reason, model) = (failure.id, failure.reason.clone(), slot.name.clone());
+        slot.failure = Some(failure);
+        drop(inner);
+        self.telemetry.load_failed(&model);
+        tracing::error!(%id, model, reason, "model cannot be loaded");
     }
 
     fn unload_all(self: &Arc<Self>, keys: Vec<Key>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::inside;
 use larder_contract::{
     Digest, Manifest, ManifestModel, ObjectEntry, Parameters, RelativePath, layout, revision,
 };
@@ -98,7 +99,9 @@ impl Source {
             .iter()
             .map(|(name, path)| {
                 let mut objects = Vec::new();
-                entries(path, path, &mut objects)?;
+                let read = |source| SourceError::Read { path: path.clone(), source };
+                let true_path = path.canonicalize().map_err(read)?;
+                entries((path, &true_path), path, &mut objects)?;
                 Ok(ManifestModel {
                     name: name.clone(),
                     task: None,
@@ -122,12 +125,20 @@ impl Source {
 }
 
 /// A folder's files as a listing, with the digest of the content for a validator.
-fn entries(base: &Path, folder: &Path, objects: &mut Vec<ObjectEntry>) -> Result<(), SourceError> {
+/// Links that leave the model's folder are left out: loading refuses them.
+fn entries(
+    (base, true_base): (&Path, &Path),
+    folder: &Path,
+    objects: &mut Vec<ObjectEntry>,
+) -> Result<(), SourceError> {
     let read = |source| SourceError::Read { path: folder.to_owned(), source };
     for entry in std::fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
+        if path.is_symlink() && !inside::leads_to_a_file_in(true_base, &path) {
+            continue;
+        }
         if path.is_dir() {
-            entries(base, &path, objects)?;
+            entries((base, true_base), &path, objects)?;
             continue;
         }
         let bytes = std::fs::read(&path).map_err(read)?;

@@ -57,22 +57,24 @@ pub async fn serve(
     }
 }
 
-/// Done at SIGTERM or SIGINT.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = async |kind| match signal(kind) {
+/// Done at SIGTERM or SIGINT. From the call on, not only once it is waited for, they no longer end the process.
+pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    // Without a handler the signal ends the process, which is what it asks for.
+    let handled =
+        |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal cannot be handled"));
+    let (terminate, interrupt) = (handled(SignalKind::terminate()), handled(SignalKind::interrupt()));
+    let wait = async |signal: std::io::Result<Signal>| match signal {
         Ok(mut stream) => {
             stream.recv().await;
         }
-        // Without a handler the signal ends the process, which is what it asks for.
-        Err(error) => {
-            tracing::warn!(%error, "a signal cannot be handled");
-            std::future::pending::<()>().await;
-        }
+        Err(_) => std::future::pending().await,
     };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::interrupt()) => {}
+    async move {
+        tokio::select! {
+            () = wait(terminate) => {}
+            () = wait(interrupt) => {}
+        }
+        tracing::info!("stopping: no new requests are taken");
     }
-    tracing::info!("stopping: no new requests are taken");
 }

@@ -98,7 +98,11 @@ pub(crate) fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf
     let folder = parent.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     for file in files {
-        std::os::unix::fs::symlink(file, folder.join(file.file_name().unwrap())).unwrap();
+        // No symbolic link: it would lead out of the model's folder.
+        let (from, to) = (file.canonicalize().unwrap(), folder.join(file.file_name().unwrap()));
+        if std::fs::hard_link(&from, &to).is_err() {
+            std::fs::copy(&from, &to).unwrap();
+        }
     }
     folder
 }

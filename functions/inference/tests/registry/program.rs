@@ -1,0 +1,144 @@
+//! The program as a server, and models to serve.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::common;
+
+/// The program as a server, ended when the test is.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    pub(crate) fn start(models: &Path, memory_mib: u64, more: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_larder-inference"))
+            .args(["--log-format", "json", "serve", "--listen", "127.0.0.1:0", "--models"])
+            .arg(models)
+            .args(more)
+            .env_clear()
+            .env("ORT_DYLIB_PATH", common::library())
+            .env("LARDER_MEMORY_MIB", memory_mib.to_string())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+            // ONNX Runtime writes lines of its own.
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = entry["fields"]["address"].as_str() {
+                break address.to_owned();
+            }
+        };
+        // Somebody has to read the log, else the program waits.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self { child, address }
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// A number of `/proc/<pid>/status`.
+    pub(crate) fn status(&self, field: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix(field)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Whether it has mapped a file.
+    pub(crate) fn maps(&self, file: &Path) -> bool {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
+        maps.lines().any(|line| line.ends_with(file.to_str().unwrap()))
+    }
+
+    /// Processor time that it has taken, in ticks of 10 ms.
+    pub(crate) fn ticks(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let after_name = text.rsplit_once(')').unwrap().1;
+        after_name.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Asks a model, and says what is wrong with the answer.
+    pub(crate) fn ask(&self, name: &str, reference: &Reference) -> Result<(), String> {
+        let count = usize::try_from(reference.shape.iter().product::<i64>()).unwrap();
+        let values: Vec<f32> =
+            (0..count).map(|i| f32::from(u8::try_from(i % 251).unwrap()) / 251.0 * 2.0 - 1.0).collect();
+        let tensor =
+            json!({"name": reference.input, "shape": reference.shape, "datatype": "FP32", "data": values});
+        let body = json!({"inputs": [tensor]}).to_string();
+        let (status, answer) = self.send("POST", &format!("/v2/models/{name}/infer"), &body);
+        if status != 200 {
+            return Err(format!("{name}: {status} {answer}"));
+        }
+        let values: Vec<f32> = serde_json::from_value(answer["outputs"][0]["data"].clone()).unwrap();
+        let ours = values.iter().step_by(reference.step);
+        let far = ours.zip(&reference.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let same = values.len().div_ceil(reference.step) == reference.values.len() && far < 1e-3;
+        if same { Ok(()) } else { Err(format!("{name}: {} values, off by {far}", values.len())) }
+    }
+}
+
+/// What onnxruntime answers in Python: every `step`th value of the first output.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Reference {
+    input: String,
+    shape: Vec<i64>,
+    step: usize,
+    values: Vec<f32>,
+}
+
+pub(crate) fn write_models(arguments: &[&OsStr]) -> String {
+    let writer = common::model_writer();
+    let all: Vec<&OsStr> = std::iter::once(writer.as_os_str()).chain(arguments.iter().copied()).collect();
+    common::run_python(&all)
+}
+
+/// `count` folders of one ONNX file each: real networks, and others of seeded layers.
+pub(crate) fn models(root: &Path, count: usize) -> Vec<(String, Reference)> {
+    let mut files = common::models("v6");
+    files.extend(common::models("v4"));
+    files.push(common::orientation());
+    files.truncate(count);
+    for seed in files.len()..count {
+        let (path, seed) = (root.join(format!("{seed}.onnx")), seed.to_string());
+        write_models(&["layers".as_ref(), path.as_ref(), "--seed".as_ref(), seed.as_ref()]);
+        files.push(path);
+    }
+    let arguments: Vec<&OsStr> =
+        std::iter::once(OsStr::new("answers")).chain(files.iter().map(|f| f.as_os_str())).collect();
+    let references: Vec<Reference> = serde_json::from_str(&write_models(&arguments)).unwrap();
+    let named = |(n, file): (usize, &PathBuf)| {
+        let name = format!("m{n:02}");
+        common::folder_of(&root.join("models"), &name, std::slice::from_ref(file));
+        name
+    };
+    files.iter().enumerate().map(named).zip(references).collect()
+}
