@@ -3,6 +3,7 @@
 //! ```text
 //! revisions/<sha256>/…      immutable; present means complete and verified
 //! staging/<sha256>/…        in flight: parts and a journal, safe to lose, safe to resume
+//! prepared/<sha256>/…       what the inference function made of a revision, to start faster; safe to lose
 //! manifests/<sha256>.json   what one published function version serves
 //! ```
 
@@ -36,6 +37,12 @@ pub fn revision_dir(root: &Path, revision: &Digest) -> PathBuf {
 #[must_use]
 pub fn staging_dir(root: &Path, revision: &Digest) -> PathBuf {
     root.join("staging").join(revision.hex())
+}
+
+/// The folder of what was prepared under this digest of a revision and its conditions.
+#[must_use]
+pub fn prepared_dir(root: &Path, conditions: &Digest) -> PathBuf {
+    root.join("prepared").join(conditions.hex())
 }
 
 /// The file of a manifest.

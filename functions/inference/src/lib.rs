@@ -5,6 +5,7 @@
 //! - [`request`]: what all requests share, [`telemetry`]: their metrics.
 //! - [`page`]: a page to try the models in a browser.
 //! - [`models`]: the registry. [`tasks`]: what models do. [`onnx`]: ONNX Runtime.
+//! - [`prepared`]: what ONNX Runtime makes of a model at each start, made once.
 //! - [`link`]: pictures from the Internet, fetched within limits.
 //!
 //! Deliberately absent: copying models (model-sync does) and choosing versions (the controller does).
@@ -14,6 +15,7 @@ pub mod link;
 pub mod models;
 pub mod onnx;
 pub mod page;
+pub mod prepared;
 pub mod protocol;
 pub mod request;
 pub mod routes;

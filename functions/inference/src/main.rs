@@ -1,7 +1,7 @@
 //! `larder-inference`: in AWS Lambda the runtime of the inference function, else a plain HTTP server.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,9 @@ use larder_contract::layout;
 use larder_inference::error::chain;
 use larder_inference::models::source::Source;
 use larder_inference::models::{Limits, memory};
-use larder_inference::onnx;
+use larder_inference::onnx::{self, Engine};
 use larder_inference::page;
+use larder_inference::prepared;
 use larder_inference::routes::DEFAULT_TIME;
 use larder_inference::runtime::{self, StartError, Startup, lambda, serve};
 use tracing_subscriber::EnvFilter;
@@ -39,6 +40,21 @@ enum LogFormat {
 enum Command {
     /// Serves over HTTP until SIGTERM or SIGINT.
     Serve(Serve),
+    /// Makes once what ONNX Runtime makes of models at each start, and keeps it where it is faster.
+    Prepare(Prepare),
+}
+
+#[derive(Debug, clap::Args)]
+struct Prepare {
+    /// A manifest; its models are in ROOT/revisions.
+    #[arg(long, required_unless_present = "models", conflicts_with = "models")]
+    manifest: Option<PathBuf>,
+    /// A folder with one folder for each model.
+    #[arg(long)]
+    models: Option<PathBuf>,
+    /// Where prepared models go, to ROOT/prepared.
+    #[arg(long, env = layout::ENV_ROOT, default_value = layout::MOUNT_PATH)]
+    root: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +68,7 @@ struct Serve {
     /// A folder with one folder for each model.
     #[arg(long)]
     models: Option<PathBuf>,
-    /// Where a manifest's models are.
+    /// Where a manifest's models are, and prepared ones.
     #[arg(long, env = layout::ENV_ROOT, default_value = layout::MOUNT_PATH)]
     root: PathBuf,
     /// A host that links may lead to though it is not on the public Internet, as host or host:port.
@@ -92,6 +108,7 @@ async fn run(started: Instant) -> ExitCode {
     let outcome = match arguments.command {
         _ if in_lambda => run_lambda(started).await,
         Some(Command::Serve(serve)) => run_server(serve).await,
+        Some(Command::Prepare(prepare)) => run_prepare(&prepare),
         None => {
             tracing::error!("nothing to do: outside AWS Lambda give the command serve; --help tells more");
             return ExitCode::from(2);
@@ -122,23 +139,11 @@ async fn run_lambda(started: Instant) -> Result<(), StartError> {
 }
 
 async fn run_server(serve: Serve) -> Result<(), StartError> {
-    let source = match (&serve.manifest, &serve.models) {
-        (Some(manifest), _) => Source::of_manifest(manifest, &serve.root, None)?,
-        (None, Some(models)) if serve.lazy => Source::of_folder(models)?.lazy(),
-        (None, Some(models)) => Source::of_folder(models)?,
-        (None, None) => {
-            return Err(StartError::Missing {
-                name: "--manifest",
-                remedy: "give --manifest FILE or --models DIR",
-            });
-        }
-    };
+    let source = source(serve.manifest.as_deref(), serve.models.as_deref(), &serve.root)?;
+    let source = if serve.lazy { source.lazy() } else { source };
     // Outside Lambda, all processors and all memory are ours unless memory is said.
     let (threads, memory) = match lambda::memory_mib(variable)? {
-        0 => (
-            std::thread::available_parallelism().map_or(1, usize::from),
-            memory::machine_mib().unwrap_or(u32::MAX),
-        ),
+        0 => (all_threads(), memory::machine_mib().unwrap_or(u32::MAX)),
         memory => (onnx::threads(memory), memory),
     };
     let listener = serve::bound(&serve.listen).await?;
@@ -146,6 +151,31 @@ async fn run_server(serve: Serve) -> Result<(), StartError> {
     let startup = Startup { time, ..startup(threads, memory, serve.allow_link_host)? };
     let served = runtime::prepared(startup, source).await?;
     serve::serve(listener, served, serve::stop_signal()).await
+}
+
+fn source(manifest: Option<&Path>, models: Option<&Path>, root: &Path) -> Result<Source, StartError> {
+    match (manifest, models) {
+        (Some(manifest), _) => Ok(Source::of_manifest(manifest, root, None)?),
+        (None, Some(models)) => Ok(Source::of_folder(models)?.prepared_in(root)),
+        (None, None) => {
+            Err(StartError::Missing { name: "--manifest", remedy: "give --manifest FILE or --models DIR" })
+        }
+    }
+}
+
+fn run_prepare(prepare: &Prepare) -> Result<(), StartError> {
+    let source = source(prepare.manifest.as_deref(), prepare.models.as_deref(), &prepare.root)?;
+    let Startup { library, threads, .. } = startup(all_threads(), 0, Vec::new())?;
+    let engine = Engine::start(&library, threads)?;
+    for (model, revision, folder) in source.models() {
+        let prepared = prepared::prepare(&engine, &prepare.root, revision, folder)?;
+        tracing::info!(model, folder = %prepared.display(), "model prepared");
+    }
+    Ok(())
+}
+
+fn all_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn startup(threads: usize, memory_mib: u32, mut allowed_hosts: Vec<String>) -> Result<Startup, StartError> {

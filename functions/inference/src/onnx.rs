@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use larder_native::MappedFile;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::ep;
 use ort::session::Session as OrtSession;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Tensor, ValueType};
+
+use crate::error::chain;
+use crate::prepared::Prepared;
 
 /// Environment variable: the path of the ONNX Runtime library.
 pub const ENV_LIBRARY: &str = "ORT_DYLIB_PATH";
@@ -43,6 +47,14 @@ pub enum OnnxError {
         /// ONNX Runtime's reason.
         source: ort::Error,
     },
+    /// A prepared file cannot be mapped.
+    #[error("{} cannot be mapped", path.display())]
+    Map {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// A run failed.
     #[error("ONNX Runtime failed to run the model {}", path.display())]
     Run {
@@ -62,9 +74,28 @@ pub enum OnnxError {
 }
 
 /// ONNX Runtime, initialised. One for each process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Engine {
     environment: Environment,
+    prepared: Option<Prepared>,
+}
+
+/// How far a graph is optimised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// In ways that are the same on each processor.
+    Extended,
+    /// With weights laid out for this processor, too.
+    All,
+}
+
+impl From<Level> for GraphOptimizationLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Extended => Self::Level2,
+            Level::All => Self::All,
+        }
+    }
 }
 
 impl Engine {
@@ -84,22 +115,77 @@ impl Engine {
             builder.with_name("larder").with_telemetry(false).with_global_thread_pool(pool).build()
         };
         let environment = build().map_err(|source| OnnxError::Environment { source })?;
-        Ok(Self { environment })
+        Ok(Self { environment, prepared: None })
     }
 
-    /// Opens an ONNX file.
+    /// The same, for a model that has these prepared files.
+    #[must_use]
+    pub fn with_prepared(&self, prepared: Option<Prepared>) -> Self {
+        Self { prepared, ..self.clone() }
+    }
+
+    /// Opens an ONNX file, by what was prepared of it if that can be opened.
+    ///
+    /// # Errors
+    /// [`OnnxError::Open`] of the original.
+    pub fn open(&self, path: &Path) -> Result<Session, OnnxError> {
+        if let Some(artefact) = self.prepared.as_ref().and_then(|prepared| prepared.of(path)) {
+            match self.open_prepared(&artefact) {
+                Ok(session) => return Ok(Session { path: path.to_owned(), ..session }),
+                Err(error) => {
+                    tracing::warn!(reason = %chain(&error), "the original is opened in place of what was prepared");
+                }
+            }
+        }
+        self.open_original(path)
+    }
+
+    /// Opens an ONNX file as it is.
     ///
     /// # Errors
     /// [`OnnxError::Open`].
-    pub fn open(&self, path: &Path) -> Result<Session, OnnxError> {
-        let open = || -> Result<OrtSession, ort::Error> {
-            OrtSession::builder(&self.environment)?
-                .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?
-                .commit_from_file(path)
+    pub fn open_original(&self, path: &Path) -> Result<Session, OnnxError> {
+        let open = || self.builder(GraphOptimizationLevel::All)?.commit_from_file(path);
+        let inner = open().map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
+        Ok(Session { inner, path: path.to_owned(), _map: None })
+    }
+
+    /// Opens a file of ONNX Runtime's own format. It is not read but mapped, and the session's weights are
+    /// the map's bytes.
+    ///
+    /// # Errors
+    /// [`OnnxError::Map`] or [`OnnxError::Open`].
+    pub fn open_prepared(&self, path: &Path) -> Result<Session, OnnxError> {
+        let map =
+            MappedFile::open(path).map_err(|source| OnnxError::Map { path: path.to_owned(), source })?;
+        let open = || {
+            self.builder(GraphOptimizationLevel::All)?
+                .with_config_entry("session.use_ort_model_bytes_directly", "1")?
+                .with_config_entry("session.use_ort_model_bytes_for_initializers", "1")?
+                .commit_from_memory(&map)
         };
         let inner = open().map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
-        Ok(Session { inner, path: path.to_owned() })
+        Ok(Session { inner, path: path.to_owned(), _map: Some(map) })
+    }
+
+    /// Writes what ONNX Runtime makes of an ONNX file at this level, in its own format.
+    ///
+    /// # Errors
+    /// [`OnnxError::Open`] when it cannot be opened or written.
+    pub fn optimise(&self, original: &Path, target: &Path, level: Level) -> Result<(), OnnxError> {
+        let open = || {
+            self.builder(level.into())?
+                .with_config_entry("session.save_model_format", "ORT")?
+                .with_optimized_model_path(target)?
+                .commit_from_file(original)
+        };
+        open().map(drop).map_err(|source| OnnxError::Open { path: original.to_owned(), source })
+    }
+
+    fn builder(&self, level: GraphOptimizationLevel) -> Result<SessionBuilder, ort::Error> {
+        Ok(OrtSession::builder(&self.environment)?
+            .with_optimization_level(level)?
+            .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?)
     }
 }
 
@@ -108,6 +194,8 @@ impl Engine {
 pub struct Session {
     inner: OrtSession,
     path: PathBuf,
+    // After `inner`, which looks at its bytes until it is dropped.
+    _map: Option<MappedFile>,
 }
 
 /// A tensor as ONNX Runtime shows it: its shape and its values, row by row.

@@ -120,6 +120,8 @@ impl Registry {
         let looks = source.manifest.models.into_iter().map(|entry| {
             let recipe = Recipe {
                 engine: Arc::clone(&engine),
+                root: source.root.clone(),
+                revision: entry.revision,
                 folder: source.folders[&entry.name].clone(),
                 task: entry.task,
                 files: OnceLock::new(),

@@ -12,6 +12,7 @@ use super::residency::{InUse, Residency};
 use super::{LoadError, State, inside};
 use crate::error::ApiError;
 use crate::onnx::Engine;
+use crate::prepared::Prepared;
 use crate::request::{self, aside};
 use crate::tasks::files::ModelFiles;
 use crate::tasks::picture::{Picture, Transparency};
@@ -31,6 +32,8 @@ pub(super) type Opened = Mutex<Loaded>;
 #[derive(Debug)]
 pub(super) struct Recipe {
     pub(super) engine: Arc<Engine>,
+    pub(super) root: Option<PathBuf>,
+    pub(super) revision: Digest,
     pub(super) folder: PathBuf,
     pub(super) task: Option<Task>,
     /// Found at the start, or by the first load that finds them.
@@ -52,7 +55,9 @@ impl Recipe {
 
     pub(super) fn open(&self) -> Result<Opened, LoadError> {
         let files = self.look()?;
-        let loaded = Loaded::open(&self.engine, files)?;
+        let prepared = self.root.as_deref();
+        let prepared = prepared.and_then(|root| Prepared::find(root, &self.revision, &self.folder));
+        let loaded = Loaded::open(&self.engine.with_prepared(prepared), files)?;
         self.ports.get_or_init(|| loaded.ports());
         Ok(Mutex::new(loaded))
     }

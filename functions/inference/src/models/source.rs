@@ -54,6 +54,8 @@ pub struct Source {
     pub(super) manifest: Manifest,
     pub(super) digest: Digest,
     pub(super) folders: BTreeMap<String, PathBuf>,
+    /// Under which prepared files are.
+    pub(super) root: Option<PathBuf>,
 }
 
 impl Source {
@@ -75,7 +77,7 @@ impl Source {
             .iter()
             .map(|m| (m.name.clone(), layout::revision_dir(root, &m.revision)))
             .collect();
-        Ok(Self { manifest, digest: have, folders })
+        Ok(Self { manifest, digest: have, folders, root: Some(root.to_owned()) })
     }
 
     /// The folders in `folder`, one model each, named after them. Their revisions are computed from the
@@ -113,7 +115,19 @@ impl Source {
             .collect::<Result<_, SourceError>>()?;
         let manifest = Manifest::new(models);
         let digest = manifest.digest();
-        Ok(Self { manifest, digest, folders })
+        Ok(Self { manifest, digest, folders, root: None })
+    }
+
+    /// The same models, whose prepared files are under `root` as [`layout`] says.
+    #[must_use]
+    pub fn prepared_in(self, root: &Path) -> Self {
+        Self { root: Some(root.to_owned()), ..self }
+    }
+
+    /// Each model's name, revision and folder.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &Digest, &Path)> {
+        let folder = |m: &ManifestModel| self.folders[&m.name].as_path();
+        self.manifest.models.iter().map(move |m| (m.name.as_str(), &m.revision, folder(m)))
     }
 
     /// The same models, each loaded by its first request.

@@ -14,6 +14,7 @@ use crate::link::{LinkFetcher, LinkLimits};
 use crate::models::source::{Source, SourceError};
 use crate::models::{Limits, ModelsError, Registry};
 use crate::onnx::{Engine, OnnxError};
+use crate::prepared::PrepareError;
 use crate::routes::Served;
 use crate::telemetry::Telemetry;
 
@@ -35,6 +36,8 @@ pub enum StartError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Models(#[from] ModelsError),
+    #[error("a model cannot be prepared")]
+    Prepare(#[from] PrepareError),
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
     #[error("address {address} cannot be listened on")]

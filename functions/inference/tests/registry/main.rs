@@ -9,4 +9,5 @@
 mod common;
 mod hostile;
 mod memory;
+mod prepared;
 mod program;

@@ -1,0 +1,72 @@
+//! Models that were prepared answer as before, and what was prepared is really used.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common;
+use crate::program::{Server, models};
+
+/// Runs `prepare` and returns the prepared folders.
+fn prepare(models: &std::path::Path, root: &std::path::Path) -> Vec<PathBuf> {
+    let output = Command::new(env!("CARGO_BIN_EXE_larder-inference"))
+        .args([
+            "prepare".as_ref(),
+            "--models".as_ref(),
+            models.as_os_str(),
+            "--root".as_ref(),
+            root.as_os_str(),
+        ])
+        .env_clear()
+        .env("ORT_DYLIB_PATH", common::library())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let entries = std::fs::read_dir(root.join("prepared")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
+    let root = tempfile::tempdir().unwrap();
+    let models = models(root.path(), 6);
+    let folder = root.path().join("models");
+    let prepared = prepare(&folder, root.path());
+    assert_eq!(prepared.len(), models.len());
+    assert_eq!(prepare(&folder, root.path()).len(), models.len(), "they are made once");
+
+    let mut artefacts = Vec::new();
+    for folder in &prepared {
+        let record: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("prepared.json")).unwrap()).unwrap();
+        for (path, file) in record["files"].as_object().unwrap() {
+            println!("{path}: {} of {}", file["choice"], file["costs"]);
+            let artefact = folder.join(format!("{path}.ort"));
+            assert_eq!(artefact.is_file(), file["choice"] != "original", "{path}");
+            assert!(file["costs"].as_object().unwrap().len() == 3, "{path}: {file}");
+            artefacts.extend(artefact.is_file().then_some(artefact));
+        }
+    }
+    assert!(!artefacts.is_empty(), "nothing was worth preparing");
+
+    let serve = || Server::start(&folder, 3538, &["--lazy", "--root", root.path().to_str().unwrap()]);
+    let server = serve();
+    for (name, reference) in &models {
+        server.ask(name, reference).unwrap();
+    }
+    for artefact in &artefacts {
+        assert!(server.maps(artefact), "{} is not mapped", artefact.display());
+    }
+    drop(server);
+
+    for artefact in &artefacts {
+        let whole = std::fs::read(artefact).unwrap();
+        std::fs::write(artefact, &whole[..whole.len() / 2]).unwrap();
+    }
+    let server = serve();
+    for (name, reference) in &models {
+        server.ask(name, reference).unwrap();
+    }
+    assert!(artefacts.iter().all(|artefact| !server.maps(artefact)));
+}
