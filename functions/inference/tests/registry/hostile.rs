@@ -24,7 +24,7 @@ fn a_hostile_model_fails_alone() {
         let state = states.iter().find(|m| m["name"] == case).unwrap();
         assert_eq!(state["state"], "failed", "{case}");
         // The backoff is over or not: the id of the log's line is told either way, and nothing else.
-        let (status, answer) = server.send("GET", &format!("/v2/models/{case}/ready"), "");
+        let (status, answer) = server.send("GET", &format!("/v2/models/{case}"), "");
         let error = answer["error"].as_str().unwrap();
         assert!([500, 503].contains(&status) && error.contains("under id"), "{case}: {status} {error}");
         assert!(!error.contains(root.path().to_str().unwrap()), "{case}: {error}");
