@@ -95,9 +95,9 @@ pub enum Choice {
 pub struct Cost {
     /// Bytes of the file.
     pub bytes: u64,
-    /// From nothing to a session, in milliseconds: the median.
+    /// From nothing to a session, in milliseconds: the quickest of some.
     pub open_ms: f64,
-    /// A run after the first, in milliseconds: the median.
+    /// A run after the first, in milliseconds: the quickest of some.
     pub run_ms: f64,
 }
 
