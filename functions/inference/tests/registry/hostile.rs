@@ -21,8 +21,8 @@ fn a_hostile_model_fails_alone() {
     assert_eq!(cases.lines().count() + 1, states.len());
     assert!(states.len() > 25, "{states:?}");
     for case in cases.lines() {
-        let state = states.iter().find(|m| m["name"] == case).unwrap();
-        assert_eq!(state["state"], "failed", "{case}");
+        let listed = states.iter().find(|m| m["name"] == case).unwrap();
+        assert_eq!(listed["state"], "failed", "{case}");
         // The backoff is over or not: the id of the log's line is told either way, and nothing else.
         let (status, answer) = server.send("GET", &format!("/v2/models/{case}"), "");
         let error = answer["error"].as_str().unwrap();

@@ -90,7 +90,9 @@ fn sessions_share_one_pool_that_sleeps() {
     // Two processors' worth of memory: a pool of two, that would spin if it were let.
     let server = Server::start(&root.path().join("models"), 3538, &["--lazy"]);
     let ask_all = |models: &[(String, Reference)]| {
-        models.iter().for_each(|(name, reference)| server.ask(name, reference).unwrap());
+        for (name, reference) in models {
+            server.ask(name, reference).unwrap();
+        }
     };
     ask_all(&models[..1]);
     let threads = server.status("Threads:");
