@@ -17,11 +17,11 @@ fn a_hostile_model_fails_alone() {
     };
     works();
     let (_, listed) = server.send("GET", "/models", "");
-    let states = listed.as_array().unwrap();
-    assert_eq!(cases.lines().count() + 1, states.len());
-    assert!(states.len() > 25, "{states:?}");
+    let models = listed.as_array().unwrap();
+    assert_eq!(cases.lines().count() + 1, models.len());
+    assert!(models.len() > 25, "{models:?}");
     for case in cases.lines() {
-        let listed = states.iter().find(|m| m["name"] == case).unwrap();
+        let listed = models.iter().find(|m| m["name"] == case).unwrap();
         assert_eq!(listed["state"], "failed", "{case}");
         // The backoff is over or not: the id of the log's line is told either way, and nothing else.
         let (status, answer) = server.send("GET", &format!("/v2/models/{case}"), "");
