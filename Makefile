@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd
+.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ docs:
 
 deny: ## licences, bans and sources of what we depend on
 	@PATH="$$(tests/tools/setup.sh deny):$$PATH" $(CARGO) deny --workspace check --hide-inclusion-graph licenses bans sources
+
+SECONDS_EACH ?= 20
+fuzz: ## fuzz every parser of outside bytes: make fuzz SECONDS_EACH=600
+	@tests/fuzz/run.sh $(SECONDS_EACH)
 
 crd: ## write the CRD again after a change of crds/src
 	@UPDATE=1 $(CARGO) test --workspace -q --test generated

@@ -7,6 +7,7 @@
 #   tests/tools/setup.sh            the above; prints where the settings file is
 #   tests/tools/setup.sh images     also what builds and runs container images
 #   tests/tools/setup.sh deny       only cargo-deny; prints the folder that it is in
+#   tests/tools/setup.sh fuzz       only cargo-fuzz; prints the folder that it is in
 #   eval "$(tests/tools/setup.sh env)"   sets up, then prints the settings alone, for a shell
 #
 # The cache is ${XDG_CACHE_HOME:-~/.cache}/larder. Each part lies in a folder named by the hash of what it
@@ -17,7 +18,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/larder
 goal=${1:-tools}
-case $goal in tools | images | deny | env) ;; *)
+case $goal in tools | images | deny | fuzz | env) ;; *)
   sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
   ;;
@@ -160,12 +161,18 @@ images() {
   packages "building and running images" podman buildah runc conmon netavark iptables
 }
 
-deny_version=0.20.2
-install_deny() { # Built aside and renamed when whole.
+# cargo_tool NAME VERSION: builds a cargo subcommand where it is missing, and prints the folder it is in.
+cargo_tool() {
+  local out=$cache/tools/$1-$2
+  [[ -d $out ]] || step "$1 $2 (about three minutes)" install_cargo_tool "$1" "$2" "$out"
+  printf '%s\n' "$out/bin"
+}
+
+install_cargo_tool() { # NAME VERSION OUT. Built aside and renamed when whole.
   local aside
-  aside=$(mktemp -d "$cache/tools/.deny.XXXXXX") || return
-  CARGO_TARGET_DIR=$aside/target cargo install --locked --root "$aside" "cargo-deny@$deny_version" || return
-  rm -rf "$aside/target" "$deny" && chmod 755 "$aside" && mv -T "$aside" "$deny"
+  aside=$(mktemp -d "$cache/tools/.cargo.XXXXXX") || return
+  CARGO_TARGET_DIR=$aside/target cargo install --locked --root "$aside" "$1@$2" || return
+  rm -rf "$aside/target" "$3" && chmod 755 "$aside" && mv -T "$aside" "$3"
 }
 
 mkdir -p "$cache/tools" "$cache/python"
@@ -175,12 +182,10 @@ flock -n 9 || {
   say "another setup is at work; waiting for it"
   flock -w 1800 9 || die "the other setup did not end in 30 minutes; see $cache/log"
 }
-if [[ $goal == deny ]]; then
-  deny=$cache/tools/cargo-deny-$deny_version
-  [[ -d $deny ]] || step "cargo-deny $deny_version (about three minutes)" install_deny
-  printf '%s\n' "$deny/bin"
-  exit
-fi
+case $goal in
+  deny) cargo_tool cargo-deny 0.20.2 && exit ;;
+  fuzz) cargo_tool cargo-fuzz 0.13.2 && exit ;;
+esac
 tools
 [[ $goal == images ]] && images
 settings=$(mktemp "$cache/.env.XXXXXX")

@@ -14,7 +14,7 @@ mod order;
 mod orient;
 mod plane;
 mod prepare;
-mod recognise;
+pub mod recognise;
 mod rectangle;
 mod resize;
 mod unclip;

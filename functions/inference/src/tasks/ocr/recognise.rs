@@ -12,33 +12,37 @@ const BATCH: usize = 6;
 
 /// Text and how sure the model is of it, 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Reading {
-    pub(crate) text: String,
-    pub(crate) confidence: f64,
+pub struct Reading {
+    /// The text.
+    pub text: String,
+    /// How sure the model is of it, 0 to 1.
+    pub confidence: f64,
 }
 
 /// What the classes of the recognition model mean: blank, the character list, space.
 #[derive(Debug)]
-pub(crate) struct Alphabet {
+pub struct Alphabet {
     characters: Vec<String>,
 }
 
 impl Alphabet {
     /// From a list with one character a line.
-    pub(crate) fn parse(list: &str) -> Self {
+    pub fn parse(list: &str) -> Self {
         let mut characters: Vec<String> = list.lines().map(str::to_owned).collect();
         characters.push(" ".to_owned());
         Self { characters }
     }
 
     /// The number of classes: the characters, space and blank.
-    pub(crate) fn classes(&self) -> usize {
+    #[must_use]
+    pub fn classes(&self) -> usize {
         self.characters.len() + 1
     }
 
     /// Decodes one crop's class probabilities, `classes` a step: the best class of each step, repeats
     /// and blanks left out.
-    pub(crate) fn decode(&self, steps: &[f32]) -> Reading {
+    #[must_use]
+    pub fn decode(&self, steps: &[f32]) -> Reading {
         let mut text = String::new();
         let mut confidences = Vec::new();
         let mut previous = 0;
