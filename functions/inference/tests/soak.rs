@@ -1,0 +1,240 @@
+//! The program under mixed traffic, valid and not, from clients some of which go away: every answer is
+//! right, nothing is a failure of ours, and its memory does not grow.
+//!
+//! Needs `LARDER_PYTHON`; `make test` sets it. `SOAK_SECONDS` says how long (default 10; `make soak` 300),
+//! `SEED` plays the same traffic again.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+/// Clients at once.
+const CLIENTS: u64 = 3;
+/// Memory may grow by this much after the warm-up: allocator's rests, not a leak at this rate of requests.
+const MOST_GROWTH: f64 = 1.10;
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A request, and the status of its answer.
+struct Case {
+    line: String,
+    content_type: &'static str,
+    body: Vec<u8>,
+    status: u16,
+}
+
+fn case(line: &str, content_type: &'static str, body: impl Into<Vec<u8>>, status: u16) -> Case {
+    Case { line: line.to_owned(), content_type, body: body.into(), status }
+}
+
+/// What clients ask: each task in each protocol, and what is wrong in each way.
+fn cases(sign: &[u8], wide: &[u8]) -> Vec<Case> {
+    let json = "application/json";
+    let post =
+        |path: &str, body: Value, status| case(&format!("POST {path}"), json, body.to_string(), status);
+    let long = "good ".repeat(3000);
+    vec![
+        case("POST /ocr?model=signs", "image/png", sign, 200),
+        case("POST /ocr", "application/octet-stream", wide, 200),
+        post("/ocr", json!({"image": BASE64_STANDARD.encode(sign), "language": "en,ch_sim"}), 200),
+        post("/models/sentiment-distilbert", json!({"inputs": "I love this harbour!"}), 200),
+        post(
+            "/models/sentiment-distilbert",
+            json!({"inputs": ["", "😀", long], "parameters": {"top_k": 1}}),
+            200,
+        ),
+        post("/models/emotions-roberta", json!({"inputs": ["so", "happy and sad"]}), 200),
+        post("/models/sentences-whole", json!({"inputs": ["a harbour", "ein Hafen", "港"]}), 200),
+        post("/v1/embeddings", json!({"model": "sentences-whole", "input": ["a", "b"]}), 200),
+        case("POST /models/animals-vit", "image/png", sign, 200),
+        case("POST /models/animals-resnet", "image/png", wide, 200),
+        post(
+            "/v2/models/layers/infer",
+            json!({"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": vec![0.5; 64]}]}),
+            200,
+        ),
+        case("GET /models", json, "", 200),
+        case("GET /metrics", json, "", 200),
+        case("GET /v2/models/layers", json, "", 200),
+        case("POST /v2/repository/index", json, "{}", 200),
+        case("POST /ocr", "image/png", &sign[..sign.len() / 2], 400),
+        case("POST /ocr", "image/png", "GIF89a", 415),
+        case("POST /ocr", "text/plain", "hi", 415),
+        case("POST /models/sentiment-distilbert", json, "{\"inputs\": ", 400),
+        post("/models/sentiment-distilbert", json!({"inputs": 3}), 400),
+        post("/models/sentiment-distilbert", json!({"inputs": "a", "parameters": {"top_q": 1}}), 400),
+        post("/models/nobody", json!({"inputs": "a"}), 404),
+        post("/v1/embeddings", json!({"model": "signs", "input": "a"}), 400),
+        post(
+            "/v2/models/layers/infer",
+            json!({"inputs": [{"name": "x", "shape": [1, 63], "datatype": "FP32", "data": vec![0.5; 63]}]}),
+            400,
+        ),
+        post("/v2/models/layers/infer", json!({"inputs": []}), 400),
+        case("GET /nothing", json, "", 404),
+        case("DELETE /ocr", json, "", 405),
+    ]
+}
+
+/// Sends a request and reads the whole answer; a client that leaves sends `part` of it and goes.
+fn asked(address: &str, case: &Case, part: Option<usize>) -> Option<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+    let head = format!(
+        "{} HTTP/1.1\r\nhost: soak\r\nconnection: close\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n",
+        case.line,
+        case.content_type,
+        case.body.len()
+    );
+    let request = [head.as_bytes(), &case.body].concat();
+    if let Some(part) = part {
+        // The server may have refused and closed already.
+        let _ = stream.write_all(&request[..part.min(request.len())]);
+        return None;
+    }
+    stream.write_all(&request).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+    Some((status, answer.split_off(end + 4)))
+}
+
+/// Anonymous memory in MiB.
+fn resident(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+fn started(models: &Path) -> (Running, String) {
+    let mut running = Running(
+        Command::new(env!("CARGO_BIN_EXE_larder-inference"))
+            .env_clear()
+            .env("ORT_DYLIB_PATH", common::library())
+            .env("LARDER_MEMORY_MIB", "3538")
+            .args(["--log-format", "json", "serve", "--listen", "127.0.0.1:0", "--models"])
+            .arg(models)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut log = BufReader::new(running.0.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        if let Some(address) = entry["fields"]["address"].as_str() {
+            break address.to_owned();
+        }
+    };
+    // A full pipe would stop the program.
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    (running, address)
+}
+
+#[test]
+fn mixed_traffic_gets_right_answers_and_memory_stays() {
+    let seconds = std::env::var("SOAK_SECONDS").map_or(10, |s| s.parse().unwrap());
+    let seed: u64 = std::env::var("SEED").map_or(20_261_125, |s| s.parse().unwrap());
+    println!("SEED={seed}");
+    let models = tempfile::tempdir().unwrap();
+    common::folder_of(models.path(), "signs", &common::models("v6"));
+    for name in
+        ["sentiment-distilbert", "emotions-roberta", "sentences-whole", "animals-vit", "animals-resnet"]
+    {
+        let files: Vec<_> =
+            std::fs::read_dir(common::export(name)).unwrap().map(|e| e.unwrap().path()).collect();
+        common::folder_of(models.path(), name, &files);
+    }
+    std::fs::create_dir(models.path().join("layers")).unwrap();
+    let layers = models.path().join("layers/model.onnx");
+    let writer = common::model_writer();
+    common::run_python(&[
+        writer.as_ref(),
+        "layers".as_ref(),
+        layers.as_ref(),
+        "--seed".as_ref(),
+        "1".as_ref(),
+        "--width".as_ref(),
+        "64".as_ref(),
+    ]);
+    let cases = cases(
+        &common::sign("North Gate", "北门"),
+        &common::sign("Harbour Road to the Old Town Hall", "海港路"),
+    );
+    let (running, address) = started(models.path());
+    let pid = running.0.id();
+
+    // What each request is answered when nobody else asks, twice: it is the same. What tells the time is not.
+    let settled = |case: &Case| !case.line.contains("/metrics") && !case.line.contains("/v1/");
+    let alone: Vec<(u16, Vec<u8>)> = cases.iter().map(|case| asked(&address, case, None).unwrap()).collect();
+    for (case, (status, body)) in cases.iter().zip(&alone) {
+        assert_eq!(*status, case.status, "{}: {}", case.line, String::from_utf8_lossy(body));
+    }
+
+    let begun = Instant::now();
+    let length = Duration::from_secs(seconds);
+    let memory: Mutex<Vec<(f64, f64)>> = Mutex::default();
+    let total: u64 = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let (cases, alone, address) = (&cases, &alone, &address);
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed + client);
+                    let mut answers = 0;
+                    while begun.elapsed() < length {
+                        let at = random.usize(..cases.len());
+                        let case = &cases[at];
+                        let leaves = random.u8(..8) == 0;
+                        let part = leaves.then(|| random.usize(..case.body.len() + 200));
+                        let Some((status, body)) = asked(address, case, part) else { continue };
+                        answers += 1;
+                        let expected = &alone[at];
+                        let text = String::from_utf8_lossy(&body).into_owned();
+                        assert_eq!(status, expected.0, "{}: {text}", case.line);
+                        if status == 200 && settled(case) {
+                            assert!(body == expected.1, "{}: {text}", case.line);
+                        }
+                    }
+                    answers
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while begun.elapsed() < length {
+                let now = (begun.elapsed().as_secs_f64() / length.as_secs_f64(), resident(pid));
+                memory.lock().unwrap().push(now);
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    let memory = memory.into_inner().unwrap();
+    let greatest = |from: f64, to: f64| {
+        memory.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, mib)| *mib).fold(0.0, f64::max)
+    };
+    let (early, late) = (greatest(0.2, 0.6), greatest(0.6, 1.0));
+    println!("{total} answers in {seconds} s, anonymous memory at most {early:.0} MiB, later {late:.0} MiB");
+    assert!(total >= 50, "{total} answers are too few to say anything");
+    assert!(late <= early * MOST_GROWTH, "memory grew from {early:.0} to {late:.0} MiB");
+}
