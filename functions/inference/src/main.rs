@@ -89,6 +89,7 @@ const MOST_PRELOADING: Duration = Duration::from_mins(15);
 fn main() -> ExitCode {
     let started = Instant::now();
     larder_native::share_one_heap();
+    larder_native::flush_subnormals();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! ONNX Runtime: finding the library, one environment with one thread pool, and sessions.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use larder_native::MappedFile;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
@@ -111,7 +112,9 @@ impl Engine {
             let pool = GlobalThreadPoolOptions::default()
                 .with_intra_threads(threads)?
                 .with_inter_threads(1)?
-                .with_spin_control(false)?;
+                .with_spin_control(false)?
+                // The threads that call sessions do the same: see `larder_native::flush_subnormals`.
+                .with_flush_to_zero()?;
             builder.with_name("larder").with_telemetry(false).with_global_thread_pool(pool).build()
         };
         let environment = build().map_err(|source| OnnxError::Environment { source })?;
@@ -185,6 +188,8 @@ impl Engine {
     fn builder(&self, level: GraphOptimizationLevel) -> Result<SessionBuilder, ort::Error> {
         Ok(OrtSession::builder(&self.environment)?
             .with_optimization_level(level)?
+            // A plan of one block for each shape that ever came would be kept: pictures have many.
+            .with_memory_pattern(false)?
             .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?)
     }
 }
@@ -247,7 +252,9 @@ impl Session {
         let path = &self.path;
         let failed = |source| OnnxError::Run { path: path.clone(), source };
         let input = Tensor::from_array((shape, values)).map_err(failed)?;
+        let started = Instant::now();
         let outputs = self.inner.run(ort::inputs![input]).map_err(failed)?;
+        tracing::debug!(model = %path.display(), microseconds = started.elapsed().as_micros(), "run");
         let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
         Ok(read((shape, values)))
     }

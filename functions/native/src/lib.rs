@@ -2,6 +2,7 @@
 //!
 //! - [`MappedFile`]: a file as bytes, without reading it.
 //! - [`share_one_heap`] and [`give_back_free_memory`]: the C library's free memory, back to the system.
+//! - [`flush_subnormals`]: no slow arithmetic on numbers that are next to zero.
 //!
 //! Deliberately absent: everything that safe Rust can do.
 
@@ -69,6 +70,35 @@ pub fn give_back_free_memory() {
     }
 }
 
+/// Makes arithmetic of this thread, and of all threads that it starts from now on, take subnormal numbers
+/// (of 32 bits: below 1.2e-38) for zero. Call it before there are threads. Processors compute with them up
+/// to a hundred times slower, and networks whose last layer is a sigmoid are full of them: a text detector
+/// runs three times faster without. Does nothing on other processors than x86-64 and arm64.
+#[cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(unsafe_code, reason = "a register of the processor")
+)]
+pub fn flush_subnormals() {
+    // SAFETY: only the bits that say what becomes of subnormal numbers are set (MXCSR: FTZ and DAZ, FPCR:
+    // FZ). Rust reckons with none of them set; the code compiled here loses nothing but subnormal results,
+    // as it does when a C library that was built for fast arithmetic is loaded.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        let mut control = 0_u32;
+        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control, options(nostack));
+        control |= 0x8040;
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control, options(nostack));
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        let mut control: u64;
+        std::arch::asm!("mrs {}, fpcr", out(reg) control, options(nomem, nostack));
+        control |= 1 << 24;
+        std::arch::asm!("msr fpcr, {}", in(reg) control, options(nomem, nostack));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +112,20 @@ mod tests {
         std::fs::write(&path, b"").unwrap();
         assert!(MappedFile::open(&path).map_or(true, |m| m.is_empty()));
         assert!(MappedFile::open(&folder.path().join("b")).is_err());
+    }
+
+    #[test]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn a_thread_and_those_that_it_starts_take_subnormals_for_zero() {
+        let half = || std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5);
+        let apart = std::thread::spawn(move || {
+            let before = half();
+            flush_subnormals();
+            (before, half(), std::thread::spawn(half).join().unwrap())
+        });
+        let (before, after, inherited) = apart.join().unwrap();
+        assert!(before > 0.0, "{before}");
+        assert_eq!((after.to_bits(), inherited.to_bits()), (0, 0));
     }
 
     /// Many small pieces between ones that stay: the allocator keeps their pages until it is asked.
