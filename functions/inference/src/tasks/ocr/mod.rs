@@ -175,26 +175,19 @@ impl OcrModel {
     }
 
     fn recognise(&mut self, crops: &[Picture]) -> Result<Vec<Reading>, OcrError> {
-        let mut readings: Vec<Option<Reading>> = vec![None; crops.len()];
-        for batch in recognise::batches(crops) {
-            let shape = [batch.members.len(), 3, recognise::HEIGHT, batch.width];
-            let alphabet = &self.alphabet;
-            let read = self.recogniser.run_one(shape, batch.values, |(shape, values)| match *shape {
-                [_, steps, classes] if classes == signed(alphabet.classes()) && steps > 0 => values
-                    .chunks_exact(values.len() / batch.members.len())
-                    .map(|steps| alphabet.decode(steps))
-                    .collect(),
-                _ => Vec::new(),
-            })?;
-            if read.len() != batch.members.len() {
-                let problem = "answers with something else than class probabilities by step".to_owned();
-                return Err(self.recogniser.unfit(problem).into());
-            }
-            for (member, reading) in batch.members.into_iter().zip(read) {
-                readings[member] = Some(reading);
-            }
-        }
-        Ok(readings.into_iter().flatten().collect())
+        crops.iter().map(|crop| self.recognise_one(crop)).collect()
+    }
+
+    fn recognise_one(&mut self, crop: &Picture) -> Result<Reading, OcrError> {
+        let strip = recognise::strip(crop);
+        let alphabet = &self.alphabet;
+        let shape = [1, 3, recognise::HEIGHT, strip.width];
+        let reading = self.recogniser.run_one(shape, strip.values, |(shape, values)| {
+            let fits = matches!(*shape, [1, _, classes] if classes == signed(alphabet.classes()));
+            fits.then(|| alphabet.decode(values))
+        })?;
+        let problem = || "answers with something else than class probabilities by step".to_owned();
+        reading.ok_or_else(|| self.recogniser.unfit(problem()).into())
     }
 }
 

@@ -1,14 +1,12 @@
-//! From straightened crops to text: batches by width, and CTC decoding.
+//! From straightened crops to text: strips, and CTC decoding.
 
 use super::resize::resized;
 use crate::tasks::picture::Picture;
 
 /// The height that crops are read at, in pixels.
 pub(crate) const HEIGHT: usize = 48;
-/// Crops are padded to at least this width over height.
-const LEAST_RATIO: f64 = 320.0 / 48.0;
-/// The most crops in one run.
-const BATCH: usize = 6;
+/// Crops are padded to at least this width, in pixels.
+const LEAST_WIDTH: usize = 64;
 
 /// Text and how sure the model is of it, 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,14 +59,21 @@ impl Alphabet {
 }
 
 /// The first of the greatest values, with its index.
+///
+/// In two passes, the first over blocks whose columns the compiler can compare side by side: there are tens
+/// of thousands of classes for each of a line's steps.
 fn best(values: &[f32]) -> (usize, f32) {
-    let mut found = (0, f32::NEG_INFINITY);
-    for (index, &value) in values.iter().enumerate() {
-        if value > found.1 {
-            found = (index, value);
+    const COLUMNS: usize = 32;
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let (blocks, rest) = values.as_chunks::<COLUMNS>();
+    let columns = blocks.iter().fold([f32::NEG_INFINITY; COLUMNS], |mut found, block| {
+        for (found, &value) in found.iter_mut().zip(block) {
+            *found = greater(*found, value);
         }
-    }
-    found
+        found
+    });
+    let greatest = columns.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| greater(a, b));
+    values.iter().position(|&value| value >= greatest).map_or((0, f32::NEG_INFINITY), |at| (at, greatest))
 }
 
 /// To five digits after the point.
@@ -76,19 +81,13 @@ fn rounded(value: f64) -> f64 {
     (value * 1e5).round_ties_even() / 1e5
 }
 
-/// Crops that are read in one run: their positions in the caller's list, and the tensor.
-pub(crate) struct Batch {
-    pub(crate) members: Vec<usize>,
+/// A crop as the network takes it: three planes of [`HEIGHT`] rows.
+///
+/// Each goes alone, in its own width. The reference runs six at a time, all padded to the width of the
+/// widest and to 320 pixels at least: the time of a run goes with its width, so that is time for nothing.
+pub(crate) struct Strip {
     pub(crate) width: usize,
     pub(crate) values: Vec<f32>,
-}
-
-/// Groups crops of like width, so that little of a run is padding.
-pub(crate) fn batches(crops: &[Picture]) -> impl Iterator<Item = Batch> {
-    let mut order: Vec<usize> = (0..crops.len()).collect();
-    order.sort_by(|&a, &b| ratio(&crops[a]).total_cmp(&ratio(&crops[b])));
-    let groups: Vec<Vec<usize>> = order.chunks(BATCH).map(<[usize]>::to_vec).collect();
-    groups.into_iter().map(|members| batch(crops, members))
 }
 
 #[expect(
@@ -97,22 +96,12 @@ pub(crate) fn batches(crops: &[Picture]) -> impl Iterator<Item = Batch> {
     clippy::cast_sign_loss,
     reason = "sides are far below 2^52 and above zero"
 )]
-fn batch(crops: &[Picture], members: Vec<usize>) -> Batch {
-    let widest = members.iter().fold(LEAST_RATIO, |widest, &m| widest.max(ratio(&crops[m])));
-    let width = (HEIGHT as f64 * widest) as usize;
-    let slot = 3 * HEIGHT * width;
-    let mut values = vec![0.0; members.len() * slot];
-    for (&member, slot) in members.iter().zip(values.chunks_exact_mut(slot)) {
-        let crop = &crops[member];
-        let scaled_width = ((HEIGHT as f64 * ratio(crop)).ceil() as usize).min(width);
-        resized(crop, scaled_width, HEIGHT).write_planes(slot, width);
-    }
-    Batch { members, width, values }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "sides are far below 2^52")]
-fn ratio(picture: &Picture) -> f64 {
-    picture.width as f64 / picture.height as f64
+pub(crate) fn strip(crop: &Picture) -> Strip {
+    let scaled = (HEIGHT as f64 * crop.width as f64 / crop.height as f64).ceil() as usize;
+    let width = scaled.max(LEAST_WIDTH);
+    let mut values = vec![0.0; 3 * HEIGHT * width];
+    resized(crop, scaled, HEIGHT).write_planes(&mut values, width);
+    Strip { width, values }
 }
 
 #[cfg(test)]
@@ -139,16 +128,19 @@ mod tests {
     }
 
     #[test]
-    fn crops_of_like_width_share_a_batch() {
-        let crop = |width: usize| Picture { width, height: 48, pixels: vec![[255; 3]; width * 48] };
-        let crops: Vec<Picture> = [900, 100, 110, 120, 130, 140, 150].map(crop).into();
-        let made: Vec<Batch> = batches(&crops).collect();
-        assert_eq!(
-            made.iter().map(|b| b.members.clone()).collect::<Vec<_>>(),
-            [vec![1, 2, 3, 4, 5, 6], vec![0]]
-        );
-        assert_eq!(made.iter().map(|b| b.width).collect::<Vec<_>>(), [320, 900]);
-        let narrowest = &made[0].values[..320];
-        assert_eq!((narrowest[99], narrowest[100]), (1.0, 0.0), "white, then padding");
+    fn the_first_of_the_greatest_wins() {
+        let values: Vec<f32> = (0..100_u16).map(|i| f32::from(i * 7 % 64)).collect();
+        assert_eq!(best(&values), (9, 63.0)); // and again at 73
+        assert_eq!(best(&values[..9]), (8, 56.0));
+        assert_eq!(best(&[]), (0, f32::NEG_INFINITY));
+        assert_eq!(best(&[f32::NAN, 1.0, f32::NAN, 1.0]), (1, 1.0));
+    }
+
+    #[test]
+    fn strips_are_as_wide_as_their_crops() {
+        let strip = |width: usize| strip(&Picture { width, height: 48, pixels: vec![[255; 3]; width * 48] });
+        assert_eq!([900, 100, 9].map(|width| strip(width).width), [900, 100, LEAST_WIDTH]);
+        let narrow = strip(9).values;
+        assert_eq!((narrow[8], narrow[9]), (1.0, 0.0), "white, then padding");
     }
 }
