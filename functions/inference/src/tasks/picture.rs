@@ -138,16 +138,33 @@ impl Picture {
     /// `plane_width` wide. What the picture does not reach stays as it is.
     pub(crate) fn write_planes(&self, slot: &mut [f32], plane_width: usize) {
         let plane = plane_width * self.height;
-        for (channel, plane) in slot.chunks_exact_mut(plane).take(3).enumerate() {
-            for (row, source) in plane.chunks_exact_mut(plane_width).zip(self.pixels.chunks_exact(self.width))
-            {
-                for (value, pixel) in row.iter_mut().zip(source) {
-                    *value = (f32::from(pixel[channel]) / 255.0 - 0.5) / 0.5;
-                }
+        let (blue, rest) = slot.split_at_mut(plane);
+        let (green, red) = rest.split_at_mut(plane);
+        let rows = self.pixels.chunks_exact(self.width);
+        let planes = blue
+            .chunks_exact_mut(plane_width)
+            .zip(green.chunks_exact_mut(plane_width))
+            .zip(red.chunks_exact_mut(plane_width));
+        for (((blue, green), red), source) in planes.zip(rows) {
+            for (((b, g), r), pixel) in blue.iter_mut().zip(green).zip(red).zip(source) {
+                [*b, *g, *r] = pixel.map(|value| SCALED[usize::from(value)]);
             }
         }
     }
 }
+
+/// Each value mapped to −1..=1.
+static SCALED: [f32; 256] = {
+    let mut scaled = [0.0; 256];
+    let mut value = 0;
+    while value < 256 {
+        #[expect(clippy::cast_precision_loss, reason = "below 2^24")]
+        let share = value as f32 / 255.0;
+        scaled[value] = (share - 0.5) / 0.5;
+        value += 1;
+    }
+    scaled
+};
 
 /// Blends transparent pixels onto white when what shows is dark on the whole, else onto black.
 fn blended(picture: &image::RgbaImage) -> Vec<[u8; 3]> {

@@ -41,16 +41,23 @@ impl Mask {
     #[must_use]
     pub(crate) fn dilated(&self) -> Self {
         let mut grown = self.clone();
-        for y in 0..self.height {
-            for x in 0..self.width {
-                let at = y * self.width + x;
-                grown.bits[at] = self.bits[at]
-                    || (x > 0 && self.bits[at - 1])
-                    || (y > 0 && self.bits[at - self.width])
-                    || (x > 0 && y > 0 && self.bits[at - self.width - 1]);
+        // Whole rows at a time: first by what is left, then by what is above, already grown to the right.
+        for (row, source) in grown.rows_mut().zip(self.bits.chunks_exact(self.width)) {
+            for (bit, left) in row[1..].iter_mut().zip(source) {
+                *bit |= left;
+            }
+        }
+        for y in (1..self.height).rev() {
+            let (above, row) = grown.bits.split_at_mut(y * self.width);
+            for (bit, over) in row.iter_mut().zip(&above[above.len() - self.width..]) {
+                *bit |= over;
             }
         }
         grown
+    }
+
+    fn rows_mut(&mut self) -> impl Iterator<Item = &mut [bool]> {
+        self.bits.chunks_exact_mut(self.width)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Bringing a picture to a size the detector is good at, and boxes back to the picture as it came.
 
+use std::borrow::Cow;
+
 use super::plane::{Point, Quad};
 use super::resize::resized;
 use crate::tasks::picture::Picture;
@@ -15,28 +17,28 @@ const WIDEST: f64 = 8.0;
 const MULTIPLE: usize = 32;
 
 /// A picture as the detector sees it, and the way back.
-pub(crate) struct Prepared {
-    pub(crate) picture: Picture,
+pub(crate) struct Prepared<'a> {
+    pub(crate) picture: Cow<'a, Picture>,
     ratio: [f32; 2],
     padding: usize,
     original: [f32; 2],
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sides are below 2^24")]
-pub(crate) fn prepared(picture: &Picture) -> Prepared {
+pub(crate) fn prepared(picture: &Picture) -> Prepared<'_> {
     let [width, height] = bounded([picture.width, picture.height]);
     let scaled = resized(picture, width, height);
     let ratio = [picture.width as f32 / width as f32, picture.height as f32 / height as f32];
     let padding = padding(width, height);
     Prepared {
-        picture: if padding > 0 { scaled.padded(padding) } else { scaled },
+        picture: if padding > 0 { Cow::Owned(scaled.padded(padding)) } else { scaled },
         ratio,
         padding,
         original: [picture.width as f32, picture.height as f32],
     }
 }
 
-impl Prepared {
+impl Prepared<'_> {
     /// A box of the prepared picture in the pixels of the original one.
     #[expect(clippy::cast_precision_loss, reason = "a padding is below 2^24")]
     pub(crate) fn original_box(&self, quad: &Quad) -> Quad {

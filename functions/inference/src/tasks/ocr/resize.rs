@@ -1,13 +1,15 @@
 //! Scaling by linear interpolation, in the fixed-point arithmetic of the reference (11 bits a weight).
 
+use std::borrow::Cow;
+
 use crate::tasks::picture::Picture;
 
 const ONE: f32 = 2048.0;
 
 /// `picture` scaled to `width` × `height`, both above zero.
-pub(crate) fn resized(picture: &Picture, width: usize, height: usize) -> Picture {
+pub(crate) fn resized(picture: &Picture, width: usize, height: usize) -> Cow<'_, Picture> {
     if (width, height) == (picture.width, picture.height) {
-        return picture.clone();
+        return Cow::Borrowed(picture);
     }
     let across = taps(picture.width, width);
     let down = taps(picture.height, height);
@@ -24,15 +26,20 @@ pub(crate) fn resized(picture: &Picture, width: usize, height: usize) -> Picture
             }
         }
         let [(_, above), (_, below)] = &rows;
-        pixels.extend(above.iter().zip(below).map(|(a, b)| {
-            std::array::from_fn(|c| {
-                let sum =
-                    ((tap.first_weight * (a[c] >> 4)) >> 16) + ((tap.second_weight * (b[c] >> 4)) >> 16);
-                u8::try_from((sum + 2) >> 2).unwrap_or(u8::MAX)
-            })
-        }));
+        let (first, second) = (tap.first_weight, tap.second_weight);
+        let row = above.iter().zip(below).map(|(a, b)| {
+            let mix = |c: usize| (((first * (a[c] >> 4)) >> 16) + ((second * (b[c] >> 4)) >> 16) + 2) >> 2;
+            [byte(mix(0)), byte(mix(1)), byte(mix(2))]
+        });
+        pixels.extend(row);
     }
-    Picture { width, height, pixels }
+    Cow::Owned(Picture { width, height, pixels })
+}
+
+/// A mix of bytes; rounding takes it one above the greatest at most.
+#[expect(clippy::cast_sign_loss, reason = "within a byte")]
+fn byte(mix: i32) -> u8 {
+    mix.clamp(0, 255) as u8
 }
 
 fn scaled_row(picture: &Picture, y: usize, across: &[Tap]) -> Vec<[i32; 3]> {
