@@ -3,10 +3,10 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak
+.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-inference
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 demo: tools build ## the main job, live, on this machine; KEEP=1 leaves it running
 	@exec $(TARGET)/debug/demo
@@ -48,6 +48,11 @@ soak: tools ## five minutes of mixed traffic on the inference function: right an
 SECONDS_EACH ?= 20
 fuzz: ## fuzz every parser of outside bytes: make fuzz SECONDS_EACH=600
 	@tests/fuzz/run.sh $(SECONDS_EACH)
+
+bench-inference: tools ## larder-inference against a Python function; BENCH="--quick" for two minutes
+	@$(CARGO) build --release --locked -p larder-inference
+	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; \
+	  $$LARDER_PYTHON tests/benches/inference/bench.py $(TARGET)/release/larder-inference --out $(TARGET)/bench $(BENCH)
 
 crd: ## write the CRD again after a change of crds/src
 	@UPDATE=1 $(CARGO) test --workspace -q --test generated
