@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::request;
@@ -74,8 +75,11 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// The body of an error.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(crate) struct Body<'a> {
+    /// What happened, to what, and the remedy.
     error: &'a str,
 }
 

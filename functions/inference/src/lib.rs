@@ -4,6 +4,7 @@
 //! - [`protocol`]: what clients say, [`error`]: what they hear when something goes wrong.
 //! - [`request`]: what all requests share, [`telemetry`]: their metrics.
 //! - [`page`]: a page to try the models in a browser.
+//! - [`openapi`]: what the routes are, for machines.
 //! - [`models`]: the registry. [`tasks`]: what models do. [`onnx`]: ONNX Runtime.
 //! - [`prepared`]: what ONNX Runtime makes of a model at each start, made once.
 //! - [`link`]: pictures from the Internet, fetched within limits.
@@ -14,6 +15,7 @@ pub mod error;
 pub mod link;
 pub mod models;
 pub mod onnx;
+pub mod openapi;
 pub mod page;
 pub mod prepared;
 pub mod protocol;

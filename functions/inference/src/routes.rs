@@ -1,19 +1,23 @@
-//! The routes.
+//! The routes: each in a table with what it takes and gives, from which [`openapi`](crate::openapi) makes its
+//! document.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::link::LinkFetcher;
 use crate::models::Registry;
+use crate::openapi::{Operation, document};
 use crate::page;
 use crate::protocol::{oip, openai, seed, task};
 use crate::request::answered::answered;
@@ -60,40 +64,159 @@ impl Served {
     }
 }
 
+/// Routes, and what each takes and gives.
+struct Table {
+    router: Router<Served>,
+    operations: Vec<Operation>,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self { router: Router::new(), operations: Vec::new() }
+    }
+
+    /// A route, with its method as the operation says it.
+    fn on<T: 'static>(mut self, operation: Operation, handler: impl Handler<T, Served>) -> Self {
+        let method = if operation.method() == "get" { get(handler) } else { post(handler) };
+        self.router = self.router.route(operation.path(), method);
+        self.operations.push(operation);
+        self
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.router = self.router.merge(other.router);
+        self.operations.extend(other.operations);
+        self
+    }
+}
+
+const HEALTHY: &str = r#"{"live": true}"#;
+const READ: &str = r#"{"predicted_label": "Harbour Road", "lines": [{"text": "Harbour Road", "confidence": 0.98,
+    "box": [[10, 10], [90, 10], [90, 30], [10, 30]]}], "model": "signs", "revision": "sha256:…"}"#;
+const LABELLED: &str = r#"[[{"label": "POSITIVE", "score": 0.98}, {"label": "NEGATIVE", "score": 0.02}]]"#;
+const EMBEDDED: &str = r#"{"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}],
+    "model": "sentences", "usage": {"prompt_tokens": 4, "total_tokens": 4}}"#;
+const OPENAI_MODEL: &str = r#"{"id": "sentences", "object": "model", "created": 0, "owned_by": "larder"}"#;
+const METADATA: &str = r#"{"name": "net", "versions": ["97ff8a35544d"], "platform": "onnxruntime_onnx",
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}]}"#;
+const TENSORS: &str = r#"{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}], "outputs": [{"name": "y"}]}"#;
+const TENSORS_BACK: &str = r#"{"model_name": "net", "model_version": "97ff8a35544d",
+    "outputs": [{"name": "y", "shape": [1, 1], "datatype": "FP32", "data": [0.5]}]}"#;
+
+fn own() -> Table {
+    let ocr = Operation::post("/ocr", "Reads the text in a picture")
+        .query::<seed::OcrOptions>()
+        .takes::<seed::OcrBody>(r#"{"language": "en,ch_sim", "link": "https://example.com/sign.png"}"#)
+        .takes_a_picture()
+        .gives::<seed::OcrAnswer>(READ);
+    Table::new()
+        .on(Operation::get("/healthz", "Whether the server is up").gives_bytes("text/plain"), async || "ok\n")
+        .on(
+            Operation::get("/metrics", "The metrics, in OpenMetrics text")
+                .gives_bytes("application/openmetrics-text"),
+            metrics,
+        )
+        .on(ocr, seed::ocr)
+}
+
+fn tasks() -> Table {
+    let listed = r#"[{"name": "signs", "task": "ocr", "state": "ready", "revision": "sha256:…"}]"#;
+    let run = |path| {
+        Operation::post(path, "Does the model's task")
+            .takes::<task::TaskBody>(r#"{"inputs": "A fine day.", "parameters": {"top_k": 2}}"#)
+            .takes_a_picture()
+            .gives::<task::TaskAnswer>(LABELLED)
+    };
+    Table::new()
+        .on(Operation::get("/models", "The models").gives::<Vec<task::ListedModel>>(listed), task::list)
+        .on(run("/models/{model}"), task::run)
+        .on(run("/models/{model}/pipeline/{task}"), task::run)
+}
+
+fn openai() -> Table {
+    let embeddings = Operation::post("/v1/embeddings", "Turns texts into vectors")
+        .takes::<openai::EmbeddingsBody>(r#"{"model": "sentences", "input": ["a fine day", "it rains"]}"#)
+        .gives::<openai::EmbeddingsAnswer>(EMBEDDED);
+    let models = Operation::get("/v1/models", "The models")
+        .gives::<openai::ModelList>(r#"{"object": "list", "data": []}"#);
+    let model = Operation::get("/v1/models/{model}", "A model").gives::<openai::ModelObject>(OPENAI_MODEL);
+    let mut table = Table::new()
+        .on(embeddings.refuses::<openai::ErrorBody>(), openai::embeddings)
+        .on(models.refuses::<openai::ErrorBody>(), openai::models)
+        .on(model.refuses::<openai::ErrorBody>(), openai::model);
+    table.router = table.router.layer(middleware::map_response(openai::in_shape));
+    table
+}
+
+fn oip() -> Table {
+    let about = r#"{"name": "larder-inference", "version": "0.1.0", "extensions": ["binary_tensor_data"]}"#;
+    let mut table = Table::new()
+        .on(Operation::get("/v2", "The server").gives::<Value>(about), oip::server)
+        .on(Operation::get("/v2/health/live", "Whether it is up").gives::<Value>(HEALTHY), oip::live)
+        .on(
+            Operation::get("/v2/health/ready", "Whether it takes requests")
+                .gives::<Value>(r#"{"ready": true}"#),
+            oip::ready,
+        )
+        .on(
+            Operation::get("/v2/models", "The models' names").gives::<Value>(r#"{"models": ["net"]}"#),
+            oip::list,
+        )
+        .merge(repository());
+    for base in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
+        let ready = Operation::get(&format!("{base}/ready"), "Whether a model can be used");
+        let infer = Operation::post(&format!("{base}/infer"), "Tensors in, tensors out")
+            .takes::<oip::request::Body<'_>>(TENSORS)
+            .takes_bytes("application/octet-stream")
+            .gives::<oip::answer::Body<'_>>(TENSORS_BACK)
+            .gives_bytes("application/octet-stream");
+        table = table
+            .on(
+                Operation::get(base, "What a model takes and gives").gives::<oip::Metadata>(METADATA),
+                oip::metadata,
+            )
+            .on(ready.gives::<Value>(r#"{"name": "net", "ready": true}"#), oip::model_ready)
+            .on(infer, oip::infer);
+    }
+    table
+}
+
+fn repository() -> Table {
+    let listed = r#"[{"name": "net", "version": "97ff8a35544d", "state": "READY", "reason": ""}]"#;
+    let index = Operation::post("/v2/repository/index", "Where the models are")
+        .may_take::<oip::repository::IndexRequest>(r#"{"ready": true}"#)
+        .gives::<Vec<oip::repository::IndexEntry>>(listed);
+    let load = Operation::post("/v2/repository/models/{model}/load", "Loads a model");
+    let unload = Operation::post("/v2/repository/models/{model}/unload", "Unloads a model");
+    Table::new()
+        .on(index, oip::repository::index)
+        .on(
+            load.may_take::<oip::repository::LoadRequest>("{}")
+                .gives::<Value>(r#"{"name": "net", "load": true}"#),
+            oip::repository::load,
+        )
+        .on(
+            unload
+                .may_take::<oip::repository::LoadRequest>("{}")
+                .gives::<Value>(r#"{"name": "net", "unload": true}"#),
+            oip::repository::unload,
+        )
+}
+
 /// All routes.
 pub fn router(served: Served) -> Router {
-    let model = "/v2/models/{model}";
-    let version = "/v2/models/{model}/versions/{version}";
-    let mut router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/metrics", get(metrics))
-        .route("/ocr", post(seed::ocr))
-        .route("/v2", get(oip::server))
-        .route("/v2/health/live", get(oip::live))
-        .route("/v2/health/ready", get(oip::ready))
-        .route("/v2/models", get(oip::list))
-        .route("/v2/repository/index", post(oip::repository::index))
-        .route("/v2/repository/models/{model}/load", post(oip::repository::load))
-        .route("/v2/repository/models/{model}/unload", post(oip::repository::unload));
+    let about = Operation::get("/openapi.json", "This document").gives::<Value>(r#"{"openapi": "3.1.1"}"#);
+    let mut table = own().merge(tasks()).merge(openai()).merge(oip());
+    table.operations.push(about);
     if served.page {
-        router = router.route("/", get(page::page));
+        let tried = Operation::get("/", "A page to try the models").gives_bytes("text/html");
+        table = table.on(tried, page::page);
     }
-    for base in [model, version] {
-        router = router
-            .route(base, get(oip::metadata))
-            .route(&format!("{base}/ready"), get(oip::model_ready))
-            .route(&format!("{base}/infer"), post(oip::infer));
-    }
-    let openai = Router::new()
-        .route("/v1/embeddings", post(openai::embeddings))
-        .route("/v1/models", get(openai::models))
-        .route("/v1/models/{model}", get(openai::model))
-        .layer(middleware::map_response(openai::in_shape));
-    router
-        .merge(openai)
-        .route("/models", get(task::list))
-        .route("/models/{model}", post(task::run))
-        .route("/models/{model}/pipeline/{task}", post(task::run))
+    let operations: Arc<[Operation]> = table.operations.into();
+    table
+        .router
+        .route("/openapi.json", get(async move || Json(document(&operations))))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -108,10 +231,7 @@ async fn metrics(State(served): State<Served>) -> Result<impl IntoResponse, ApiE
 }
 
 async fn unknown(request: Request) -> ApiError {
-    let message = format!(
-        "there is nothing at {}; there are /ocr, /models/{{model}}, /v1/embeddings, /v2/models/{{model}}/infer and others",
-        request.uri().path()
-    );
+    let message = format!("there is nothing at {}; /openapi.json tells what there is", request.uri().path());
     ApiError::new(StatusCode::NOT_FOUND, message)
 }
 

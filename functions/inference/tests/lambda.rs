@@ -255,8 +255,12 @@ async fn every_shape_of_event_is_answered_in_its_own() {
 #[tokio::test]
 async fn an_answer_comes_before_the_functions_time_is_over() {
     // Many pictures in less time than one takes.
-    let picture = BASE64_STANDARD.encode(common::sign("Harbour Road", "海港路"));
-    let body = json!({"model": "signs", "inputs": vec![picture.as_str(); 12]});
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(800, 600, image::Rgb([255; 3]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .unwrap();
+    let picture = BASE64_STANDARD.encode(png.into_inner());
+    let body = json!({"model": "signs", "inputs": vec![picture.as_str(); 100]});
     let events = vec![
         (body, Duration::from_millis(400)),
         (event("alb-health-check.json", ""), Duration::from_mins(1)),

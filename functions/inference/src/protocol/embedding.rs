@@ -1,14 +1,15 @@
 //! Vectors as protocols give them out.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::ApiError;
 use crate::tasks::Embedding;
 
 /// A text's vector, or one for each of its tokens.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub(super) enum Vectors {
+pub(crate) enum Vectors {
     /// The text's.
     One(Vec<f32>),
     /// The tokens'.

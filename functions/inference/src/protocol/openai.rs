@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use larder_contract::{Parameters, Task};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::embedding::shortened;
@@ -23,7 +24,7 @@ use crate::routes::Served;
 use crate::tasks::{Answer, Embedding, Input, Text};
 
 /// `POST /v1/embeddings`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingsBody {
     /// A feature-extraction model's name.
@@ -41,7 +42,7 @@ pub struct EmbeddingsBody {
 }
 
 /// One or many texts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or a list of strings; lists of tokens are not taken")]
 pub enum Texts {
     /// One.
@@ -51,7 +52,7 @@ pub enum Texts {
 }
 
 /// How a vector is written.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// A list of numbers.
@@ -62,7 +63,7 @@ pub enum Encoding {
 }
 
 /// The answer of `POST /v1/embeddings`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct EmbeddingsAnswer {
     object: &'static str,
     data: Vec<EmbeddingObject>,
@@ -70,21 +71,21 @@ pub struct EmbeddingsAnswer {
     usage: Usage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct EmbeddingObject {
     object: &'static str,
     index: usize,
     embedding: Vector,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Vector {
     Float(Vec<f32>),
     Base64(String),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Usage {
     prompt_tokens: usize,
     total_tokens: usize,
@@ -153,7 +154,7 @@ fn written(
 }
 
 /// A model, as `OpenAI` describes one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ModelObject {
     id: String,
     object: &'static str,
@@ -163,7 +164,7 @@ pub struct ModelObject {
 }
 
 /// The answer of `GET /v1/models`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ModelList {
     object: &'static str,
     data: Vec<ModelObject>,
@@ -193,12 +194,14 @@ pub async fn model(
 }
 
 /// An error, as `OpenAI`'s clients read it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiErrorBody")]
 pub struct ErrorBody {
     error: ErrorObject,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiError")]
 struct ErrorObject {
     message: String,
     #[serde(rename = "type")]

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use larder_contract::{Parameters, Task};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
@@ -19,7 +20,7 @@ use crate::tasks::ocr::Line;
 use crate::tasks::{Answer, Input};
 
 /// What the query may say besides the body.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OcrOptions {
     /// Language codes with commas between them; any when absent.
@@ -42,18 +43,23 @@ impl OcrOptions {
 }
 
 /// The JSON body.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OcrBody {
+pub struct OcrBody {
+    /// Where the picture is; this or `image`.
     link: Option<String>,
+    /// The picture's bytes in base64.
     image: Option<String>,
+    /// Language codes with commas between them; any when absent.
     language: Option<String>,
+    /// The model's name; not needed when there is one ocr model.
     model: Option<String>,
+    /// Turn lines that are upside down, if the model has an orientation file.
     orientation: Option<bool>,
 }
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct OcrAnswer {
     /// The lines' texts, a space between them.
     predicted_label: String,

@@ -6,6 +6,7 @@
 
 mod input;
 
+pub(crate) use input::TaskBody;
 pub(super) use input::few;
 
 use axum::Json;
@@ -15,12 +16,14 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use larder_contract::Task;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::embedding::{nested, shortened};
-use super::{oip, seed};
+use super::embedding::{Vectors, nested, shortened};
+use super::{embedding, oip, seed};
 use crate::error::ApiError;
 use crate::models::{self, Model};
+use crate::request::aside;
 use crate::request::body::body;
 use crate::routes::Served;
 use crate::tasks::{Answer, Label};
@@ -34,7 +37,7 @@ pub struct TaskPath {
 }
 
 /// `GET /models`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ListedModel {
     /// The name that clients use.
     name: String,
@@ -82,38 +85,53 @@ pub async fn run(
         return oip::infer(State(served.clone()), oip::ModelPath::of(path.model), headers, bytes).await;
     }
     let asked = input::asked(&served, model, &headers, body(bytes)?).await?;
-    answer(model, asked).await
+    let answer = answer(model, asked).await?;
+    // A body of megabytes takes a while to write.
+    aside("answering", move || Ok(Json(answer).into_response())).await
 }
 
-async fn answer(model: &Model, asked: Asked) -> Result<Response, ApiError> {
+/// What a task's route gives, by the model's task.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum TaskAnswer {
+    /// ocr, of one picture.
+    Picture(seed::OcrAnswer),
+    /// ocr, of several.
+    Pictures(Vec<seed::OcrAnswer>),
+    /// image-classification, of one picture.
+    Labels(Vec<Label>),
+    /// text-classification; image-classification, of several pictures.
+    LabelsOfEach(Vec<Vec<Label>>),
+    /// feature-extraction: for each text a vector, or one for each of its tokens.
+    Vectors(Vec<Vectors>),
+    /// feature-extraction, of a `source_sentence`: how near each of the others is.
+    Similarities(Vec<f32>),
+}
+
+async fn answer(model: &Model, asked: Asked) -> Result<TaskAnswer, ApiError> {
     let Asked { input, parameters, dimensions, similarity } = asked;
     Ok(match model.answer(input, parameters).await? {
-        Answer::Lines(mut pictures) if pictures.len() == 1 => {
-            Json(seed::OcrAnswer::of(model, pictures.pop().unwrap_or_default())).into_response()
+        Answer::Lines(mut pictures) => {
+            let mut answers = pictures.drain(..).map(|lines| seed::OcrAnswer::of(model, lines));
+            match (answers.next(), answers.len()) {
+                (Some(only), 0) => TaskAnswer::Picture(only),
+                (first, _) => TaskAnswer::Pictures(first.into_iter().chain(answers).collect()),
+            }
         }
-        Answer::Lines(pictures) => {
-            let answers = pictures.into_iter().map(|lines| seed::OcrAnswer::of(model, lines));
-            Json(answers.collect::<Vec<_>>()).into_response()
+        Answer::Labels(mut labels) if model.task() == Task::ImageClassification && labels.len() == 1 => {
+            TaskAnswer::Labels(labels.pop().unwrap_or_default())
         }
-        Answer::Labels(labels) => labelled(model.task(), labels),
+        Answer::Labels(labels) => TaskAnswer::LabelsOfEach(labels),
         Answer::Embeddings(embeddings) if similarity => {
-            Json(super::embedding::similarities(&embeddings)).into_response()
+            TaskAnswer::Similarities(embedding::similarities(&embeddings))
         }
         Answer::Embeddings(embeddings) => {
-            let rows = embeddings.into_iter().map(|embedding| shortened(embedding, dimensions));
-            Json(rows.map(|row| row.map(nested)).collect::<Result<Vec<_>, _>>()?).into_response()
+            let rows = embeddings.into_iter().map(|embedding| shortened(embedding, dimensions).map(nested));
+            TaskAnswer::Vectors(rows.collect::<Result<_, _>>()?)
         }
         Answer::Tensors(_) => {
             let message = "a tensor model answers to the Open Inference Protocol: /v2/models/{model}/infer";
             return Err(ApiError::bad_request(message));
         }
     })
-}
-
-/// A text's labels are always in a list of lists; those of one picture are not.
-fn labelled(task: Task, mut labels: Vec<Vec<Label>>) -> Response {
-    if task == Task::ImageClassification && labels.len() == 1 {
-        return Json(labels.pop().unwrap_or_default()).into_response();
-    }
-    Json(labels).into_response()
 }

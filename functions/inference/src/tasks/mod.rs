@@ -13,6 +13,7 @@ pub mod text;
 
 use bytes::Bytes;
 use larder_contract::{Parameters, Task};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::onnx::{Engine, OnnxError};
@@ -67,7 +68,7 @@ pub enum Answer {
 }
 
 /// A label, and how well it fits.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Label {
     /// Its name in the model's `id2label`.
     pub label: String,

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::ser::Serializer;
 
@@ -38,8 +39,10 @@ pub struct Written {
     pub json_length: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// The JSON of an answer.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InferAnswer")]
+pub(crate) struct Body<'a> {
     model_name: &'a str,
     model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +50,8 @@ struct Body<'a> {
     outputs: Vec<Output<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InferAnswerOutput")]
 struct Output<'a> {
     name: &'a str,
     shape: &'a [i64],
@@ -56,11 +60,11 @@ struct Output<'a> {
     form: Form<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Form<'a> {
     Parameters { binary_data_size: usize },
-    Data(List<'a>),
+    Data(#[schemars(with = "Vec<serde_json::Value>")] List<'a>),
 }
 
 struct List<'a>(&'a Elements);

@@ -25,6 +25,7 @@ pub mod request;
 use axum::Json;
 use axum::extract::State;
 use larder_contract::Task;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -82,7 +83,7 @@ pub async fn model_ready(State(served): State<Served>, path: ModelPath) -> Resul
 }
 
 /// What a model takes and gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Metadata {
     name: String,
     versions: [String; 1],
@@ -91,7 +92,7 @@ pub struct Metadata {
     outputs: Vec<PortMetadata>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct PortMetadata {
     name: String,
     datatype: String,

@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,14 +22,16 @@ use crate::error::ApiError;
 use crate::models::{self, Listed};
 use crate::routes::{Served, body, json};
 
-#[derive(Default, Deserialize)]
-struct IndexRequest {
+/// What the index is asked for.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct IndexRequest {
+    /// Only models that are in memory.
     #[serde(default)]
     ready: bool,
 }
 
 /// A model in the index.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct IndexEntry {
     name: String,
     version: String,
@@ -64,8 +67,11 @@ pub async fn index(
     Ok(Json(entries.filter(|entry| !ready || entry.state == "READY").collect()))
 }
 
-#[derive(Default, Deserialize)]
-struct LoadRequest {
+/// What loading and unloading may be told.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct LoadRequest {
+    /// None that is a file or a configuration.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     parameters: Option<BTreeMap<String, Box<RawValue>>>,
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use larder_contract::Parameters;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -62,42 +63,52 @@ pub struct Wanted {
     pub classes: Option<usize>,
 }
 
-#[derive(Deserialize)]
-struct Body<'a> {
+/// The JSON of a request.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "InferRequest")]
+pub(crate) struct Body<'a> {
     id: Option<String>,
     #[serde(borrow)]
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     parameters: Option<BTreeMap<String, &'a RawValue>>,
     #[serde(borrow)]
     inputs: Vec<Input<'a>>,
     outputs: Option<Vec<Output>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "InferRequestInput")]
 struct Input<'a> {
     name: String,
     shape: Vec<i64>,
     datatype: Datatype,
     parameters: Option<InputParameters>,
     #[serde(borrow)]
+    #[schemars(with = "Option<Vec<serde_json::Value>>")]
     data: Option<&'a RawValue>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "InferRequestInputParameters")]
 struct InputParameters {
     binary_data_size: Option<usize>,
+    #[schemars(skip)]
     shared_memory_region: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "InferRequestOutput")]
 struct Output {
     name: String,
     parameters: Option<OutputParameters>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "InferRequestOutputParameters")]
 struct OutputParameters {
     binary_data: Option<bool>,
     classification: Option<u32>,
+    #[schemars(skip)]
     shared_memory_region: Option<IgnoredAny>,
 }
 

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use larder_contract::{Parameters, Task};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::error::ApiError;
@@ -30,9 +31,9 @@ pub(super) struct Asked {
 }
 
 /// The JSON body.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TaskBody {
+pub(crate) struct TaskBody {
     /// What the model works on: texts for a text model, pictures for the others.
     inputs: Inputs,
     /// How it works.
@@ -56,14 +57,14 @@ pub(super) struct TaskBody {
 }
 
 /// Which end of a text is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 enum Direction {
     #[serde(alias = "right")]
     Right,
 }
 
 /// One or many texts; a picture's bytes in base64, or a link to it, are texts too.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a string, a list of strings, {\"text\", \"text_pair\"}, a list of those, or {\"source_sentence\", \"sentences\"}"
@@ -75,7 +76,7 @@ enum Inputs {
     Similar(Similar),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Item {
     Text(String),
@@ -83,7 +84,7 @@ enum Item {
 }
 
 /// A text, or two that are looked at together.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Pair {
     text: String,
@@ -91,7 +92,7 @@ struct Pair {
 }
 
 /// A sentence, and others that are compared with it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Similar {
     source_sentence: String,

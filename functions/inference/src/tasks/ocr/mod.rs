@@ -22,6 +22,7 @@ mod unclip;
 use std::path::PathBuf;
 
 use larder_contract::Parameters;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::onnx::{Engine, OnnxError, Session};
@@ -59,7 +60,7 @@ pub enum OcrError {
 }
 
 /// One line of text.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Line {
     /// What it says.
     pub text: String,

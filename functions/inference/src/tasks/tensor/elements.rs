@@ -42,7 +42,7 @@ macro_rules! types {
         }
 
         /// Element types, as the Open Inference Protocol names them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "UPPERCASE")]
         #[expect(missing_docs, reason = "the names are the protocol's")]
         pub enum Datatype { $($variant,)+ Bytes }
