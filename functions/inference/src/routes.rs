@@ -124,7 +124,7 @@ fn tasks() -> Table {
     let listed = r#"[{"name": "signs", "task": "ocr", "state": "ready", "revision": "sha256:…"}]"#;
     let run = |path| {
         Operation::post(path, "Does the model's task")
-            .takes::<task::TaskBody>(r#"{"inputs": "A fine day.", "parameters": {"top_k": 2}}"#)
+            .takes::<task::TaskBody>(r#"{"inputs": "A fine day.", "parameters": {"topK": 2}}"#)
             .takes_a_picture()
             .gives::<task::TaskAnswer>(LABELLED)
     };

@@ -70,6 +70,11 @@ async fn the_client_of_kserve_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn openais_client_is_answered() {
+    assert!(checks("openai_client.py").await > 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pictures_are_tensors_in_base64_or_as_they_are() {
     let models = tempfile::tempdir().unwrap();
     common::folder_of(models.path(), "signs", &common::models("v6"));
