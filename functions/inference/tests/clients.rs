@@ -69,9 +69,38 @@ async fn the_client_of_kserve_is_answered() {
     assert!(checks("oip_kserve.py").await > 500);
 }
 
+/// Exports of real architectures, under the names that clients ask for.
+fn exports(names: &[(&str, &str)]) -> tempfile::TempDir {
+    let models = tempfile::tempdir().unwrap();
+    for (name, export) in names {
+        std::fs::rename(common::copy_of(&common::export(export), models.path()), models.path().join(name))
+            .unwrap();
+    }
+    models
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn openais_client_is_answered() {
-    assert!(checks("openai_client.py").await > 20);
+    let models = exports(&[("sentences", "sentences-xlmr")]);
+    common::folder_of(models.path(), "net", &common::models("v6")[..1]);
+    let ask = |address: SocketAddr| run("openai_client.py", &[address.to_string().as_ref()]);
+    assert!(with_server(models, ask).await.trim().parse::<u32>().unwrap() > 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_of_hugging_face_is_answered() {
+    let models = exports(&[
+        ("sentiment", "sentiment-distilbert"),
+        ("sentences", "sentences-xlmr"),
+        ("animals", "animals-vit"),
+    ]);
+    let place = tempfile::tempdir().unwrap();
+    let picture = place.path().join("sign.png");
+    std::fs::write(&picture, common::sign("Harbour Road", "海港路")).unwrap();
+    let ask = move |address: SocketAddr| {
+        run("huggingface_client.py", &[address.to_string().as_ref(), picture.as_os_str()])
+    };
+    assert!(with_server(models, ask).await.trim().parse::<u32>().unwrap() > 12);
 }
 
 #[tokio::test(flavor = "multi_thread")]

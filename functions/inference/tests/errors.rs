@@ -57,6 +57,9 @@ fn sentence<'a>(path: &str, answer: &'a Value) -> &'a str {
 
 const JSON: &str = "application/json";
 
+/// Method, path, content type, body; the status and what the sentence must say.
+type Case = (&'static str, &'static str, &'static str, Bytes, u16, &'static [&'static str]);
+
 #[tokio::test]
 async fn every_route_says_what_is_wrong() {
     let (router, _models) = routes(None).await;
@@ -75,7 +78,7 @@ async fn every_route_says_what_is_wrong() {
         "/v2/repository/models/net/load",
         "/v2/repository/models/net/unload",
     ];
-    let mut cases: Vec<(&str, &str, &str, Bytes, u16, &[&str])> = vec![
+    let mut cases: Vec<Case> = vec![
         ("GET", "/v2/models/none", JSON, Bytes::new(), 404, &["\"none\"", "net, signs"]),
         ("GET", "/v2/models/none/ready", JSON, Bytes::new(), 404, &["\"none\"", "net, signs"]),
         ("GET", "/v2/models/net/versions/1", JSON, Bytes::new(), 404, &["no version \"1\""]),
