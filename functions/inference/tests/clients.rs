@@ -141,6 +141,11 @@ async fn a_person_tries_the_models_in_a_browser() {
     std::fs::rename(models.path().join("graphs/two"), models.path().join("sums")).unwrap();
     std::fs::remove_dir_all(models.path().join("graphs")).unwrap();
     common::folder_of(models.path(), "signs", &common::models("v6"));
+    common::minilm(models.path());
+    for name in ["animals-vit", "sentiment-distilbert"] {
+        let files = std::fs::read_dir(common::export(name)).unwrap().map(|entry| entry.unwrap().path());
+        common::folder_of(models.path(), name, &files.collect::<Vec<_>>());
+    }
     let pictures = tempfile::tempdir().unwrap();
     let (sign, broken) = (pictures.path().join("sign.png"), pictures.path().join("broken.png"));
     std::fs::write(&sign, common::sign("Harbour Road", "海港路")).unwrap();
@@ -149,18 +154,40 @@ async fn a_person_tries_the_models_in_a_browser() {
         "sums=".to_owned(),
         "sums={\"inputs\": [], \"outputs\": [{\"name\": \"sum\"}]}".to_owned(),
         format!("signs={}", broken.display()),
+        format!("animals-vit={}", sign.display()),
+        "sentiment-distilbert=I love this harbour!".to_owned(),
+        "minilm=A small boat in the harbour | Share prices fell again | Ships lie at the quay | A cat on the roof"
+            .to_owned(),
         format!("signs={}", sign.display()),
     ];
     let seen = browsed(models, asked).await;
-    assert_eq!(seen["tabs"], json!(["signs\nocr", "sums\ntensor"]));
+    assert_eq!(
+        seen["tabs"],
+        json!([
+            "animals-vit\nimage-classification",
+            "minilm\nfeature-extraction",
+            "sentiment-distilbert\ntext-classification",
+            "signs\nocr",
+            "sums\ntensor"
+        ])
+    );
     // No asset from elsewhere, and nothing but the two refusals on the console: the policy lets the page be.
     assert_eq!(seen["elsewhere"], json!([]));
     assert_eq!(seen["trouble"].as_array().unwrap().len(), 2, "{seen}");
-    let [sums, missing, refused, read] = &seen["tried"].as_array().unwrap()[..] else { unreachable!() };
+    let [sums, missing, refused, animals, sentiment, alike, read] = &seen["tried"].as_array().unwrap()[..]
+    else {
+        unreachable!()
+    };
     let answer: Value = serde_json::from_str(sums["raw"][0].as_str().unwrap()).unwrap();
     assert_eq!(answer["outputs"][0]["data"], json!([0, 0, 0]), "{answer}");
     assert!(missing["error"][0].as_str().unwrap().contains("\"a\" is missing"), "{missing}");
     assert!(refused["error"][0].as_str().unwrap().contains("neither PNG nor JPEG"), "{refused}");
+    assert!(animals["rows"].as_array().unwrap().len() > 1, "{animals}");
+    assert_eq!(sentiment["rows"].as_array().unwrap().len(), 2, "{sentiment}");
+    let likest: Vec<&str> =
+        alike["rows"].as_array().unwrap().iter().map(|r| r[0].as_str().unwrap()).collect();
+    assert_eq!(likest[0], "Ships lie at the quay", "{alike}");
+    assert_eq!(likest.len(), 3);
     assert_eq!(read["whole"], json!(["海港路 Harbour Road"]));
     assert_eq!((read["boxes"].as_u64(), read["rows"][1][0].as_str()), (Some(2), Some("Harbour Road")));
 }

