@@ -4,7 +4,7 @@
 //! Needs `LARDER_PYTHON`; `make test` sets it. `SOAK_SECONDS` says how long (default 10; `make soak` 300),
 //! `SEED` plays the same traffic again.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use larder_contract::Parameters;
 use larder_inference::tasks::files::ModelFiles;

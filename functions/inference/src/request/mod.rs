@@ -1,5 +1,5 @@
-//! What all requests share, whatever the protocol and however they come: an [`id`], a [`trace`], a bound
-//! on their time, their place in logs and metrics ([`answered`]), and the reading of bodies ([`body`]).
+//! What all requests share, whatever the protocol and however they come: an [id](mod@id), a [`trace`], a
+//! bound on their time, their place in logs and metrics ([`answered`]), and the reading of bodies ([`body`]).
 //!
 //! All of it is known to the code that runs inside of [`scope`], without being handed on.
 
