@@ -20,6 +20,7 @@ use crate::onnx::{Engine, OnnxError};
 pub use export::ExportError;
 use files::ModelFiles;
 use image::ImageClassifier;
+use ocr::easy::EasyModel;
 use ocr::{Line, OcrError, OcrModel};
 use picture::Picture;
 use tensor::{NamedTensor, Ports, TensorModel};
@@ -146,6 +147,9 @@ impl Loaded {
     pub fn open(engine: &Engine, files: &ModelFiles) -> Result<Self, TaskError> {
         Ok(match files {
             ModelFiles::Ocr(files) => Self::Ocr(Box::new(OcrModel::open(engine, files)?)),
+            ModelFiles::EasyOcr { description } => {
+                Self::Ocr(Box::new(OcrModel::Easy(EasyModel::open(engine, description)?)))
+            }
             ModelFiles::TextClassification(files) => {
                 Self::TextClassification(Box::new(TextClassifier::open(engine, files)?))
             }

@@ -9,11 +9,18 @@ use larder_contract::Task;
 
 pub use export::ExportFiles;
 
+use super::ocr::easy;
+
 /// The files of one model, by task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelFiles {
     /// Text in pictures.
     Ocr(OcrFiles),
+    /// Text in pictures, with EasyOCR's models.
+    EasyOcr {
+        /// What names them, `easyocr.json`.
+        description: PathBuf,
+    },
     /// Labels of texts.
     TextClassification(Box<ExportFiles>),
     /// Labels of pictures.
@@ -53,7 +60,7 @@ pub enum FilesError {
     },
     /// The files do not make a model.
     #[error(
-        "the folder {} is no {wanted}: it holds {}; an ocr model is one .onnx file with det in its name and one with rec, any other model is exactly one .onnx file or has one called model.onnx",
+        "the folder {} is no {wanted}: it holds {}; an ocr model is one .onnx file with det in its name and one with rec, or what easyocr.json describes, any other model is exactly one .onnx file or has one called model.onnx",
         folder.display(),
         listed(names)
     )]
@@ -92,7 +99,7 @@ impl ModelFiles {
     #[must_use]
     pub fn task(&self) -> Task {
         match self {
-            Self::Ocr(_) => Task::Ocr,
+            Self::Ocr(_) | Self::EasyOcr { .. } => Task::Ocr,
             Self::TextClassification(_) => Task::TextClassification,
             Self::ImageClassification(_) => Task::ImageClassification,
             Self::FeatureExtraction(_) => Task::FeatureExtraction,
@@ -101,7 +108,7 @@ impl ModelFiles {
     }
 
     /// Looks through a model's folder, three levels deep. Without a `task`, detection and recognition
-    /// files make an ocr model; a Hugging Face export says itself what it is for; what is left is a
+    /// files make an ocr model, as does `easyocr.json`; a Hugging Face export says itself what it is for; what is left is a
     /// tensor model.
     ///
     /// # Errors
@@ -111,7 +118,11 @@ impl ModelFiles {
         list(folder, 3, &mut files)
             .map_err(|source| FilesError::List { folder: folder.to_owned(), source })?;
         files.sort();
-        let ocr = || OcrFiles::among(folder, &files).map(Self::Ocr);
+        let easy = || {
+            let description = files.iter().find(|f| f.ends_with(easy::description::FILE_NAME))?;
+            Some(Self::EasyOcr { description: description.clone() })
+        };
+        let ocr = || easy().or_else(|| OcrFiles::among(folder, &files).map(Self::Ocr));
         let export = || ExportFiles::among(folder, &files);
         let found = match (task, ocr()) {
             (Some(Task::Ocr), ocr) => ocr,
@@ -222,6 +233,9 @@ mod tests {
                 recogniser: relative(ocr.recogniser),
                 dictionary: ocr.dictionary.map(relative),
             })),
+            Ok(ModelFiles::EasyOcr { description }) => {
+                Ok(ModelFiles::EasyOcr { description: relative(description) })
+            }
             Ok(export) => panic!("{export:?}"),
             Err(error) => Err(error.to_string()),
         }
@@ -247,6 +261,10 @@ mod tests {
         let Ok(ModelFiles::Ocr(apart)) = find(&["det/model.onnx", "rec/model.onnx"], None) else { panic!() };
         assert_eq!(apart.recogniser, Path::new("rec/model.onnx"));
         assert_eq!(find(&[v6[1]], Some(Task::Tensor)), tensor(v6[1]));
+        let easy = ModelFiles::EasyOcr { description: "easyocr.json".into() };
+        let exported = ["craft_mlt_25k.onnx", "easyocr.json", "english_g2.onnx"];
+        assert_eq!(find(&exported, None), Ok(easy.clone()));
+        assert_eq!(find(&exported, Some(Task::Ocr)), Ok(easy));
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn whole(length: f32) -> usize {
 }
 
 /// The projective map from a crop's pixels to the picture's: x = (ax + by + c) / (gx + hy + 1), y alike.
-struct Projection([f64; 8]);
+pub(crate) struct Projection([f64; 8]);
 
 impl Projection {
     /// Maps the corners of a `width` × `height` crop onto those of `quad`.
@@ -38,7 +38,7 @@ impl Projection {
     /// The closed form for a rectangle's source (P. Heckbert, "Fundamentals of texture mapping and image
     /// warping", 1989, section 2.2.3).
     #[expect(clippy::cast_precision_loss, reason = "sides are far below 2^52")]
-    fn onto(quad: &Quad, width: usize, height: usize) -> Self {
+    pub(crate) fn onto(quad: &Quad, width: usize, height: usize) -> Self {
         let [[x0, y0], [x1, y1], [x2, y2], [x3, y3]] = quad.map(|p: Point| [f64::from(p.x), f64::from(p.y)]);
         let (sx, sy) = (x0 - x1 + x2 - x3, y0 - y1 + y2 - y3);
         let (dx1, dx2, dy1, dy2) = (x1 - x2, x3 - x2, y1 - y2, y3 - y2);
@@ -55,6 +55,12 @@ impl Projection {
             g / w,
             h / t,
         ])
+    }
+
+    /// The coefficients a to h in single precision.
+    #[expect(clippy::cast_possible_truncation, reason = "that is what is asked for")]
+    pub(crate) fn single_precision(&self) -> [f32; 8] {
+        self.0.map(|value| value as f32)
     }
 
     /// The place in the picture of a crop's pixel, in steps of 1/[`STEPS`].

@@ -1,4 +1,4 @@
-//! Text in pictures, as PaddleOCR's models and RapidOCR's pipeline read it.
+//! Text in pictures, as PaddleOCR's models and RapidOCR's pipeline read it; [`easy`] has EasyOCR's.
 //!
 //! In the order of the work: `prepare` (size), `detect` (boxes; with `plane`,
 //! `contours`, `rectangle`, `unclip`), `order`, `crop`, `orient` (optional), `recognise`.
@@ -10,6 +10,7 @@
 mod contours;
 mod crop;
 mod detect;
+pub mod easy;
 mod order;
 mod orient;
 mod plane;
@@ -30,6 +31,8 @@ use crate::tasks::TaskError;
 use crate::tasks::files::OcrFiles;
 use crate::tasks::picture::Picture;
 use detect::Map;
+use easy::EasyModel;
+use easy::description::DescriptionError;
 use plane::{Point, Quad};
 use recognise::{Alphabet, Reading};
 
@@ -57,6 +60,9 @@ pub enum OcrError {
         /// The reason.
         source: std::io::Error,
     },
+    /// What describes EasyOCR's models cannot be used.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
 }
 
 /// One line of text.
@@ -73,14 +79,44 @@ pub struct Line {
 
 /// The models of one ocr folder, open.
 #[derive(Debug)]
-pub struct OcrModel {
+pub enum OcrModel {
+    /// PaddleOCR's.
+    Paddle(PaddleModel),
+    /// EasyOCR's.
+    Easy(EasyModel),
+}
+
+impl OcrModel {
+    /// Opens PaddleOCR's models; [`EasyModel::open`] opens EasyOCR's.
+    ///
+    /// # Errors
+    /// As [`PaddleModel::open`].
+    pub fn open(engine: &Engine, files: &OcrFiles) -> Result<Self, OcrError> {
+        PaddleModel::open(engine, files).map(Self::Paddle)
+    }
+
+    /// Reads the text of a picture as the parameters say.
+    ///
+    /// # Errors
+    /// As [`PaddleModel::answer`] and [`EasyModel::answer`].
+    pub fn answer(&mut self, picture: &Picture, parameters: &Parameters) -> Result<Vec<Line>, TaskError> {
+        match self {
+            Self::Paddle(model) => model.answer(picture, parameters),
+            Self::Easy(model) => model.answer(picture, parameters),
+        }
+    }
+}
+
+/// PaddleOCR's models, open.
+#[derive(Debug)]
+pub struct PaddleModel {
     detector: Session,
     orienter: Option<Session>,
     recogniser: Session,
     alphabet: Alphabet,
 }
 
-impl OcrModel {
+impl PaddleModel {
     /// Opens the models.
     ///
     /// # Errors
@@ -105,7 +141,7 @@ impl OcrModel {
     /// Reads the text of a picture as the parameters say.
     ///
     /// # Errors
-    /// [`TaskError::Refused`] for parameters that this model cannot follow, else as [`OcrModel::read`].
+    /// [`TaskError::Refused`] for parameters that this model cannot follow, else as [`PaddleModel::read`].
     pub fn answer(&mut self, picture: &Picture, parameters: &Parameters) -> Result<Vec<Line>, TaskError> {
         let orient = parameters.orientation.unwrap_or(false);
         if orient && !self.can_orient() {

@@ -26,6 +26,16 @@ pub(crate) fn around(pixels: &[Pixel]) -> Rectangle {
     }
 }
 
+/// The corners of the same rectangle, clockwise, beginning where the reference begins.
+pub(crate) fn corners_around(pixels: &[Pixel]) -> Quad {
+    let hull = convex_hull(pixels);
+    if hull.len() > 2 {
+        best_fit(&hull).map_or([hull[0]; 4], |fit| fit.corners().0)
+    } else {
+        around(pixels).corners
+    }
+}
+
 /// The convex hull's corners, in order, without points on its edges (Andrew's monotone chain).
 fn convex_hull(pixels: &[Pixel]) -> Vec<Point> {
     let mut sorted = pixels.to_vec();
@@ -60,12 +70,18 @@ fn half_hull(pixels: impl Iterator<Item = Pixel>) -> Vec<Pixel> {
 
 /// One side of the best rectangle lies on an edge of the hull, so each edge is tried.
 fn least_area(hull: &[Point]) -> Rectangle {
+    best_fit(hull).map_or(Rectangle { corners: [hull[0]; 4], short_side: 0.0 }, |fit| {
+        let (corners, short_side) = fit.corners();
+        Rectangle { corners: named(corners), short_side }
+    })
+}
+
+fn best_fit(hull: &[Point]) -> Option<Fit> {
     let edges = hull.iter().zip(hull.iter().cycle().skip(1));
     let mut fits: Vec<Fit> = edges.map(|(&from, &to)| Fit::on_edge(hull, from, to)).collect();
     // Of equal areas the last wins: the steepest, of parallel edges the one turned most.
     fits.sort_by(|p, q| 0.0_f64.total_cmp(&(cross(p.edge, q.edge) + 0.0)).then(p.turns.cmp(&q.turns)));
-    let best = fits.into_iter().reduce(|best, fit| if fit.area() <= best.area() { fit } else { best });
-    best.map_or(Rectangle { corners: [hull[0]; 4], short_side: 0.0 }, |fit| fit.rectangle())
+    fits.into_iter().reduce(|best, fit| if fit.area() <= best.area() { fit } else { best })
 }
 
 /// A rectangle around the hull with one side on an edge. `along` is the edge's direction, turned by right
@@ -112,10 +128,10 @@ impl Fit {
         self.width * self.height
     }
 
-    /// By way of centre, size and angle, as the reference goes: the detour's rounding is part of the
-    /// result.
+    /// The corners and the shorter side, by way of centre, size and angle, as the reference goes: the
+    /// detour's rounding is part of the result.
     #[expect(clippy::cast_possible_truncation, reason = "single precision is what the reference uses")]
-    fn rectangle(&self) -> Rectangle {
+    fn corners(&self) -> (Quad, f32) {
         let Self { along, corner, width, height, .. } = *self;
         let side = Point::new(along.x * width, along.y * width);
         let other = Point::new(-along.y * height, along.x * height);
@@ -134,7 +150,7 @@ impl Fit {
             Point::new(x + a * h + b * w, y - b * h + a * w),
             Point::new(x - a * h + b * w, y + b * h + a * w),
         ];
-        Rectangle { corners: named(corners), short_side: w.min(h) }
+        (corners, w.min(h))
     }
 }
 
