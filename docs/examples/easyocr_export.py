@@ -120,10 +120,15 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
     """Weights as large as what they add up, so that neither signals nor differences die away."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.parameters():
-            scale = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1
-            noise = torch.randn(parameter.shape, generator=generator) * scale
-            parameter.copy_(noise if parameter.dim() > 1 else parameter + noise)
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() > 1:
+                # The last layer's logits are as far apart as those of a model that is sure of something.
+                size = 8 if name == "Prediction.weight" else 1
+                parameter.copy_(noise * size * (2 / parameter[0].numel()) ** 0.5)
+            else:
+                # Normalisation's weights stay near 1; all else of one dimension are biases.
+                parameter.copy_(noise * 0.1 + (parameter.mean() > 0.9))
 
 
 def load(model: torch.nn.Module, name: str, entry: dict, folder: pathlib.Path, seed: int | None):

@@ -24,16 +24,17 @@ import numpy as np
 import torch
 from easyocr import detection, utils
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT.parent / "docs/examples"), str(ROOT / "pictures")]
 import draw  # noqa: E402
 import easyocr_export as export  # noqa: E402
 
 WEIGHTS = pathlib.Path(easyocr_en_models.__file__).parent / "models"
 # What is exported, and every how many pictures it is read. Models of the first generation are slow.
-GROUPS = {"en": 1, "en,ch_sim": 2, "ch_sim": 4, "th,en": 12}
-# Every how many pictures the maps and the tensors are kept as well.
-KEPT = 4
+GROUPS = {"en": 1, "en,ch_sim": 3, "ch_sim": 6, "th,en": 12}
+# Every how many pictures the maps and the tensors are kept as well, and how many more boxes are cut there.
+KEPT = 3
+SLANTED = 6
 SYNTHETIC = 48
 
 
@@ -155,6 +156,18 @@ def read(reader, picture: np.ndarray, result: dict) -> list[tuple]:
     return found
 
 
+def slanted(rng: np.random.Generator, width: int, height: int) -> dict:
+    """Boxes at any angle and of any shape, some of them half outside of the picture."""
+    free = []
+    for _ in range(SLANTED):
+        half = rng.uniform(15, 0.4 * width), rng.uniform(8, 60)
+        angle = rng.uniform(-1.5, 1.5)
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half @ turn
+        free.append(plain(corners + rng.uniform(-4, 4, (4, 2)) + rng.uniform(0, (width, height))))
+    return {"horizontal": [], "free": free}
+
+
 def crop(reader, languages: list[str], line: dict, boxes, runs, store: Store) -> dict:
     """One box in full: its tensors and logits, the second pair with more contrast."""
     runs = [{"tensor": store.add(given), "logits": store.add(answered)} for given, answered in runs]
@@ -214,6 +227,10 @@ def main() -> None:
             if number % KEPT == 0:
                 codes = group.split(",")
                 reference["crops"] += [{"picture": name} | crop(made[group], codes, *f, store) for f in found]
+        if number % KEPT == 0:
+            more = slanted(np.random.default_rng([seed, number]), colour.shape[1], colour.shape[0])
+            for found in read(made["en"], grey, more):
+                reference["crops"].append({"picture": name} | crop(made["en"], ["en"], *found, store))
         reference["pictures"].append(entry)
     text = json.dumps(reference, ensure_ascii=False)
     (out / "reference.json").write_text(text + "\n", encoding="utf-8")

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, a Python
 # environment with MiniStack, the reference OCR, its models and a font that draws Chinese, one with the
-# clients that users have, and a browser. On a bare Debian it needs Go, Python 3 and the network once; afterwards it finds
-# everything in the cache and ends at once.
+# clients that users have, a browser, and EasyOCR, which exports models and says what it reads with them. On a
+# bare Debian 12 it needs Go, Python 3 and the network once; afterwards it finds everything in the cache and
+# ends at once.
 #
 #   tests/tools/setup.sh            the above; prints where the settings file is
 #   tests/tools/setup.sh images     also what builds and runs container images
@@ -156,6 +157,25 @@ tools() {
   fi
 }
 
+# PyTorch is Debian's: PyPI's brings gigabytes for graphics cards. So this is Debian's Python as well.
+build_easyocr() { # OUT: the environment in OUT/python, the exported models and what EasyOCR reads beside it.
+  local out=$1
+  rm -rf "$out"
+  /usr/bin/python3 -m venv --system-site-packages "$out/python" || return
+  "$out/python/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps \
+    -r "$here/../easyocr/requirements.txt" || return
+  PYTHONDONTWRITEBYTECODE=1 "$out/python/bin/python" -W ignore "$here/../easyocr/reference.py" "$out" || return
+  touch "$out/.whole"
+}
+
+easyocr() {
+  easyocr=$cache/easyocr/$(key "$here"/../easyocr/{requirements.txt,reference.py} \
+    "$here/../../docs/examples/easyocr_export.py" "$here/../pictures/draw.py")
+  [[ -e $easyocr/.whole ]] && return
+  packages "EasyOCR" python3-venv python3-torch python3-torchvision python3-scipy python3-shapely python3-pil
+  step "EasyOCR, its models exported, and what it reads (about two minutes)" build_easyocr "$easyocr"
+}
+
 images() {
   # crun would do as well; what matters is a runtime that works without systemd.
   packages "building and running images" podman buildah runc conmon netavark iptables
@@ -175,7 +195,7 @@ install_cargo_tool() { # NAME VERSION OUT. Built aside and renamed when whole.
   rm -rf "$aside/target" "$3" && chmod 755 "$aside" && mv -T "$aside" "$3"
 }
 
-mkdir -p "$cache/tools" "$cache/python"
+mkdir -p "$cache/tools" "$cache/python" "$cache/easyocr"
 # One at a time: a second run waits, then finds everything made.
 exec 9>"$cache/.lock"
 flock -n 9 || {
@@ -187,6 +207,7 @@ case $goal in
   fuzz) cargo_tool cargo-fuzz 0.13.2 && exit ;;
 esac
 tools
+easyocr
 [[ $goal == images ]] && images
 settings=$(mktemp "$cache/.env.XXXXXX")
 cat >"$settings" <<END
@@ -194,6 +215,7 @@ LARDER_ASSETS=$assets
 LARDER_PYTHON=$python
 LARDER_CLIENTS_PYTHON=$clients
 LARDER_CHROMIUM=$chromium
+LARDER_EASYOCR=$easyocr
 END
 chmod 644 "$settings"
 mv -T "$settings" "$cache/env"

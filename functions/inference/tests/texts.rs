@@ -441,7 +441,10 @@ fn a_broken_file_is_a_load_error_that_names_it() {
                 TextClassifier::open(&common::engine(), files).map(|_| ())
             }
             ModelFiles::FeatureExtraction(files) => Embedder::open(&common::engine(), files).map(|_| ()),
-            other @ (ModelFiles::Ocr(_) | ModelFiles::ImageClassification(_) | ModelFiles::Tensor { .. }) => {
+            other @ (ModelFiles::Ocr(_)
+            | ModelFiles::EasyOcr { .. }
+            | ModelFiles::ImageClassification(_)
+            | ModelFiles::Tensor { .. }) => {
                 panic!("{other:?}")
             }
         };

@@ -108,12 +108,17 @@ impl Fit {
         }
         let along = unit(edge);
         let (a, b) = (along.x, along.y);
-        let (left, right) = extremes(hull, |p| p.x * a + p.y * b);
-        let (low, high) = extremes(hull, |p| -p.x * b + p.y * a);
-        // Both ends of the edge are extreme on its side, up to rounding; the reference takes the later.
-        let mut touched = [low, right, high, left];
-        touched[turns] = to;
-        let [low, right, high, left] = touched;
+        // Whole numbers, so that what lies on one line with a parallel edge is seen to.
+        let (x, y) = (f64::from(edge.x), f64::from(edge.y));
+        let [left, right] = extremes(hull, |p| f64::from(p.x) * x + f64::from(p.y) * y);
+        let [low, high] = extremes(hull, |p| f64::from(p.y) * x - f64::from(p.x) * y);
+        // Where a side has two extreme points, the reference's calipers have come to the later one if they
+        // took this side before the edge's or with it.
+        let mut side = 0;
+        let [low, right, high, left] = [low, right, high, left].map(|[earlier, later]| {
+            side += 1;
+            if side <= turns + 1 { later } else { earlier }
+        });
         let width = (right.x - left.x) * a + (right.y - left.y) * b;
         let height = -(high.x - low.x) * b + (high.y - low.y) * a;
         // Where the side through `left` meets the side through `low`.
@@ -166,18 +171,26 @@ fn cross(p: Point, q: Point) -> f64 {
     f64::from(p.x) * f64::from(q.y) - f64::from(p.y) * f64::from(q.x)
 }
 
-/// The points with the least and the greatest value.
-fn extremes(points: &[Point], value: impl Fn(&Point) -> f32) -> (Point, Point) {
-    let (mut least, mut greatest) = (points[0], points[0]);
-    for p in points {
-        if value(p) < value(&least) {
-            least = *p;
+/// The points with the least and with the greatest value: where two have it, the earlier and the later
+/// in the order of the hull, else one twice.
+fn extremes(hull: &[Point], value: impl Fn(&Point) -> f64) -> [[Point; 2]; 2] {
+    // Without negative zeros, which are another value in the total order.
+    let values: Vec<f64> = hull.iter().map(|p| value(p) + 0.0).collect();
+    let with = |extreme: f64| {
+        let mut found = (0..hull.len()).filter(|&i| values[i].total_cmp(&extreme).is_eq());
+        let first = found.next().unwrap_or(0);
+        match found.next() {
+            Some(second) if second == first + 1 => [hull[first], hull[second]],
+            // The hull's end and its beginning.
+            Some(second) => [hull[second], hull[first]],
+            None => [hull[first]; 2],
         }
-        if value(p) > value(&greatest) {
-            greatest = *p;
-        }
-    }
-    (least, greatest)
+    };
+    [
+        values.iter().copied().fold(f64::INFINITY, f64::min),
+        values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    ]
+    .map(with)
 }
 
 /// Orders corners as top left, top right, bottom right, bottom left: the two leftmost are the left side.

@@ -11,8 +11,8 @@ pub(crate) fn resized(picture: &Picture, width: usize, height: usize) -> Cow<'_,
     if (width, height) == (picture.width, picture.height) {
         return Cow::Borrowed(picture);
     }
-    let across = taps(picture.width, width);
-    let down = taps(picture.height, height);
+    let across = taps(picture.width, width, false);
+    let down = taps(picture.height, height, true);
     let mut rows: [(usize, Vec<[i32; 3]>); 2] = [(usize::MAX, Vec::new()), (usize::MAX, Vec::new())];
     let mut pixels = Vec::with_capacity(width * height);
     for tap in &down {
@@ -64,25 +64,20 @@ struct Tap {
     clippy::cast_sign_loss,
     reason = "positions are clamped to the picture, weights lie in 0..=2048"
 )]
-fn taps(from: usize, to: usize) -> Vec<Tap> {
+fn taps(from: usize, to: usize, down: bool) -> Vec<Tap> {
     let scale = from as f64 / to as f64;
     (0..to)
         .map(|target| {
             let position = ((target as f64 + 0.5) * scale - 0.5) as f32;
-            let (first, fraction) = if position < 0.0 {
-                (0, 0.0)
-            } else if position as usize >= from - 1 {
-                (from - 1, 0.0)
-            } else {
-                (position as usize, position.fract())
-            };
+            let (floor, last) = (position.floor(), from - 1);
+            let edge = floor < 0.0 || floor as usize >= last;
+            // Beyond the edges both sources are one pixel. The reference still mixes it with itself when it
+            // goes down, which may round a step lower.
+            let fraction = if edge && !down { 0.0 } else { position - floor };
+            let first = (floor.max(0.0) as usize).min(last);
+            let second = ((floor + 1.0) as usize).min(last);
             let weight = |share: f32| (share * ONE).round_ties_even() as i32;
-            Tap {
-                first,
-                second: (first + 1).min(from - 1),
-                first_weight: weight(1.0 - fraction),
-                second_weight: weight(fraction),
-            }
+            Tap { first, second, first_weight: weight(1.0 - fraction), second_weight: weight(fraction) }
         })
         .collect()
 }
@@ -106,6 +101,8 @@ mod tests {
         check((2, 1, &[0, 100]), (4, 1, &[0, 25, 75, 100]));
         check((4, 1, &[0, 50, 100, 200]), (2, 1, &[25, 150]));
         check((1, 2, &[0, 255]), (1, 3, &[0, 128, 255]));
+        // The first row: 112, where it would be 113 if it were not mixed with itself.
+        check((2, 2, &[95, 130, 194, 217]), (3, 3, &[95, 112, 130, 145, 159, 174, 194, 205, 217]));
         check(
             (3, 2, &[10, 90, 250, 7, 77, 177]),
             (5, 3, &[10, 42, 90, 186, 250, 9, 38, 84, 162, 214, 7, 35, 77, 137, 177]),

@@ -94,7 +94,9 @@ mod tests {
     fn the_last_column_goes_on() {
         let mut slot = [9.0; 8];
         write(&grey(2, 2, &[0, 255, 255, 0]), 4, 2, &mut slot);
-        assert_eq!(slot, [-1.0, 1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0]);
+        let signs = slot.map(|v| (v >= 1.0, v <= -1.0));
+        let (white, black) = ((true, false), (false, true));
+        assert_eq!(signs, [black, white, white, white, white, black, black, black]);
     }
 
     #[test]

@@ -118,9 +118,10 @@ impl Grey {
     }
 }
 
-fn projected([a, b, c, d, e, f, g, h]: &[f32; 8], x: f32, y: f32) -> [f32; 2] {
-    let depth = g * x + h * y + 1.0;
-    [(a * x + b * y + c) / depth, (d * x + e * y + f) / depth]
+fn projected(coefficients: &[f32; 8], x: f32, y: f32) -> [f32; 2] {
+    let [across_x, across_y, across_1, down_x, down_y, down_1, depth_x, depth_y] = coefficients;
+    let depth = depth_x * x + depth_y * y + 1.0;
+    [(across_x * x + across_y * y + across_1) / depth, (down_x * x + down_y * y + down_1) / depth]
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! [`description`], which says what models a folder has, is pure.
 //!
 //! Constants and rounding follow Python `easyocr` 1.7.2 with its defaults, so that both read the same; the
-//! test `easyocr` compares them step by step. Deliberately absent: the DBNet detector, beam search,
+//! test `easyocr` compares them step by step. Deliberately absent: the `DBNet` detector, beam search,
 //! rotated readings and paragraphs, none of which EasyOCR does unless asked.
 
 pub mod align;

@@ -83,8 +83,9 @@ mod tests {
     fn planes_are_red_green_blue_and_padded_with_black() {
         let picture = Picture { width: 1, height: 1, pixels: vec![[0, 0, 255]] };
         let search = Search::of(&picture, 2560);
-        let at = |plane: usize, index: usize| (search.values[plane * 1024 + index] * 1000.0).round();
-        assert_eq!([at(0, 0), at(1, 0), at(2, 0)], [2249.0, -2036.0, -1804.0]);
-        assert_eq!([at(0, 1), at(1, 1), at(2, 1)], [-2118.0, -2036.0, -1804.0]);
+        #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
+        let at = |plane: usize, index: usize| (search.values[plane * 1024 + index] * 1000.0).round() as i32;
+        assert_eq!([at(0, 0), at(1, 0), at(2, 0)], [2249, -2036, -1804]);
+        assert_eq!([at(0, 1), at(1, 1), at(2, 1)], [-2118, -2036, -1804]);
     }
 }
