@@ -113,7 +113,8 @@ impl Grey {
 
     fn scaled(&self, width: usize, height: usize) -> Self {
         let pixels = self.values.iter().map(|&v| [v; 3]).collect();
-        let scaled = resized(&Picture { width: self.width, height: self.height, pixels }, width, height);
+        let picture = Picture { width: self.width, height: self.height, pixels };
+        let scaled = resized(&picture, width, height);
         Self { width, height, values: scaled.pixels.iter().map(|p| p[0]).collect() }
     }
 }
