@@ -1,28 +1,34 @@
-//! Does a file on disk have the content that the source says?
-//!
-//! The file is read back and hashed whole, so what is checked is what the functions will load, not what
-//! came over the wire.
+//! The checksums that S3 keeps, computed: at once, piece by piece, or out of the CRCs of pieces.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
+use std::ops::Range;
 use std::path::Path;
 
 use crc_fast::CrcAlgorithm;
 use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha512};
+
+/// What is read at once.
+const READ_BYTES: usize = 1 << 20;
 
 /// How a checksum is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
+    /// SHA-512.
+    Sha512,
     /// SHA-256.
     Sha256,
+    /// SHA-1.
+    Sha1,
     /// CRC-64/NVME.
     Crc64Nvme,
     /// CRC-32C (Castagnoli).
     Crc32C,
     /// CRC-32 (ISO-HDLC).
     Crc32,
-    /// MD5: the `ETag` of an object that was uploaded in one piece and is not encrypted with a key.
+    /// MD5: the `ETag` of an object that is not encrypted with a key.
     Md5,
 }
 
@@ -31,16 +37,54 @@ impl Algorithm {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Sha512 => "SHA-512",
             Self::Sha256 => "SHA-256",
+            Self::Sha1 => "SHA-1",
             Self::Crc64Nvme => "CRC64NVME",
             Self::Crc32C => "CRC32C",
             Self::Crc32 => "CRC32",
             Self::Md5 => "MD5",
         }
     }
+
+    /// The algorithm of this name in messages.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        use Algorithm::{Crc32, Crc32C, Crc64Nvme, Md5, Sha1, Sha256, Sha512};
+        [Sha512, Sha256, Sha1, Crc64Nvme, Crc32C, Crc32, Md5].into_iter().find(|a| a.as_str() == name)
+    }
+
+    /// How many bytes a value has.
+    #[must_use]
+    pub const fn length(self) -> usize {
+        match self {
+            Self::Sha512 => 64,
+            Self::Sha256 => 32,
+            Self::Sha1 => 20,
+            Self::Md5 => 16,
+            Self::Crc64Nvme => 8,
+            Self::Crc32C | Self::Crc32 => 4,
+        }
+    }
+
+    /// The CRC that it is, if it is one: those of pieces give that of the whole.
+    const fn crc(self) -> Option<CrcAlgorithm> {
+        match self {
+            Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
+            Self::Crc32C => Some(CrcAlgorithm::Crc32Iscsi),
+            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Sha512 | Self::Sha256 | Self::Sha1 | Self::Md5 => None,
+        }
+    }
+
+    /// Whether it is a CRC.
+    #[must_use]
+    pub const fn is_crc(self) -> bool {
+        self.crc().is_some()
+    }
 }
 
-/// What a whole object's bytes must hash to.
+/// What bytes hash to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksum {
     /// How.
@@ -55,30 +99,57 @@ impl Checksum {
     pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
         let mut hash = Hash::new(algorithm);
         hash.update(bytes);
-        Self { algorithm, value: hash.finish() }
+        hash.finish()
     }
 
-    /// The checksum of the file at `path`; none when `is_stopped` became true before the end.
+    /// The checksums of a `range` of the file at `path`, read once; none when `is_stopped` became true before
+    /// the end. A file that ends early gives the checksums of what there is.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn of_file(
-        algorithm: Algorithm,
+    pub fn of_range(
+        algorithms: &[Algorithm],
         path: &Path,
+        range: Range<u64>,
         is_stopped: impl Fn() -> bool,
-    ) -> io::Result<Option<Self>> {
+    ) -> io::Result<Option<Vec<Self>>> {
         let mut file = File::open(path)?;
-        let mut hash = Hash::new(algorithm);
-        let mut buffer = vec![0; 1 << 20];
+        file.seek(io::SeekFrom::Start(range.start))?;
+        let mut file = file.take(range.end.saturating_sub(range.start));
+        let mut hashes: Vec<Hash> = algorithms.iter().map(|algorithm| Hash::new(*algorithm)).collect();
+        let mut buffer = vec![0; READ_BYTES];
         while !is_stopped() {
             match file.read(&mut buffer) {
-                Ok(0) => return Ok(Some(Self { algorithm, value: hash.finish() })),
-                Ok(n) => hash.update(&buffer[..n]),
+                Ok(0) => return Ok(Some(hashes.into_iter().map(Hash::finish).collect())),
+                Ok(n) => hashes.iter_mut().for_each(|hash| hash.update(&buffer[..n])),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
         Ok(None)
+    }
+
+    /// The CRC of the whole out of those of its consecutive pieces, each with its length. None when a piece has
+    /// another algorithm, or one that is no CRC.
+    pub fn joined<'a>(
+        algorithm: Algorithm,
+        pieces: impl IntoIterator<Item = (&'a Self, u64)>,
+    ) -> Option<Self> {
+        let crc = algorithm.crc()?;
+        let mut whole = Hash::new(algorithm).finish().number();
+        for (piece, length) in pieces {
+            if piece.algorithm != algorithm {
+                return None;
+            }
+            whole = crc_fast::checksum_combine(crc, whole, piece.number(), length);
+        }
+        let value = whole.to_be_bytes()[8 - algorithm.length()..].to_vec();
+        Some(Self { algorithm, value })
+    }
+
+    /// A CRC as the number that it is.
+    fn number(&self) -> u64 {
+        self.value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
 
@@ -89,38 +160,86 @@ impl std::fmt::Display for Checksum {
     }
 }
 
-enum Hash {
+/// Reads what is displayed.
+impl std::str::FromStr for Checksum {
+    type Err = NotAChecksum;
+
+    fn from_str(text: &str) -> Result<Self, NotAChecksum> {
+        let read = || {
+            let (name, digits) = text.split_once(' ')?;
+            let algorithm = Algorithm::named(name)?;
+            let value = hex::decode(digits).ok()?;
+            (value.len() == algorithm.length()).then_some(Self { algorithm, value })
+        };
+        read().ok_or_else(|| NotAChecksum::of(text))
+    }
+}
+
+/// Text that is not a checksum.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a checksum: write an algorithm's name, a space and lower-case hex digits")]
+pub struct NotAChecksum(String);
+
+impl NotAChecksum {
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// A checksum in the making.
+#[derive(Debug)]
+pub struct Hash {
+    algorithm: Algorithm,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Sha512(Box<Sha512>),
     Sha256(Sha256),
+    Sha1(Sha1),
     Md5(Md5),
-    Crc { digest: crc_fast::Digest, bytes: usize },
+    Crc(crc_fast::Digest),
 }
 
 impl Hash {
-    fn new(algorithm: Algorithm) -> Self {
-        let crc = |crc, bytes| Self::Crc { digest: crc_fast::Digest::new(crc), bytes };
-        match algorithm {
-            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
-            Algorithm::Md5 => Self::Md5(<Md5 as md5::Digest>::new()),
-            Algorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme, 8),
-            Algorithm::Crc32C => crc(CrcAlgorithm::Crc32Iscsi, 4),
-            Algorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc, 4),
+    /// Of no bytes yet.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        let state = match algorithm {
+            Algorithm::Sha512 => State::Sha512(Box::default()),
+            Algorithm::Sha256 => State::Sha256(Sha256::new()),
+            Algorithm::Sha1 => State::Sha1(<Sha1 as sha1::Digest>::new()),
+            Algorithm::Md5 => State::Md5(<Md5 as md5::Digest>::new()),
+            Algorithm::Crc64Nvme => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
+            Algorithm::Crc32C => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
+            Algorithm::Crc32 => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
+        };
+        Self { algorithm, state }
+    }
+
+    /// Takes in the bytes that follow.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.state {
+            State::Sha512(hash) => hash.update(bytes),
+            State::Sha256(hash) => hash.update(bytes),
+            State::Sha1(hash) => sha1::Digest::update(hash, bytes),
+            State::Md5(hash) => md5::Digest::update(hash, bytes),
+            State::Crc(digest) => digest.update(bytes),
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hash) => hash.update(bytes),
-            Self::Md5(hash) => md5::Digest::update(hash, bytes),
-            Self::Crc { digest, .. } => digest.update(bytes),
-        }
-    }
-
-    fn finish(self) -> Vec<u8> {
-        match self {
-            Self::Sha256(hash) => hash.finalize().to_vec(),
-            Self::Md5(hash) => md5::Digest::finalize(hash).to_vec(),
-            Self::Crc { digest, bytes } => digest.finalize().to_be_bytes()[8 - bytes..].to_vec(),
-        }
+    /// The checksum of all that was taken in.
+    #[must_use]
+    pub fn finish(self) -> Checksum {
+        let value = match self.state {
+            State::Sha512(hash) => hash.finalize().to_vec(),
+            State::Sha256(hash) => hash.finalize().to_vec(),
+            State::Sha1(hash) => sha1::Digest::finalize(hash).to_vec(),
+            State::Md5(hash) => md5::Digest::finalize(hash).to_vec(),
+            State::Crc(digest) => digest.finalize().to_be_bytes()[8 - self.algorithm.length()..].to_vec(),
+        };
+        Checksum { algorithm: self.algorithm, value }
     }
 }
 
@@ -128,22 +247,57 @@ impl Hash {
 mod tests {
     use super::*;
 
+    const ALL: [(Algorithm, &str); 7] = [
+        (
+            Algorithm::Sha512,
+            "d9e6762dd1c8eaf6d61b3c6192fc408d4d6d5f1176d0c29169bc24e71c3f274ad27fcd5811b313d681f7e55ec02d73d4\
+             99c95455b6b5bb503acf574fba8ffe85",
+        ),
+        (Algorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+        (Algorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
+        (Algorithm::Crc64Nvme, "ae8b14860a799888"),
+        (Algorithm::Crc32C, "e3069283"),
+        (Algorithm::Crc32, "cbf43926"),
+        (Algorithm::Md5, "25f9e794323b453885f5181f1b624d0b"),
+    ];
+
     /// The check values of the algorithms' own specifications.
     #[test]
     fn known_values() {
-        for (algorithm, want) in [
-            (Algorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
-            (Algorithm::Crc64Nvme, "ae8b14860a799888"),
-            (Algorithm::Crc32C, "e3069283"),
-            (Algorithm::Crc32, "cbf43926"),
-            (Algorithm::Md5, "25f9e794323b453885f5181f1b624d0b"),
-        ] {
+        for (algorithm, want) in ALL {
             let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), b"123456789").unwrap();
+            std::fs::write(file.path(), b"xx123456789yyy").unwrap();
             let have = Checksum::of(algorithm, b"123456789");
             assert_eq!(have.to_string(), format!("{} {want}", algorithm.as_str()));
-            assert_eq!(Checksum::of_file(algorithm, file.path(), || false).unwrap(), Some(have));
-            assert_eq!(Checksum::of_file(algorithm, file.path(), || true).unwrap(), None);
+            assert_eq!(have.to_string().parse(), Ok(have.clone()));
+            let read = Checksum::of_range(&[algorithm], file.path(), 2..11, || false).unwrap();
+            assert_eq!(read, Some(vec![have]));
+            assert_eq!(Checksum::of_range(&[algorithm], file.path(), 0..11, || true).unwrap(), None);
         }
+        for text in
+            ["", "CRC32", "CRC32 ", "CRC32 cbf4392", "CRC32 cbf4392600", "CRC16 cbf4", "crc32 cbf43926"]
+        {
+            assert!(text.parse::<Checksum>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn crcs_of_pieces_give_that_of_the_whole() {
+        let bytes: Vec<u8> = (0..10_000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
+        for (algorithm, _) in ALL {
+            for cuts in [&[][..], &[0], &[1], &[10_000], &[7, 7, 4_096], &[5_000, 9_999]] {
+                let mut pieces = Vec::new();
+                let mut from = 0;
+                for to in cuts.iter().copied().chain([bytes.len()]) {
+                    pieces.push((Checksum::of(algorithm, &bytes[from..to]), (to - from) as u64));
+                    from = to;
+                }
+                let joined =
+                    Checksum::joined(algorithm, pieces.iter().map(|(piece, length)| (piece, *length)));
+                assert_eq!(joined, algorithm.is_crc().then(|| Checksum::of(algorithm, &bytes)));
+            }
+        }
+        let other = Checksum::of(Algorithm::Crc32, b"x");
+        assert_eq!(Checksum::joined(Algorithm::Crc32C, [(&other, 1)]), None);
     }
 }

@@ -8,22 +8,20 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use larder_contract::Digest;
 use larder_contract::sync::ModelState;
+use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::checksum::Checksum;
+use crate::judge::{Judgement, judge};
 use crate::listing::{Listing, ListingError};
 use crate::plan;
-use crate::retry::{Budget, retrying};
+use crate::retry::Budget;
 use crate::source::{Class, Source};
 use crate::store::{self, Begun, Heartbeat, Staging, StoreError};
-use crate::transfer::{Job, Progress, Settings, TransferError, fetch};
+use crate::transfer::{Job, Progress, ROUNDS, Settings, TransferError, blocking, fetch};
 
-/// How often a file with the wrong content is fetched before we give up.
-const ROUNDS: usize = 2;
-
-/// How many files are read back at once.
-const VERIFIED_AT_ONCE: usize = 4;
+/// How many files are looked at at once.
+const JUDGED_AT_ONCE: usize = 4;
 
 /// How a copy ended, when nothing failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,19 +58,6 @@ pub enum CopyError {
         /// What the listing shows.
         is: Digest,
     },
-    /// A file's content is wrong, each time it was fetched.
-    #[error(
-        "{resource}: the content is wrong after {ROUNDS} downloads: want {want}, have {have}; upload the object \
-         again"
-    )]
-    WrongContent {
-        /// The object.
-        resource: String,
-        /// What the store says.
-        want: String,
-        /// What came.
-        have: String,
-    },
 }
 
 impl CopyError {
@@ -84,9 +69,7 @@ impl CopyError {
             Self::Transfer(TransferError::Source(error)) if matches!(error.class, Class::Changed) => {
                 ModelState::SourceChanged
             }
-            Self::Listing(_) | Self::Transfer(_) | Self::Store(_) | Self::WrongContent { .. } => {
-                ModelState::Failed
-            }
+            Self::Listing(_) | Self::Transfer(_) | Self::Store(_) => ModelState::Failed,
         }
     }
 }
@@ -130,6 +113,7 @@ pub async fn copy<S: Source>(
         budget: budget(settings, plan::parts(&sizes, part_bytes, |_, _| false).len()),
         progress: Arc::clone(progress),
         stop: stop.clone(),
+        expected: listing.objects.iter().map(|_| OnceCell::new()).collect(),
     });
     let complete = complete(&job, &sizes).await;
     progress.retries.store(job.budget.used().into(), Ordering::Relaxed);
@@ -138,7 +122,7 @@ pub async fn copy<S: Source>(
     let ending = match complete {
         Ok(true) => {
             let staging = Arc::clone(&staging);
-            blocking(move || staging.publish()).await.map(|()| Ending::Copied)
+            Ok(blocking(move || staging.publish()).await.map(|()| Ending::Copied)?)
         }
         Ok(false) => Ok(Ending::Stopped),
         Err(error) => Err(error),
@@ -161,113 +145,77 @@ async fn unlock(staging: Arc<Staging>) {
 
 /// Fetches and verifies until every file is right; false when stopped before.
 async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, CopyError> {
+    let part_bytes = job.settings.part_bytes;
     let mut last = None;
     for round in 0..ROUNDS {
-        let done = job.staging.done();
-        if round == 0 {
-            job.progress.parts_found.store(done.parts() as u64, Ordering::Relaxed);
-        }
-        job.progress.bytes.store(done.bytes(), Ordering::Relaxed);
-        let left = plan::parts(sizes, job.settings.part_bytes, |file, index| done.has_part(file, index));
-        if !fetch(job, left).await? {
+        let (left, whole) = job.staging.done(|done| {
+            if round == 0 {
+                job.progress.parts_found.store(done.parts() as u64, Ordering::Relaxed);
+            }
+            job.progress.bytes.store(done.bytes(), Ordering::Relaxed);
+            let left = plan::parts(sizes, part_bytes, |file, index| done.has_part(file, index));
+            let is_fetched = |file, size| done.parts_of(file).count() as u64 == plan::count(size, part_bytes);
+            let whole =
+                (0..).zip(sizes).filter(|(file, size)| !done.is_whole(*file) && is_fetched(*file, **size));
+            (left, whole.map(|(file, _)| file).collect::<Vec<u32>>())
+        });
+        let (fetched, to_judge) = mpsc::unbounded_channel();
+        // An earlier copy was ended between the last part of these and the look at them.
+        whole.into_iter().for_each(|file| fetched.send(file).unwrap_or_default());
+        let stop = job.stop.child_token();
+        let _ends_with_us = stop.clone().drop_guard();
+        let judged = AbortOnDropHandle::new(tokio::spawn(judge_all(Arc::clone(job), to_judge, stop)));
+        if !fetch(job, left, fetched).await? {
             return Ok(false);
         }
-        match verify(job).await? {
-            Verified::All => return Ok(true),
-            Verified::Stopped => return Ok(false),
-            Verified::Wrong(wrong) => {
-                for Wrong { file, error } in wrong {
-                    tracing::warn!(%error, round, "content is wrong");
-                    let staging = Arc::clone(&job.staging);
-                    blocking(move || staging.drop_file(file)).await?;
-                    last = Some(error);
-                }
-            }
+        let Some(wrong) = judged.await.map_err(TransferError::from)?? else { return Ok(false) };
+        if wrong.is_empty() {
+            return Ok(true);
+        }
+        for Wrong { file, error } in wrong {
+            tracing::warn!(%error, round, "content is wrong");
+            let staging = Arc::clone(&job.staging);
+            blocking(move || staging.drop_file(file)).await?;
+            last = Some(error);
         }
     }
-    last.map_or(Ok(false), Err)
-}
-
-enum Verified {
-    All,
-    Wrong(Vec<Wrong>),
-    Stopped,
+    last.map_or(Ok(false), |error| Err(error.into()))
 }
 
 struct Wrong {
     file: u32,
-    error: CopyError,
+    error: TransferError,
 }
 
-/// Reads back every file that is not known to be right.
-async fn verify<S: Source>(job: &Arc<Job<S>>) -> Result<Verified, CopyError> {
-    let done = job.staging.done();
-    let files = (0..).zip(job.staging.objects()).map(|(file, _)| file).filter(|file| !done.is_whole(*file));
-    let mut looks = futures::stream::iter(files)
-        .map(|file| AbortOnDropHandle::new(tokio::spawn(verify_file(Arc::clone(job), file))))
-        .buffer_unordered(VERIFIED_AT_ONCE);
+/// Looks at files as they come, while others are still fetched; answers which are wrong. None when stopped.
+async fn judge_all<S: Source>(
+    job: Arc<Job<S>>,
+    mut fetched: mpsc::UnboundedReceiver<u32>,
+    stop: CancellationToken,
+) -> Result<Option<Vec<Wrong>>, TransferError> {
+    let files = futures::stream::poll_fn(move |context| fetched.poll_recv(context));
+    let mut looks = files
+        .map(|file| {
+            let (job, stop) = (Arc::clone(&job), stop.clone());
+            AbortOnDropHandle::new(tokio::spawn(async move { (file, judge(&job, file, &stop).await) }))
+        })
+        .buffer_unordered(JUDGED_AT_ONCE);
     let mut wrong = Vec::new();
     loop {
-        match job.stop.run_until_cancelled(looks.next()).await {
-            None => return Ok(Verified::Stopped),
-            // A look that was cut short by the stop finds nothing wrong, and proves nothing.
-            Some(None) if job.stop.is_cancelled() => return Ok(Verified::Stopped),
-            Some(None) if wrong.is_empty() => return Ok(Verified::All),
-            Some(None) => return Ok(Verified::Wrong(wrong)),
-            Some(Some(looked)) => wrong.extend(looked.map_err(TransferError::from)??),
-        }
-    }
-}
-
-async fn verify_file<S: Source>(job: Arc<Job<S>>, file: u32) -> Result<Option<Wrong>, CopyError> {
-    let object = &job.staging.objects()[file as usize];
-    let key = job.key(object.path.as_str());
-    let want = retrying(&job.budget, TransferError::is_passing, async || -> Result<_, TransferError> {
-        Ok(job.bounded(&key, job.source.checksum(&key, &object.etag)).await??)
-    })
-    .await?;
-    let (staging, stop) = (Arc::clone(&job.staging), job.stop.clone());
-    let differs = blocking(move || check(&staging, file, want.as_ref(), &stop)).await?;
-    Ok(differs.map(|(want, have)| Wrong {
-        file,
-        error: CopyError::WrongContent {
-            resource: format!("s3://{}/{key}", job.source.place().bucket),
-            want,
-            have,
-        },
-    }))
-}
-
-/// Compares a file with what is known of its object, and seals it when it is the same; else what was wanted
-/// and what is there.
-fn check(
-    staging: &Staging,
-    file: u32,
-    want: Option<&Checksum>,
-    stop: &CancellationToken,
-) -> Result<Option<(String, String)>, StoreError> {
-    let object = &staging.objects()[file as usize];
-    let path = staging.path_of(object);
-    let length = std::fs::metadata(&path).map_err(StoreError::at("look at", &path))?.len();
-    if length != object.size {
-        return Ok(Some((format!("{} bytes", object.size), format!("{length} bytes"))));
-    }
-    if let Some(want) = want {
-        let have = Checksum::of_file(want.algorithm, &path, || stop.is_cancelled())
-            .map_err(StoreError::at("read", &path))?;
-        match have {
-            // Stopped: not wrong, and not sealed.
+        let looked = match stop.run_until_cancelled(looks.next()).await {
             None => return Ok(None),
-            Some(have) if have != *want => return Ok(Some((want.to_string(), have.to_string()))),
-            Some(_) => {}
+            Some(None) => return Ok(Some(wrong)),
+            Some(Some(looked)) => looked?,
+        };
+        match looked {
+            (_, Err(error)) => return Err(error),
+            (_, Ok(Judgement::Stopped)) => return Ok(None),
+            (_, Ok(Judgement::Right)) => {}
+            (file, Ok(Judgement::Wrong { want, have })) => {
+                let key = job.key(job.staging.objects()[file as usize].path.as_str());
+                let error = TransferError::WrongContent { resource: job.address(&key), want, have };
+                wrong.push(Wrong { file, error });
+            }
         }
     }
-    staging.seal(file)?;
-    Ok(None)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, CopyError> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(TransferError::from)??)
 }

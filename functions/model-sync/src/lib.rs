@@ -22,7 +22,9 @@
 pub mod checksum;
 pub mod command;
 pub mod copy;
+pub mod expected;
 pub mod handler;
+mod judge;
 pub mod lambda;
 pub mod listing;
 pub mod plan;

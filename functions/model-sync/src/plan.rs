@@ -26,8 +26,14 @@ pub fn parts(sizes: &[u64], part_bytes: u64, is_done: impl Fn(u32, u32) -> bool)
         .collect()
 }
 
+/// How many parts a file of this `size` has: at least one.
+#[must_use]
+pub fn count(size: u64, part_bytes: u64) -> u64 {
+    size.div_ceil(part_bytes.max(1)).max(1)
+}
+
 fn parts_of(file: u32, size: u64, part_bytes: u64) -> impl Iterator<Item = Part> {
-    let count = size.div_ceil(part_bytes).max(1);
+    let count = count(size, part_bytes);
     (0u32..).zip(0..count).map(move |(index, nth)| {
         let offset = nth * part_bytes;
         Part { file, index, offset, length: part_bytes.min(size - offset) }

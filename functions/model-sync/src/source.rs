@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::checksum::Checksum;
+use crate::expected::Expected;
 
 /// A bucket and a key prefix in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +47,23 @@ pub struct Page {
 /// The bytes of a range, as they come.
 pub type Body = BoxStream<'static, Result<Bytes, SourceError>>;
 
+/// A whole object, on its way.
+pub struct Whole {
+    /// What its bytes must hash to, when the store says so.
+    pub expected: Option<Expected>,
+    /// Its bytes.
+    pub body: Body,
+}
+
+impl fmt::Debug for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Whole").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
 /// An object store, looked at through one [`Place`].
 ///
-/// Implementations do not retry: the caller has one budget for all calls. `etag` is a condition in both
+/// Implementations do not retry: the caller has one budget for all calls. `etag` is a condition in all
 /// calls that have it: when the object is no longer that, they fail with [`Class::Changed`].
 pub trait Source: Send + Sync + 'static {
     /// Where this source looks.
@@ -58,13 +72,21 @@ pub trait Source: Send + Sync + 'static {
     /// The page after `token`, or the first.
     fn list(&self, token: Option<String>) -> impl Future<Output = Result<Page, SourceError>> + Send;
 
-    /// The checksum that the store itself keeps of the whole object, when it has one that can be computed
-    /// from the object's bytes alone.
-    fn checksum(
+    /// What the store says that the object's bytes hash to.
+    fn expected(
         &self,
         key: &str,
         etag: &str,
-    ) -> impl Future<Output = Result<Option<Checksum>, SourceError>> + Send;
+    ) -> impl Future<Output = Result<Option<Expected>, SourceError>> + Send;
+
+    /// The length of one of the parts that the object was uploaded in, counted from 1; none when the store does
+    /// not know.
+    fn part_length(
+        &self,
+        key: &str,
+        etag: &str,
+        number: u32,
+    ) -> impl Future<Output = Result<Option<u64>, SourceError>> + Send;
 
     /// The bytes of `range`. A body may lie about its length: the caller counts.
     fn read(
@@ -73,6 +95,9 @@ pub trait Source: Send + Sync + 'static {
         etag: &str,
         range: Range<u64>,
     ) -> impl Future<Output = Result<Body, SourceError>> + Send;
+
+    /// All bytes, and what they must hash to: one call where [`Source::read`] and [`Source::expected`] are two.
+    fn read_whole(&self, key: &str, etag: &str) -> impl Future<Output = Result<Whole, SourceError>> + Send;
 }
 
 /// What kind of failure, and so what to do about it.

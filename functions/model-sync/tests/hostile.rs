@@ -17,9 +17,10 @@ use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, Sync
 use larder_contract::{Digest, Manifest, ManifestModel, layout};
 use larder_model_sync::checksum::{Algorithm, Checksum};
 use larder_model_sync::copy::{CopyError, Ending, copy};
+use larder_model_sync::expected::Expected;
 use larder_model_sync::handler::Handler;
 use larder_model_sync::listing::{Listing, as_model};
-use larder_model_sync::source::{Body, Class, Listed, Page, Place, Source, SourceError};
+use larder_model_sync::source::{Body, Class, Listed, Page, Place, Source, SourceError, Whole};
 use larder_model_sync::store;
 use larder_model_sync::transfer::{Progress, Settings};
 use tokio_util::sync::CancellationToken;
@@ -45,14 +46,53 @@ enum When {
     Always,
 }
 
+/// What the source keeps of an object's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    Nothing,
+    Whole(Algorithm),
+    /// Of parts of this length, but for the last.
+    Composite(Algorithm, usize),
+    /// The same, with a first part that is 100 bytes shorter.
+    Uneven(Algorithm, usize),
+    /// A composite whose borders it does not tell.
+    Borderless(Algorithm, usize),
+}
+
+impl Keeps {
+    fn parts(self, bytes: &[u8]) -> Vec<&[u8]> {
+        match self {
+            Self::Nothing | Self::Whole(_) => vec![bytes],
+            Self::Composite(_, part) | Self::Borderless(_, part) => bytes.chunks(part).collect(),
+            Self::Uneven(_, part) => {
+                let (first, rest) = bytes.split_at(bytes.len().min(part - 100));
+                [first].into_iter().chain(rest.chunks(part)).collect()
+            }
+        }
+    }
+
+    fn expected(self, bytes: &[u8]) -> Option<Expected> {
+        match self {
+            Self::Nothing => None,
+            Self::Whole(algorithm) => Some(Expected::Whole(Checksum::of(algorithm, bytes))),
+            Self::Composite(algorithm, _) | Self::Uneven(algorithm, _) | Self::Borderless(algorithm, _) => {
+                let parts: Vec<_> = self.parts(bytes).iter().map(|p| Checksum::of(algorithm, p)).collect();
+                Some(Expected::composite(algorithm, &parts))
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Memory {
     place: Place,
     objects: BTreeMap<String, Vec<u8>>,
     fault: Fault,
     when: When,
-    has_checksums: bool,
+    keeps: Keeps,
     reads: AtomicUsize,
+    /// How many times the length of a part was asked for.
+    asked: AtomicUsize,
     /// Reads beyond this number wait.
     open: tokio::sync::Semaphore,
 }
@@ -68,8 +108,9 @@ impl Memory {
             objects: objects.collect(),
             fault: Fault::Busy,
             when: When::Never,
-            has_checksums: true,
+            keeps: Keeps::Whole(Algorithm::Crc64Nvme),
             reads: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             open: tokio::sync::Semaphore::new(10_000),
         }
     }
@@ -111,8 +152,21 @@ impl Source for Memory {
         Ok(Page { objects: all[from..to].to_vec(), next: (to < all.len()).then(|| to.to_string()) })
     }
 
-    async fn checksum(&self, key: &str, _etag: &str) -> Result<Option<Checksum>, SourceError> {
-        Ok(self.has_checksums.then(|| Checksum::of(Algorithm::Crc64Nvme, &self.objects[key])))
+    async fn expected(&self, key: &str, _etag: &str) -> Result<Option<Expected>, SourceError> {
+        Ok(self.keeps.expected(&self.objects[key]))
+    }
+
+    async fn part_length(&self, key: &str, _etag: &str, number: u32) -> Result<Option<u64>, SourceError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let parts = self.keeps.parts(&self.objects[key]);
+        let is_told = !matches!(self.keeps, Keeps::Borderless(..));
+        Ok(parts.get(number as usize - 1).map(|part| part.len() as u64).filter(|_| is_told))
+    }
+
+    async fn read_whole(&self, key: &str, etag: &str) -> Result<Whole, SourceError> {
+        let bytes = &self.objects[key];
+        let body = self.read(key, etag, 0..bytes.len() as u64).await?;
+        Ok(Whole { expected: self.keeps.expected(bytes), body })
     }
 
     async fn read(&self, key: &str, _etag: &str, range: Range<u64>) -> Result<Body, SourceError> {
@@ -357,11 +411,61 @@ async fn many_at_once_leave_one_right_revision() {
 }
 
 #[tokio::test]
+async fn every_kind_of_checksum_lets_right_bytes_pass_and_no_others() {
+    use Algorithm::{Crc32, Crc32C, Crc64Nvme, Md5, Sha1, Sha256, Sha512};
+    let mut kinds = Vec::new();
+    for algorithm in [Crc32, Crc32C, Crc64Nvme, Sha1, Sha256, Sha512, Md5] {
+        kinds.extend([
+            Keeps::Whole(algorithm),
+            // Borders that ours meet, that ours do not, that are not equally far apart, and none.
+            Keeps::Composite(algorithm, 2_000),
+            Keeps::Composite(algorithm, 1_500),
+            Keeps::Uneven(algorithm, 2_000),
+            Keeps::Uneven(algorithm, 700),
+            Keeps::Composite(algorithm, 100_000),
+        ]);
+    }
+    for keeps in kinds {
+        let root = tempfile::tempdir().unwrap();
+        let source = Arc::new(Memory { keeps, ..Memory::new("m/", FILES) });
+        let (ending, progress) = run(&source, root.path(), &CancellationToken::new()).await;
+        assert_eq!(ending.unwrap(), Ending::Copied, "{keeps:?}");
+        assert_complete(&source, root.path());
+        assert_eq!(progress.parts_fetched.into_inner(), 14, "{keeps:?}: right bytes are fetched once");
+        let asked = source.asked.load(Ordering::SeqCst);
+        match keeps {
+            Keeps::Nothing | Keeps::Whole(_) | Keeps::Borderless(..) => assert_eq!(asked, 0, "{keeps:?}"),
+            // One question for each file that was uploaded in several parts.
+            Keeps::Composite(_, part) => assert_eq!(asked, if part > 10_000 { 0 } else { 2 }, "{keeps:?}"),
+            Keeps::Uneven(..) => assert!(asked > 2, "{keeps:?}"),
+        }
+
+        for nth in [0, 12] {
+            let root = tempfile::tempdir().unwrap();
+            let faulty =
+                Memory { fault: Fault::Corrupted, when: When::Nth(nth), keeps, ..Memory::new("m/", FILES) };
+            let faulty = Arc::new(faulty);
+            assert_eq!(run(&faulty, root.path(), &CancellationToken::new()).await.0.unwrap(), Ending::Copied);
+            assert_complete(&faulty, root.path());
+            let reads = faulty.reads.load(Ordering::SeqCst);
+            assert!(reads > 13, "{keeps:?}: what was wrong was fetched again");
+        }
+        let root = tempfile::tempdir().unwrap();
+        let always =
+            Memory { fault: Fault::Corrupted, when: When::Always, keeps, ..Memory::new("m/", FILES) };
+        let error = run(&Arc::new(always), root.path(), &CancellationToken::new()).await.0.unwrap_err();
+        assert!(error.to_string().contains("the content is wrong after 2 downloads: want "), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_checksum_the_length_and_the_condition_decide() {
-    let root = tempfile::tempdir().unwrap();
-    let source = Arc::new(Memory { has_checksums: false, ..Memory::new("m/", FILES) });
-    assert_eq!(run(&source, root.path(), &CancellationToken::new()).await.0.unwrap(), Ending::Copied);
-    assert_complete(&source, root.path());
+    for keeps in [Keeps::Nothing, Keeps::Borderless(Algorithm::Sha256, 1_500)] {
+        let root = tempfile::tempdir().unwrap();
+        let source = Arc::new(Memory { keeps, ..Memory::new("m/", FILES) });
+        assert_eq!(run(&source, root.path(), &CancellationToken::new()).await.0.unwrap(), Ending::Copied);
+        assert_complete(&source, root.path());
+    }
 }
 
 /// A request for models whose revisions are those of `expected`, from the places of the same name.

@@ -148,7 +148,7 @@ async fn copies_from_a_real_server() {
     let source = at("models", "ocr/");
     let listed = listing(&source).await.unwrap();
     assert_eq!(listed.objects.len(), 1_007, "all pages are read");
-    let one = source.checksum("ocr/det model.onnx", &listed.objects[0].etag).await.unwrap();
+    let one = source.expected("ocr/det model.onnx", &listed.objects[0].etag).await.unwrap();
     assert!(one.is_some(), "the server's own checksum is used");
 
     let root = tempfile::tempdir().unwrap();

@@ -84,6 +84,36 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(StoreError::at("sync the folder", path))
 }
 
+/// Makes all that was written to the file system below `path` durable: bytes, names and modes.
+pub(crate) fn sync_under(path: &Path) -> Result<(), StoreError> {
+    let sync = || rustix::fs::syncfs(File::open(path)?).map_err(io::Error::from);
+    sync().map_err(StoreError::at("sync", path))
+}
+
+/// Gives a file its length, and its room where the file system can: then it is full at once, not in the middle.
+pub(crate) fn reserve(file: &File, length: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    use rustix::io::Errno;
+    if length > 0 && file.metadata()?.len() < length {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
+            // NFS before 4.2, and so EFS, has no such call.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    file.set_len(length)
+}
+
+/// Whether the file system below `folder` tells names apart that differ in case alone.
+pub(crate) fn keeps_case(folder: &Path) -> Result<bool, StoreError> {
+    let look = || {
+        let probe = tempfile::Builder::new().prefix(".Case-").tempfile_in(folder)?;
+        let name = probe.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        Ok(!folder.join(name).exists())
+    };
+    look().map_err(StoreError::at("look at", folder))
+}
+
 /// Removes what is at `path`, if anything is.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     let removed = match fs::symlink_metadata(path) {

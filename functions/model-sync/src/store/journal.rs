@@ -1,10 +1,12 @@
 //! What of a revision is on disk already: the text of the journal. Pure.
 //!
 //! ```text
-//! {"journal":1,"revision":"sha256:…","partBytes":8388608,"files":3,"bytes":123456789}
-//! part 0 0 8388608 .       part 0 of file 0 is written and synced; its length
-//! whole 1 .                file 1 is complete and its content verified
-//! drop 0 .                 forget file 0: its content was wrong
+//! {"journal":2,"revision":"sha256:…","partBytes":8388608,"files":3,"bytes":123456789}
+//! part 0 0 8388608 CRC64NVME … CRC32 … .   part 0 of file 0 is written and synced; its length, its CRC, and a
+//!                                          second one where the store keeps another
+//! whole 1 SHA-256 … .                      file 1 is complete and has the content that the store says; how it
+//!                                          says so, if it does
+//! drop 0 .                                 forget file 0: its content was wrong
 //! ```
 //!
 //! Files are numbered in the order of the sorted listing, which the revision's digest fixes. A line counts
@@ -15,7 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use larder_contract::Digest;
 use serde::{Deserialize, Serialize};
 
-const FORMAT: u32 = 1;
+use crate::checksum::Checksum;
+use crate::expected::Expected;
+
+const FORMAT: u32 = 2;
 
 /// What a journal is about. One with another header is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +52,17 @@ impl Header {
     }
 }
 
+/// A part that is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Its length.
+    pub length: u64,
+    /// Its checksums, as its bytes came.
+    pub sums: Vec<Checksum>,
+}
+
 /// One thing that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// A part is on disk.
     Part {
@@ -56,44 +70,52 @@ pub enum Entry {
         file: u32,
         /// The part's number.
         index: u32,
-        /// Its length.
-        length: u64,
+        /// What is there.
+        part: OnDisk,
     },
-    /// A file is verified.
-    Whole(u32),
+    /// A file is verified, against what the store says of it.
+    Whole(u32, Option<Expected>),
     /// A file's content was wrong.
     Drop(u32),
 }
 
 impl Entry {
-    pub(crate) fn line(self) -> String {
+    pub(crate) fn line(&self) -> String {
         match self {
-            Self::Part { file, index, length } => format!("part {file} {index} {length} .\n"),
-            Self::Whole(file) => format!("whole {file} .\n"),
+            Self::Part { file, index, part: OnDisk { length, sums } } => {
+                let sums: String = sums.iter().map(|sum| format!("{sum} ")).collect();
+                format!("part {file} {index} {length} {sums}.\n")
+            }
+            Self::Whole(file, None) => format!("whole {file} .\n"),
+            Self::Whole(file, Some(expected)) => format!("whole {file} {expected} .\n"),
             Self::Drop(file) => format!("drop {file} .\n"),
         }
     }
 
     fn read(line: &str) -> Option<Self> {
-        let mut words = line.split(' ');
-        let kind = words.next()?;
-        let mut number = || words.next()?.parse::<u64>().ok();
-        let mut small = || number().and_then(|n| u32::try_from(n).ok());
-        let entry = match kind {
-            "part" => Self::Part { file: small()?, index: small()?, length: number()? },
-            "whole" => Self::Whole(small()?),
-            "drop" => Self::Drop(small()?),
-            _ => return None,
-        };
-        (words.next() == Some(".") && words.next().is_none()).then_some(entry)
+        let words: Vec<&str> = line.strip_suffix(" .")?.split(' ').collect();
+        match words.as_slice() {
+            ["part", file, index, length, sums @ ..] if sums.len() % 2 == 0 => {
+                let sums = sums.chunks(2).map(|sum| sum.join(" ").parse().ok()).collect::<Option<_>>()?;
+                let part = OnDisk { length: length.parse().ok()?, sums };
+                Some(Self::Part { file: file.parse().ok()?, index: index.parse().ok()?, part })
+            }
+            ["whole", file] => Some(Self::Whole(file.parse().ok()?, None)),
+            ["whole", file, name, value] => {
+                let expected = format!("{name} {value}").parse().ok()?;
+                Some(Self::Whole(file.parse().ok()?, Some(expected)))
+            }
+            ["drop", file] => Some(Self::Drop(file.parse().ok()?)),
+            _ => None,
+        }
     }
 }
 
 /// What a journal's entries come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Done {
-    parts: BTreeMap<(u32, u32), u64>,
-    whole: BTreeSet<u32>,
+    parts: BTreeMap<(u32, u32), OnDisk>,
+    whole: BTreeMap<u32, Option<Expected>>,
 }
 
 impl Done {
@@ -103,10 +125,21 @@ impl Done {
         self.parts.contains_key(&(file, index))
     }
 
+    /// The parts of a file that are on disk, in their order.
+    pub fn parts_of(&self, file: u32) -> impl Iterator<Item = &OnDisk> {
+        self.parts.range((file, 0)..=(file, u32::MAX)).map(|(_, part)| part)
+    }
+
     /// Whether this file is verified.
     #[must_use]
     pub fn is_whole(&self, file: u32) -> bool {
-        self.whole.contains(&file)
+        self.whole.contains_key(&file)
+    }
+
+    /// What a verified file was compared with.
+    #[must_use]
+    pub fn expected(&self, file: u32) -> Option<&Expected> {
+        self.whole.get(&file)?.as_ref()
     }
 
     /// The files of which something is on disk.
@@ -124,17 +157,17 @@ impl Done {
     /// How many bytes are on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.parts.values().sum()
+        self.parts.values().map(|part| part.length).sum()
     }
 
     /// Takes one more entry in.
     pub fn add(&mut self, entry: Entry) {
         match entry {
-            Entry::Part { file, index, length } => {
-                self.parts.insert((file, index), length);
+            Entry::Part { file, index, part } => {
+                self.parts.insert((file, index), part);
             }
-            Entry::Whole(file) => {
-                self.whole.insert(file);
+            Entry::Whole(file, expected) => {
+                self.whole.insert(file, expected);
             }
             Entry::Drop(file) => {
                 self.parts.retain(|(of, _), _| *of != file);
@@ -166,6 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::checksum::Algorithm;
 
     fn header() -> Header {
         Header::new(Digest::of(b"x"), 8, 3, 20)
@@ -173,12 +207,23 @@ mod tests {
 
     fn entry() -> impl Strategy<Value = Entry> {
         prop_oneof![
-            (0u32..4, 0u32..4, 1u64..20).prop_map(|(file, index, length)| Entry::Part {
-                file,
-                index,
-                length
+            (0u32..4, 0u32..4, 1u64..20, 0usize..3).prop_map(|(file, index, length, sums)| {
+                let sum = |algorithm| Checksum::of(algorithm, &length.to_be_bytes());
+                let sums =
+                    [Algorithm::Crc64Nvme, Algorithm::Crc32C].into_iter().map(sum).take(sums).collect();
+                Entry::Part { file, index, part: OnDisk { length, sums } }
             }),
-            (0u32..4).prop_map(Entry::Whole),
+            (0u32..4, 0u32..4).prop_map(|(file, parts)| {
+                let checksum = Checksum::of(Algorithm::Crc32, b"x");
+                Entry::Whole(
+                    file,
+                    match parts {
+                        0 => None,
+                        1 => Some(Expected::Whole(checksum)),
+                        parts => Some(Expected::Composite { checksum, parts }),
+                    },
+                )
+            }),
             (0u32..4).prop_map(Entry::Drop),
         ]
     }
@@ -207,11 +252,21 @@ mod tests {
 
     #[test]
     fn lines_that_are_not_whole_say_nothing() {
-        for bad in ["part 0 1 .", "part 0 1 8", "part 0 1 8 . .", "whole .", "\0\0\0\0", "part -1 0 8 .", ""]
-        {
+        for bad in [
+            "part 0 1 .",
+            "part 0 1 8",
+            "part 0 1 8 . .",
+            "part 0 1 8 CRC32 .",
+            "part 0 1 8 CRC32 cbf4392 .",
+            "whole .",
+            "whole 1 CRC32 .",
+            "\0\0\0\0",
+            "part -1 0 8 .",
+            "",
+        ] {
             let text = format!("{}{bad}\nwhole 2 .\n", header().line());
             let (_, done, _) = read(text.as_bytes()).unwrap();
-            assert!(done.is_whole(2) && done.parts() == 0, "{bad:?}");
+            assert!(done.is_whole(2) && !done.is_whole(1) && done.parts() == 0, "{bad:?}");
         }
         assert_eq!(read(b"{}\n"), None);
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! revisions/<sha>/…              complete, verified, read-only
 //! revisions/<sha>.json           its size, for status; written just before the folder appears
+//! revisions/<sha>.files.jsonl    each file's size and checksums, to verify it later: see [`record`]
 //! staging/<sha>.lock             held by the one process that writes to the folder below; never removed
 //! staging/<sha>/files/…          the model's files under their final names, not complete yet
 //! staging/<sha>/journal          what of them is done: see [`journal`]
@@ -26,6 +27,7 @@
 mod disk;
 mod heartbeat;
 pub mod journal;
+pub mod record;
 mod staging;
 
 use std::fs;
@@ -66,6 +68,10 @@ fn lock_path(root: &Path, revision: &Digest) -> PathBuf {
 
 fn size_path(root: &Path, revision: &Digest) -> PathBuf {
     root.join("revisions").join(format!("{}.json", revision.hex()))
+}
+
+pub(crate) fn record_path(root: &Path, revision: &Digest) -> PathBuf {
+    root.join("revisions").join(format!("{}.files.jsonl", revision.hex()))
 }
 
 fn journal_path(root: &Path, revision: &Digest) -> PathBuf {

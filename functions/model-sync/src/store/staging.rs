@@ -1,18 +1,25 @@
 //! A revision in flight: begun, written, published.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use larder_contract::{Digest, ObjectEntry, layout};
 
-use super::disk::{StoreError, make_folders, remove, sync_folder, write_whole};
-use super::journal::{self, Done, Entry, Header};
-use super::{Size, failure_path, is_present, journal_path, lock_path, progress, size_path};
+use super::disk::{
+    StoreError, keeps_case, make_folders, remove, reserve, sync_folder, sync_under, write_whole,
+};
+use super::journal::{self, Done, Entry, Header, OnDisk};
+use super::record::{self, Recorded};
+use super::{Size, failure_path, is_present, journal_path, lock_path, record_path, size_path};
+use crate::checksum::{Algorithm, Checksum};
 use crate::listing::Listing;
-use crate::plan::Part;
+
+/// What files have when they are complete.
+const READ_ONLY: u32 = 0o444;
 
 /// What [`begin`] found.
 #[derive(Debug)]
@@ -31,8 +38,17 @@ pub struct Staging {
     root: PathBuf,
     revision: Digest,
     objects: Vec<ObjectEntry>,
-    journal: Mutex<File>,
+    /// The handles that are in use, one for all parts of a file.
+    open: Vec<Mutex<Weak<File>>>,
+    journal: Mutex<Journal>,
     _lock: File,
+}
+
+#[derive(Debug)]
+struct Journal {
+    file: File,
+    /// What the file says.
+    done: Done,
 }
 
 /// Takes the right to write a revision, and takes up what an earlier attempt left.
@@ -64,15 +80,24 @@ pub fn begin(root: &Path, listing: &Listing, part_bytes: u64) -> Result<Begun, S
     make_folders(&layout::staging_dir(root, &revision))?;
     remove(&failure_path(root, &revision))?;
     let header = Header::new(revision, part_bytes, listing.objects.len() as u64, listing.bytes());
-    let (journal, done) = take_up(root, &header)?;
+    let journal = take_up(root, &header)?;
+    let found = journal.done.files();
     let staging = Staging {
         root: root.to_owned(),
         revision,
         objects: listing.objects.clone(),
+        open: listing.objects.iter().map(|_| Mutex::default()).collect(),
         journal: Mutex::new(journal),
         _lock: lock,
     };
-    for file in done.files() {
+    staging.folders().iter().try_for_each(|folder| make_folders(folder))?;
+    if let Some((one, other)) = equal_but_for_case(&listing.objects)
+        && !keeps_case(&staging.folder())?
+    {
+        let why = format!("it is the same file as {other:?} here: this file system does not tell case apart");
+        return Err(StoreError::at("make", &staging.path_of(one))(io::Error::other(why)));
+    }
+    for file in found {
         let object = staging.objects.get(file as usize);
         let length = object.and_then(|o| fs::metadata(staging.path_of(o)).ok()).map(|m| m.len());
         if length.is_none() || length != object.map(|o| o.size) {
@@ -82,8 +107,17 @@ pub fn begin(root: &Path, listing: &Listing, part_bytes: u64) -> Result<Begun, S
     Ok(Begun::Ours(Arc::new(staging)))
 }
 
+/// Two paths that a file system which ignores case takes for one.
+fn equal_but_for_case(objects: &[ObjectEntry]) -> Option<(&ObjectEntry, &str)> {
+    let mut seen = std::collections::BTreeMap::new();
+    objects.iter().find_map(|object| {
+        let other = seen.insert(object.path.as_str().to_lowercase(), object.path.as_str())?;
+        Some((object, other))
+    })
+}
+
 /// Opens the journal for appending; a new one, and nothing staged, unless there is one with this header.
-fn take_up(root: &Path, header: &Header) -> Result<(File, Done), StoreError> {
+fn take_up(root: &Path, header: &Header) -> Result<Journal, StoreError> {
     let path = journal_path(root, &header.revision);
     let at = |operation| StoreError::at(operation, &path);
     if let Some((old, done, whole)) = fs::read(&path).ok().as_deref().and_then(journal::read)
@@ -91,7 +125,7 @@ fn take_up(root: &Path, header: &Header) -> Result<(File, Done), StoreError> {
     {
         let file = OpenOptions::new().append(true).open(&path).map_err(at("open"))?;
         file.set_len(whole as u64).map_err(at("cut"))?;
-        return Ok((file, done));
+        return Ok(Journal { file, done });
     }
     // The journal first: files without a journal are nothing, a journal without its files is a lie.
     remove(&path)?;
@@ -99,7 +133,7 @@ fn take_up(root: &Path, header: &Header) -> Result<(File, Done), StoreError> {
     let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(at("make"))?;
     file.write_all(header.line().as_bytes()).and_then(|()| file.sync_all()).map_err(at("write"))?;
     sync_folder(&layout::staging_dir(root, &header.revision))?;
-    Ok((file, Done::default()))
+    Ok(Journal { file, done: Done::default() })
 }
 
 impl Staging {
@@ -127,64 +161,133 @@ impl Staging {
         self.folder().join("files").join(object.path.as_str())
     }
 
-    /// Opens a staged file for writing at offsets, at its full length.
+    /// Every folder of the staged files, those above before those below.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let files = self.folder().join("files");
+        let mut folders = BTreeSet::from([files.clone()]);
+        for object in &self.objects {
+            let path = object.path.as_str();
+            folders.extend(path.match_indices('/').map(|(end, _)| files.join(&path[..end])));
+        }
+        folders
+    }
+
+    /// A staged file for writing at offsets, at its full length. All who have it at the same time have the same
+    /// handle.
     ///
     /// # Errors
     /// When the file system does not let us.
-    pub fn open(&self, object: &ObjectEntry) -> Result<File, StoreError> {
-        let path = self.path_of(object);
-        make_folders(path.parent().unwrap_or(&path))?;
-        let at = |operation| StoreError::at(operation, &path);
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at("open"))?;
-        if file.metadata().map_err(at("look at"))?.len() != object.size {
-            // The same length by whoever comes first: parts of one file may do this at once.
-            file.set_len(object.size).map_err(at("reserve"))?;
+    pub fn open(&self, file: u32) -> Result<Arc<File>, StoreError> {
+        let object = &self.objects[file as usize];
+        let mut open = self.open[file as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.upgrade() {
+            return Ok(file);
         }
+        let path = self.path_of(object);
+        let at = |operation| StoreError::at(operation, &path);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(at("open"))?;
+        if file.metadata().map_err(at("look at"))?.len() != object.size {
+            reserve(&file, object.size).map_err(at("reserve"))?;
+        }
+        let file = Arc::new(file);
+        *open = Arc::downgrade(&file);
         Ok(file)
     }
 
-    /// What is done by now.
-    #[must_use]
-    pub fn done(&self) -> Done {
-        progress(&self.root, &self.revision).map(|(_, done)| done).unwrap_or_default()
+    /// As [`Staging::open`], without what an earlier attempt may have left, which may be read-only.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn open_anew(&self, file: u32) -> Result<Arc<File>, StoreError> {
+        remove(&self.path_of(&self.objects[file as usize]))?;
+        self.open(file)
     }
 
-    /// Notes parts whose bytes are synced; durable when this returns.
+    /// Makes a file with all of its content, read-only from the start.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn write_at_once(
+        &self,
+        file: u32,
+        write: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let path = self.path_of(&self.objects[file as usize]);
+        let make = || OpenOptions::new().write(true).create_new(true).mode(READ_ONLY).open(&path);
+        let made = match make() {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                remove(&path)?;
+                make()
+            }
+            made => made,
+        };
+        let file = made.map_err(StoreError::at("make", &path))?;
+        let finish = || {
+            write(&file)?;
+            // The umask may have taken something away.
+            if file.metadata()?.permissions().mode() & 0o777 != READ_ONLY {
+                file.set_permissions(fs::Permissions::from_mode(READ_ONLY))?;
+            }
+            Ok(())
+        };
+        finish().map_err(StoreError::at("write", &path))
+    }
+
+    /// What is done by now.
+    pub(crate) fn done<T>(&self, look: impl FnOnce(&Done) -> T) -> T {
+        look(&self.journal().done)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes all bytes that were written durable, in one call for any number of files.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        sync_under(&self.folder())
+    }
+
+    /// Notes what happened; parts must be synced before. Durable when this returns.
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub fn note_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
-        let entry = |p: &Part| Entry::Part { file: p.file, index: p.index, length: p.length };
-        self.note(parts.iter().map(entry), File::sync_data)
+    pub fn note(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.add(entries, File::sync_data)
     }
 
     /// Makes a verified file read-only and notes that it needs no more work.
     ///
     /// # Errors
     /// When the file system does not let us.
-    pub fn seal(&self, file: u32) -> Result<(), StoreError> {
+    pub fn seal(&self, file: u32, entry: Entry) -> Result<(), StoreError> {
         if let Some(object) = self.objects.get(file as usize) {
             let path = self.path_of(object);
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
+            fs::set_permissions(&path, fs::Permissions::from_mode(READ_ONLY))
                 .map_err(StoreError::at("make read-only", &path))?;
         }
         // Not synced: a line that is lost costs one more look at the file.
-        self.note([Entry::Whole(file)], |_| Ok(()))
+        self.add(vec![entry], |_| Ok(()))
     }
 
-    fn note(
+    fn add(
         &self,
-        entries: impl IntoIterator<Item = Entry>,
+        entries: Vec<Entry>,
         finish: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<(), StoreError> {
-        let text: String = entries.into_iter().map(Entry::line).collect();
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let text: String = entries.iter().map(Entry::line).collect();
+        let mut journal = self.journal();
         let path = journal_path(&self.root, &self.revision);
         journal
+            .file
             .write_all(text.as_bytes())
-            .and_then(|()| finish(&journal))
-            .map_err(StoreError::at("write", &path))
+            .and_then(|()| finish(&journal.file))
+            .map_err(StoreError::at("write", &path))?;
+        entries.into_iter().for_each(|entry| journal.done.add(entry));
+        Ok(())
     }
 
     /// Forgets a file whose content is wrong.
@@ -192,7 +295,7 @@ impl Staging {
     /// # Errors
     /// When the file system does not let us.
     pub fn drop_file(&self, file: u32) -> Result<(), StoreError> {
-        self.note([Entry::Drop(file)], File::sync_data)?;
+        self.note(vec![Entry::Drop(file)])?;
         self.objects.get(file as usize).map_or(Ok(()), |object| remove(&self.path_of(object)))
     }
 
@@ -201,24 +304,18 @@ impl Staging {
     /// # Errors
     /// When the file system does not let us; then it can be tried again.
     pub fn publish(&self) -> Result<(), StoreError> {
-        let files = self.folder().join("files");
-        let mut folders = vec![files.clone()];
-        for object in &self.objects {
-            let path = self.path_of(object);
-            let above = path.ancestors().skip(1).take_while(|folder| *folder != files);
-            folders.extend(above.map(Path::to_owned));
-        }
-        folders.sort();
-        folders.dedup();
-        folders.iter().try_for_each(|folder| sync_folder(folder))?;
-
         let size = Size {
             files: self.objects.len() as u64,
             bytes: self.objects.iter().map(|object| object.size).sum(),
         };
         let text = serde_json::to_vec(&size).unwrap_or_default();
-        write_whole(&size_path(&self.root, &self.revision), &text, 0o444)?;
+        write_whole(&size_path(&self.root, &self.revision), &text, READ_ONLY)?;
+        let text = record::write(&self.revision, &self.recorded());
+        write_whole(&record_path(&self.root, &self.revision), &text, READ_ONLY)?;
+        // The files' modes, and the names in all folders.
+        self.sync()?;
 
+        let files = self.folder().join("files");
         let revision = layout::revision_dir(&self.root, &self.revision);
         if let Err(e) = fs::rename(&files, &revision) {
             // It appeared meanwhile: by what it is named, it has the same content.
@@ -231,5 +328,21 @@ impl Staging {
             tracing::warn!(%error, "the revision is complete, but its staging folder stays");
         }
         Ok(())
+    }
+
+    fn recorded(&self) -> Vec<Recorded> {
+        let recorded = |(file, object): (u32, &ObjectEntry), done: &Done| {
+            let crc = |part: &OnDisk| Some((part.sums.first()?.clone(), part.length));
+            let parts: Vec<_> = done.parts_of(file).filter_map(crc).collect();
+            let parts = parts.iter().map(|(sum, length)| (sum, *length));
+            let crc = Checksum::joined(Algorithm::Crc64Nvme, parts);
+            Recorded {
+                object: object.clone(),
+                // Every part has one: the journal says no part without.
+                crc: crc.unwrap_or_else(|| Checksum::of(Algorithm::Crc64Nvme, b"")),
+                source: done.expected(file).cloned(),
+            }
+        };
+        self.done(|done| (0..).zip(&self.objects).map(|each| recorded(each, done)).collect())
     }
 }

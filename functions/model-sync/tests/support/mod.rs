@@ -72,7 +72,7 @@ fn error(status: StatusCode, code: &str) -> Response {
 }
 
 async fn answer(State(bucket): State<Arc<Bucket>>, request: Request) -> Response {
-    let path = request.uri().path().trim_start_matches('/').to_owned();
+    let path = unescaped(request.uri().path().trim_start_matches('/'));
     let (name, key) = path.split_once('/').unwrap_or((&path, ""));
     if bucket.is_denied {
         return error(StatusCode::FORBIDDEN, "AccessDenied");
@@ -92,30 +92,57 @@ async fn answer(State(bucket): State<Arc<Bucket>>, request: Request) -> Response
     get(&bucket, &bytes, request.headers()).await
 }
 
+/// As S3 writes keys in a listing with `encoding-type=url`.
+fn escaped(key: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' | b'/' => {
+            char::from(byte).to_string()
+        }
+        b' ' => "+".to_owned(),
+        other => format!("%{other:02X}"),
+    };
+    key.bytes().map(escape).collect()
+}
+
+fn unescaped(value: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        let digits = (byte == b'%').then(|| [rest.next().unwrap(), rest.next().unwrap()]);
+        let decode = |digits: [u8; 2]| u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap();
+        bytes.push(digits.map_or(byte, decode));
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
 fn list(bucket: &Bucket, query: &str) -> Response {
     let query: BTreeMap<&str, String> = query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name, value.replace("%2F", "/")))
+        .map(|(name, value)| (name, unescaped(value)))
         .collect();
+    let encoded = query.get("encoding-type").is_some_and(|how| how == "url");
     let prefix = query.get("prefix").map_or("", String::as_str);
-    let after = query.get("continuation-token").cloned().unwrap_or_default();
+    let after = query.get("continuation-token").map(|key| unescaped(key)).unwrap_or_default();
     let objects = bucket.objects.lock().unwrap();
     let all: Vec<_> = objects.iter().filter(|(k, _)| k.starts_with(prefix) && **k > after).collect();
     // Small pages, so that every test has several.
     let page = &all[..all.len().min(2)];
     let content = |(key, bytes): &(&String, &Vec<u8>)| {
         let (size, etag) = (bytes.len(), etag(bytes));
+        let key = if encoded { escaped(key) } else { (*key).clone() };
         format!("<Contents><Key>{key}</Key><Size>{size}</Size><ETag>{etag}</ETag></Contents>")
     };
     let contents = page.iter().map(content).collect::<Vec<_>>().concat();
     let next = match page.last() {
         Some((key, _)) if page.len() < all.len() => {
+            let key = escaped(key);
             format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{key}</NextContinuationToken>")
         }
         _ => "<IsTruncated>false</IsTruncated>".to_owned(),
     };
-    let text = format!("<ListBucketResult>{contents}{next}</ListBucketResult>");
+    let how = if encoded { "<EncodingType>url</EncodingType>" } else { "" };
+    let text = format!("<ListBucketResult>{how}{contents}{next}</ListBucketResult>");
     ([("content-type", "application/xml")], text).into_response()
 }
 
@@ -144,10 +171,12 @@ async fn get(bucket: &Bucket, bytes: &[u8], headers: &HeaderMap) -> Response {
     if matches!(fault, Some(Fault::SlowDown)) {
         return error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown");
     }
-    let range = headers[header::RANGE].to_str().unwrap().trim_start_matches("bytes=").to_owned();
-    let (from, to) = range.split_once('-').unwrap();
-    let (from, to): (usize, usize) = (from.parse().unwrap(), to.parse().unwrap());
-    let part = Bytes::copy_from_slice(&bytes[from..=to]);
+    let range = headers.get(header::RANGE).map(|range| {
+        let (from, to) = range.to_str().unwrap().trim_start_matches("bytes=").split_once('-').unwrap();
+        from.parse::<usize>().unwrap()..to.parse::<usize>().unwrap() + 1
+    });
+    let part = Bytes::copy_from_slice(&bytes[range.clone().unwrap_or(0..bytes.len())]);
+    let length = part.len();
     let body = if matches!(fault, Some(Fault::Reset)) {
         let half = part.slice(..part.len() / 2);
         let broken = Err(std::io::Error::other("reset by the test"));
@@ -155,13 +184,18 @@ async fn get(bucket: &Bucket, bytes: &[u8], headers: &HeaderMap) -> Response {
     } else {
         Body::from(part)
     };
-    Response::builder()
-        .status(StatusCode::PARTIAL_CONTENT)
-        .header(header::ETAG, etag(bytes))
-        .header(header::CONTENT_LENGTH, to - from + 1)
-        .header(header::CONTENT_RANGE, format!("bytes {from}-{to}/{}", bytes.len()))
-        .body(body)
-        .unwrap()
+    let mut response = Response::new(body);
+    match range {
+        None => *response.headers_mut() = facts(bytes),
+        Some(range) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let text = format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len());
+            response.headers_mut().insert(header::CONTENT_RANGE, text.parse().unwrap());
+            response.headers_mut().insert(header::ETAG, etag(bytes).parse().unwrap());
+        }
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
 }
 
 /// The real binary, with nothing of the outside in its environment.

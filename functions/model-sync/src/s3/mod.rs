@@ -1,0 +1,219 @@
+//! Amazon S3, or what speaks like it. [`answer`] reads what it says: checksums, keys, errors.
+
+#[macro_use]
+mod answer;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::ResponseChecksumValidation;
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
+use aws_sdk_s3::operation::RequestId as _;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumMode, EncodingType};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use futures::StreamExt as _;
+
+use answer::{failed, innermost, unquoted, url_decoded};
+
+use crate::expected::Expected;
+use crate::source::{Body, Class, Listed, Page, Place, Source, SourceError, Whole};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client by the environment: region, credentials, and `AWS_ENDPOINT_URL` when set.
+///
+/// With an endpoint of one's own, buckets are in the path: few such servers have a name for each bucket.
+pub async fn client(endpoint: Option<&str>, region: Option<String>) -> Client {
+    let tls = Provider::Rustls(CryptoMode::Ring);
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
+        // The copy has its own retries, with one budget, and its own idea of a stalled body.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(endpoint) = endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
+    let shared = loader.load().await;
+    let has_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let config = aws_sdk_s3::config::Builder::from(&shared)
+        .region(shared.region().cloned().unwrap_or(Region::from_static("us-east-1")))
+        .force_path_style(has_endpoint)
+        // What is checked is the whole file on disk, against the object's checksum.
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .build();
+    Client::from_conf(config)
+}
+
+/// One place on S3.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    client: Client,
+    place: Place,
+}
+
+impl S3 {
+    /// Looks at `place` through `client`.
+    #[must_use]
+    pub const fn new(client: Client, place: Place) -> Self {
+        Self { client, place }
+    }
+
+    fn address(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.place.bucket)
+    }
+}
+
+impl Source for S3 {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+    ///
+    /// Keys are asked for in URL encoding, because a key may hold characters that XML cannot.
+    async fn list(&self, token: Option<String>) -> Result<Page, SourceError> {
+        let request = self.client.list_objects_v2().bucket(&self.place.bucket).prefix(&self.place.prefix);
+        let answer = request
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(token)
+            .send()
+            .await
+            .map_err(|e| failed("ListObjectsV2", self.place.to_string(), e))?;
+        let next = answer.next_continuation_token.filter(|_| answer.is_truncated == Some(true));
+        let is_encoded = matches!(answer.encoding_type, Some(EncodingType::Url));
+        let mut objects = Vec::new();
+        for object in answer.contents.unwrap_or_default() {
+            let (Some(key), Some(size), Some(etag)) = (object.key, object.size, object.e_tag) else {
+                continue;
+            };
+            let key = if is_encoded { url_decoded(&key).ok_or(key) } else { Ok(key) };
+            let key = key.map_err(|key| SourceError {
+                operation: "ListObjectsV2",
+                resource: self.place.to_string(),
+                class: Class::Invalid,
+                code: format!("key {key} is no URL-encoded UTF-8"),
+                request_id: None,
+                source: None,
+            })?;
+            let Ok(size) = u64::try_from(size) else { continue };
+            objects.push(Listed { key, size, etag: unquoted(&etag).to_owned() });
+        }
+        Ok(Page { objects, next })
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
+    async fn expected(&self, key: &str, etag: &str) -> Result<Option<Expected>, SourceError> {
+        let request = self.client.head_object().bucket(&self.place.bucket).key(key).if_match(quoted(etag));
+        let answer = request
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+            .map_err(|e| failed("HeadObject", self.address(key), e))?;
+        Ok(expected!(&self.place.bucket, answer, etag))
+    }
+
+    /// `HeadObject` with a part's number needs `s3:GetObject` alone; `GetObjectAttributes` would need a right of
+    /// its own.
+    async fn part_length(&self, key: &str, etag: &str, number: u32) -> Result<Option<u64>, SourceError> {
+        let request = self.client.head_object().bucket(&self.place.bucket).key(key).if_match(quoted(etag));
+        let answer = request
+            .part_number(i32::try_from(number).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|e| failed("HeadObject", self.address(key), e))?;
+        // A server that does not know parts answers for the whole object, and does not count them.
+        let length = answer.content_length.filter(|_| answer.parts_count.is_some());
+        Ok(length.and_then(|length| u64::try_from(length).ok()))
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
+    async fn read(&self, key: &str, etag: &str, range: Range<u64>) -> Result<Body, SourceError> {
+        let request = self.client.get_object().bucket(&self.place.bucket).key(key).if_match(quoted(etag));
+        let wanted = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        let answer =
+            request.range(wanted).send().await.map_err(|e| failed("GetObject", self.address(key), e))?;
+        self.same(key, etag, &answer)?;
+        // Servers exist that do not know Range.
+        let expected = format!("bytes {}-{}/", range.start, range.end.saturating_sub(1));
+        if !answer.content_range().is_some_and(|is| is.starts_with(&expected)) && range.start > 0 {
+            let is = answer.content_range().unwrap_or("absent");
+            let code = format!("Content-Range is {is}, not {expected}…");
+            return Err(self.refused(key, Class::Invalid, code, &answer));
+        }
+        Ok(body(answer.body, self.address(key)))
+    }
+
+    /// As [`S3::read`]. The checksum is asked for behind the SDK's back, which would else compute it too.
+    async fn read_whole(&self, key: &str, etag: &str) -> Result<Whole, SourceError> {
+        let request = self.client.get_object().bucket(&self.place.bucket).key(key).if_match(quoted(etag));
+        let answer = request
+            .customize()
+            .mutate_request(|request| {
+                request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
+            })
+            .send()
+            .await
+            .map_err(|e| failed("GetObject", self.address(key), e))?;
+        self.same(key, etag, &answer)?;
+        let expected = expected!(&self.place.bucket, answer, etag);
+        Ok(Whole { expected, body: body(answer.body, self.address(key)) })
+    }
+}
+
+impl S3 {
+    /// Servers exist that do not know If-Match.
+    fn same(&self, key: &str, etag: &str, answer: &GetObjectOutput) -> Result<(), SourceError> {
+        match answer.e_tag() {
+            Some(is) if unquoted(is) != etag => {
+                Err(self.refused(key, Class::Changed, format!("ETag is {is}, not {etag}"), answer))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn refused(&self, key: &str, class: Class, code: String, answer: &GetObjectOutput) -> SourceError {
+        SourceError {
+            operation: "GetObject",
+            resource: self.address(key),
+            class,
+            code,
+            request_id: answer.request_id().map(ToOwned::to_owned),
+            source: None,
+        }
+    }
+}
+
+fn body(bytes: ByteStream, address: String) -> Body {
+    let body = futures::stream::try_unfold(bytes, move |mut body| {
+        let address = address.clone();
+        async move {
+            match body.next().await {
+                None => Ok(None),
+                Some(Ok(bytes)) => Ok(Some((bytes, body))),
+                Some(Err(error)) => Err(SourceError {
+                    operation: "GetObject",
+                    resource: address,
+                    class: Class::Transient,
+                    code: innermost(&error),
+                    request_id: None,
+                    source: Some(error.into()),
+                }),
+            }
+        }
+    });
+    body.boxed()
+}
+
+fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
+}

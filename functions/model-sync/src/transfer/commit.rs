@@ -1,0 +1,72 @@
+//! Finished parts, made durable and noted together.
+//!
+//! A sync each would cost more than a part on some file systems; what a crash can lose is bounded by the
+//! limits here. Where a few long files were written, each is synced alone; where many were, one call syncs the
+//! file system.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::TransferError;
+use super::part::Fetched;
+use crate::plan;
+use crate::store::{Staging, StoreError};
+
+/// After how many parts, bytes or how long.
+pub(super) const PARTS: usize = 1_024;
+const BYTES: u64 = 64 << 20;
+const AFTER: Duration = Duration::from_secs(2);
+
+/// Up to how many files are synced one by one.
+const SYNCED_ALONE: usize = 8;
+
+/// Syncs finished parts and notes them, until there are no more.
+pub(super) async fn commit_all(
+    staging: Arc<Staging>,
+    part_bytes: u64,
+    mut finished: mpsc::Receiver<Fetched>,
+    complete: mpsc::UnboundedSender<u32>,
+) -> Result<(), TransferError> {
+    while let Some(first) = finished.recv().await {
+        let until = tokio::time::Instant::now() + AFTER;
+        let mut bytes = first.part.length;
+        let mut batch = vec![first];
+        while bytes < BYTES && batch.len() < PARTS {
+            let Ok(Some(next)) = tokio::time::timeout_at(until, finished.recv()).await else { break };
+            bytes += next.part.length;
+            batch.push(next);
+        }
+        let staging = Arc::clone(&staging);
+        let whole = super::blocking(move || commit(&staging, part_bytes, batch)).await?;
+        // Nobody listens any more when the copy has failed.
+        whole.into_iter().for_each(|file| complete.send(file).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Answers which files have all their parts now, and are not verified.
+fn commit(staging: &Staging, part_bytes: u64, batch: Vec<Fetched>) -> Result<Vec<u32>, StoreError> {
+    let open: BTreeMap<u32, &Arc<File>> =
+        batch.iter().filter_map(|fetched| Some((fetched.part.file, fetched.open.as_ref()?))).collect();
+    if open.len() > SYNCED_ALONE || batch.iter().any(|fetched| fetched.open.is_none()) {
+        staging.sync()?;
+    } else {
+        for (number, file) in open {
+            let path = || staging.path_of(&staging.objects()[number as usize]);
+            file.sync_data().map_err(|e| StoreError::at("sync", &path())(e))?;
+        }
+    }
+    let mut files: Vec<u32> = batch.iter().map(|fetched| fetched.part.file).collect();
+    files.sort_unstable();
+    files.dedup();
+    staging.note(batch.into_iter().flat_map(|fetched| fetched.entries).collect())?;
+    files.retain(|file| {
+        let all = plan::count(staging.objects()[*file as usize].size, part_bytes);
+        staging.done(|done| !done.is_whole(*file) && done.parts_of(*file).count() as u64 == all)
+    });
+    Ok(files)
+}
