@@ -121,7 +121,11 @@ impl Checksum {
         while !is_stopped() {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(Some(hashes.into_iter().map(Hash::finish).collect())),
-                Ok(n) => hashes.iter_mut().for_each(|hash| hash.update(&buffer[..n])),
+                Ok(n) => {
+                    for hash in &mut hashes {
+                        hash.update(&buffer[..n]);
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }

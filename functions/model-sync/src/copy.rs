@@ -161,7 +161,9 @@ async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, C
         });
         let (fetched, to_judge) = mpsc::unbounded_channel();
         // An earlier copy was ended between the last part of these and the look at them.
-        whole.into_iter().for_each(|file| fetched.send(file).unwrap_or_default());
+        for file in whole {
+            fetched.send(file).unwrap_or_default();
+        }
         let stop = job.stop.child_token();
         let _ends_with_us = stop.clone().drop_guard();
         let judged = AbortOnDropHandle::new(tokio::spawn(judge_all(Arc::clone(job), to_judge, stop)));

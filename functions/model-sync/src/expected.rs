@@ -60,7 +60,9 @@ impl Expected {
     #[must_use]
     pub fn composite(algorithm: Algorithm, parts: &[Checksum]) -> Self {
         let mut hash = Hash::new(algorithm);
-        parts.iter().for_each(|part| hash.update(&part.value));
+        for part in parts {
+            hash.update(&part.value);
+        }
         Self::Composite { checksum: hash.finish(), parts: u32::try_from(parts.len()).unwrap_or(u32::MAX) }
     }
 }

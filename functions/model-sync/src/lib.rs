@@ -3,14 +3,16 @@
 //! One straight line, read it in [`copy`]:
 //!
 //! ```text
-//! list ──▶ revision ──▶ begin (lock, journal) ──▶ plan ──▶ fetch parts ──▶ verify files ──▶ publish
+//! list ──▶ revision ──▶ begin (lock, journal) ──▶ plan ──▶ fetch parts ──▶ judge files ──▶ publish
 //! ```
 //!
 //! - [`source`]: what is asked of an object store, as a narrow trait; [`s3`] is the real one.
 //! - [`listing`]: a prefix as the files of a model, or the reason why it cannot be one.
 //! - [`plan`]: pure; which byte ranges are still to be fetched.
 //! - [`transfer`]: those ranges, many at once, into files at their offsets.
-//! - [`checksum`]: does a file on disk have the content that the source says?
+//! - [`checksum`]: the algorithms; [`expected`]: what the source says of an object's bytes, whole or in parts.
+//! - [`judge`]: does a file on disk have the content that the source says?
+//! - [`verify`]: later, without the source: is it still what was copied?
 //! - [`store`]: staging, lock, journal, heartbeat, and the atomic step to `revisions/`.
 //! - [`status`]: how far a request is; reads the file system only.
 //! - [`handler`]: a request of the controller, answered; [`lambda`] brings them, [`command`] is the command
@@ -34,3 +36,4 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod transfer;
+pub mod verify;

@@ -36,7 +36,8 @@ async fn check(keys: &[(&str, usize)]) -> Result<Vec<(String, usize)>, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_keys_become_files_of_the_same_name() {
-    let longest = format!("ocr/{}", ["x".repeat(254), "y".repeat(254), "z".repeat(254), "w".repeat(255)].join("/"));
+    let longest =
+        format!("ocr/{}", ["x".repeat(254), "y".repeat(254), "z".repeat(254), "w".repeat(255)].join("/"));
     assert_eq!(longest.len(), 1_024);
     for key in [
         "ocr/model.onnx",
@@ -61,7 +62,10 @@ async fn odd_keys_become_files_of_the_same_name() {
 async fn keys_that_cannot_be_files_are_refused_by_name() {
     let long = format!("ocr/{}", "x".repeat(256));
     for (keys, words) in [
-        (&[("ocr/../x", 1)][..], r#"object key "ocr/../x" cannot be a file in the model's folder: it has a . or .. segment"#),
+        (
+            &[("ocr/../x", 1)][..],
+            r#"object key "ocr/../x" cannot be a file in the model's folder: it has a . or .. segment"#,
+        ),
         (&[("ocr/a/../../x", 1)], "it has a . or .. segment"),
         (&[("ocr//etc/passwd", 1)], "it is absolute"),
         (&[("ocr/a//b", 1)], "it has an empty segment"),

@@ -59,6 +59,11 @@ pub(crate) fn write_in_place(path: &Path, bytes: &[u8]) -> Result<(), StoreError
     replace(path, bytes, |_| Ok(()))
 }
 
+/// Overwrites the content of a file that is there, without more room than it has.
+pub(crate) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    File::options().write(true).open(path)?.write_all(bytes)
+}
+
 fn replace(
     path: &Path,
     bytes: &[u8],

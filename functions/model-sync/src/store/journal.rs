@@ -83,8 +83,9 @@ impl Entry {
     pub(crate) fn line(&self) -> String {
         match self {
             Self::Part { file, index, part: OnDisk { length, sums } } => {
-                let sums: String = sums.iter().map(|sum| format!("{sum} ")).collect();
-                format!("part {file} {index} {length} {sums}.\n")
+                let sums: Vec<String> = sums.iter().map(ToString::to_string).collect();
+                let words = [format!("part {file} {index} {length}"), sums.join(" "), ".\n".to_owned()];
+                words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
             }
             Self::Whole(file, None) => format!("whole {file} .\n"),
             Self::Whole(file, Some(expected)) => format!("whole {file} {expected} .\n"),

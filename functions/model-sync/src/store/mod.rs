@@ -107,13 +107,33 @@ pub fn failure(root: &Path, revision: &Digest) -> Option<Failure> {
     serde_json::from_slice(&fs::read(failure_path(root, revision)).ok()?).ok()
 }
 
+/// How long the text of a failure may be, and so how much room is kept for it.
+const FAILURE_BYTES: usize = 4_096;
+
+/// Makes room for a failure, so that it can be told even when the disk is full; forgets the last one.
+fn reserve_failure(root: &Path, revision: &Digest) -> Result<(), StoreError> {
+    disk::write_in_place(&failure_path(root, revision), &[b' '; FAILURE_BYTES])
+}
+
 /// Keeps how an attempt ended, until the next one begins.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn keep_failure(root: &Path, revision: &Digest, failure: &Failure) -> Result<(), StoreError> {
-    let text = serde_json::to_vec(failure).unwrap_or_default();
-    write_whole(&failure_path(root, revision), &text, 0o644)
+    let mut failure = failure.clone();
+    let mut text = serde_json::to_vec(&failure).unwrap_or_default();
+    while text.len() > FAILURE_BYTES {
+        // In half, at the border of a character: messages are far shorter.
+        let half = failure.message.len() / 2;
+        let cut = failure.message.char_indices().map(|(at, _)| at).find(|at| *at >= half).unwrap_or(0);
+        failure.message.truncate(cut);
+        text = serde_json::to_vec(&failure).unwrap_or_default();
+    }
+    let path = failure_path(root, revision);
+    write_whole(&path, &text, 0o644).or_else(|error| {
+        text.resize(FAILURE_BYTES, b' ');
+        disk::overwrite(&path, &text).map_err(|_| error)
+    })
 }
 
 /// Whether the manifest's file is there.

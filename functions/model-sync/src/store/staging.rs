@@ -14,7 +14,7 @@ use super::disk::{
 };
 use super::journal::{self, Done, Entry, Header, OnDisk};
 use super::record::{self, Recorded};
-use super::{Size, failure_path, is_present, journal_path, lock_path, record_path, size_path};
+use super::{Size, is_present, journal_path, lock_path, record_path, reserve_failure, size_path};
 use crate::checksum::{Algorithm, Checksum};
 use crate::listing::Listing;
 
@@ -78,7 +78,7 @@ pub fn begin(root: &Path, listing: &Listing, part_bytes: u64) -> Result<Begun, S
         return Ok(Begun::Present);
     }
     make_folders(&layout::staging_dir(root, &revision))?;
-    remove(&failure_path(root, &revision))?;
+    reserve_failure(root, &revision)?;
     let header = Header::new(revision, part_bytes, listing.objects.len() as u64, listing.bytes());
     let journal = take_up(root, &header)?;
     let found = journal.done.files();
@@ -214,15 +214,15 @@ impl Staging {
         write: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<(), StoreError> {
         let path = self.path_of(&self.objects[file as usize]);
-        let make = || OpenOptions::new().write(true).create_new(true).mode(READ_ONLY).open(&path);
-        let made = match make() {
+        let create = || OpenOptions::new().write(true).create_new(true).mode(READ_ONLY).open(&path);
+        let created = match create() {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 remove(&path)?;
-                make()
+                create()
             }
-            made => made,
+            first => first,
         };
-        let file = made.map_err(StoreError::at("make", &path))?;
+        let file = created.map_err(StoreError::at("make", &path))?;
         let finish = || {
             write(&file)?;
             // The umask may have taken something away.
@@ -286,7 +286,9 @@ impl Staging {
             .write_all(text.as_bytes())
             .and_then(|()| finish(&journal.file))
             .map_err(StoreError::at("write", &path))?;
-        entries.into_iter().for_each(|entry| journal.done.add(entry));
+        for entry in entries {
+            journal.done.add(entry);
+        }
         Ok(())
     }
 

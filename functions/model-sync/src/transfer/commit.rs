@@ -17,9 +17,12 @@ use crate::plan;
 use crate::store::{Staging, StoreError};
 
 /// After how many parts, bytes or how long.
-pub(super) const PARTS: usize = 1_024;
+const PARTS: usize = 1_024;
 const BYTES: u64 = 64 << 20;
 const AFTER: Duration = Duration::from_secs(2);
+
+/// How many parts may wait. With those of a batch they bound how many files are open: Lambda allows 1,024.
+pub(super) const WAITING: usize = 128;
 
 /// Up to how many files are synced one by one.
 const SYNCED_ALONE: usize = 8;
@@ -43,7 +46,9 @@ pub(super) async fn commit_all(
         let staging = Arc::clone(&staging);
         let whole = super::blocking(move || commit(&staging, part_bytes, batch)).await?;
         // Nobody listens any more when the copy has failed.
-        whole.into_iter().for_each(|file| complete.send(file).unwrap_or_default());
+        for file in whole {
+            complete.send(file).unwrap_or_default();
+        }
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ pub async fn fetch<S: Source>(
     parts: Vec<Part>,
     complete: mpsc::UnboundedSender<u32>,
 ) -> Result<bool, TransferError> {
-    let (finished, to_commit) = mpsc::channel(commit::PARTS);
+    let (finished, to_commit) = mpsc::channel(commit::WAITING);
     let committing =
         commit::commit_all(Arc::clone(&job.staging), job.settings.part_bytes, to_commit, complete);
     let committed = AbortOnDropHandle::new(tokio::spawn(committing));

@@ -49,6 +49,14 @@ fn hashes(others: Option<Algorithm>) -> Vec<Hash> {
     [Some(own), others.filter(|other| *other != own)].into_iter().flatten().map(Hash::new).collect()
 }
 
+fn take_in(hashes: &mut [Hash], piece: &[Bytes]) {
+    for hash in hashes {
+        for chunk in piece {
+            hash.update(chunk);
+        }
+    }
+}
+
 fn sums(hashes: Vec<Hash>) -> Vec<Checksum> {
     hashes.into_iter().map(Hash::finish).collect()
 }
@@ -64,7 +72,7 @@ async fn fetch_range<S: Source>(job: &Arc<Job<S>>, part: Part) -> Result<Fetched
         let range = part.offset..part.offset + part.length;
         let body = job.bounded(&key, job.source.read(&key, &object.etag, range)).await??;
         let mut receiving = Receiving::new(job, &key, part, hashes(algorithm));
-        receiving.to_file(body, &file).await?;
+        receiving.write(body, &file).await?;
         Ok(sums(receiving.done()))
     };
     let sums = retrying(&job.budget, TransferError::is_passing, attempt).await?;
@@ -121,17 +129,17 @@ async fn attempt_whole<S: Source>(
     let algorithm = whole.expected.as_ref().filter(|expected| expected.parts() == 1).map(Expected::algorithm);
     let mut receiving = Receiving::new(job, key, part, hashes(algorithm));
     let fetched = if part.length <= WRITE_BYTES as u64 {
-        let piece = receiving.to_memory(whole.body).await?;
+        let piece = receiving.gather(whole.body).await?;
         let mut hashes = receiving.done();
         let sums = blocking(move || {
-            hashes.iter_mut().for_each(|hash| piece.iter().for_each(|chunk| hash.update(chunk)));
+            take_in(&mut hashes, &piece);
             staging.write_at_once(part.file, |file| write_all(file, &piece, 0))?;
             Ok(sums(hashes))
         });
         Fetched::new(part, sums.await?, None)
     } else {
         let file = blocking(move || staging.open_anew(part.file)).await?;
-        receiving.to_file(whole.body, &file).await?;
+        receiving.write(whole.body, &file).await?;
         let (sums, open) = (sums(receiving.done()), Arc::clone(&file));
         let staging = Arc::clone(&job.staging);
         blocking(move || {
@@ -190,7 +198,7 @@ impl<'a, S: Source> Receiving<'a, S> {
         Ok(Some(chunk))
     }
 
-    async fn to_memory(&mut self, mut body: Body) -> Result<Vec<Bytes>, TransferError> {
+    async fn gather(&mut self, mut body: Body) -> Result<Vec<Bytes>, TransferError> {
         let mut piece = Vec::new();
         while let Some(chunk) = self.next(&mut body).await? {
             piece.push(chunk);
@@ -198,7 +206,7 @@ impl<'a, S: Source> Receiving<'a, S> {
         Ok(piece)
     }
 
-    async fn to_file(&mut self, mut body: Body, file: &Arc<File>) -> Result<(), TransferError> {
+    async fn write(&mut self, mut body: Body, file: &Arc<File>) -> Result<(), TransferError> {
         let mut at = self.part.offset;
         loop {
             let (mut piece, mut length) = (Vec::new(), 0);
@@ -216,7 +224,7 @@ impl<'a, S: Source> Receiving<'a, S> {
             // The staging handle goes along: the lock stays held until the write is over, even when nobody
             // waits for it any more.
             let written = blocking(move || {
-                hashes.iter_mut().for_each(|hash| piece.iter().for_each(|chunk| hash.update(chunk)));
+                take_in(&mut hashes, &piece);
                 write_all(&file, &piece, at).map_err(StoreError::at("write below", &staging.folder()))?;
                 Ok(hashes)
             });

@@ -1,10 +1,13 @@
 //! A small S3 server whose answers a test can hold back and spoil, and the real binary against it.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -28,6 +31,35 @@ pub(crate) struct Bucket {
     pub(crate) faults: Mutex<BTreeMap<usize, Fault>>,
     /// Whether every call is denied.
     pub(crate) is_denied: bool,
+    /// What happens by chance, if anything does.
+    pub(crate) chance: Mutex<Option<Chance>>,
+    /// Key and first byte of every `GetObject`.
+    pub(crate) asked: Mutex<Vec<(String, usize)>>,
+    /// How many objects were replaced by chance.
+    pub(crate) swaps: AtomicUsize,
+}
+
+/// Faults by chance: some for each twenty reads.
+#[derive(Debug)]
+pub(crate) struct Chance(fastrand::Rng);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    fn next(&mut self) -> Option<Fault> {
+        let pause = Duration::from_millis(self.0.u64(1..60));
+        Some(match self.0.u32(..100) {
+            0..3 => Fault::SlowDown,
+            3..6 => Fault::Reset,
+            6..9 => Fault::Truncated,
+            9..20 => Fault::Pause(pause),
+            20 => Fault::Silent,
+            21 if self.0.u32(..4) == 0 => Fault::Swapped,
+            _ => return None,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +67,14 @@ pub(crate) enum Fault {
     SlowDown,
     Reset,
     Replaced,
+    /// The body ends early, as if that were all.
+    Truncated,
+    /// It takes its time.
+    Pause(Duration),
+    /// The body stops in the middle, and the connection stays.
+    Silent,
+    /// The object has other content from now on.
+    Swapped,
 }
 
 impl Bucket {
@@ -49,6 +89,9 @@ impl Bucket {
             open: Semaphore::new(1_000_000),
             faults: Mutex::default(),
             is_denied: false,
+            chance: Mutex::default(),
+            asked: Mutex::default(),
+            swaps: AtomicUsize::new(0),
         }
     }
 
@@ -89,7 +132,7 @@ async fn answer(State(bucket): State<Arc<Bucket>>, request: Request) -> Response
     if request.method() == Method::HEAD {
         return facts(&bytes).into_response();
     }
-    get(&bucket, &bytes, request.headers()).await
+    get(&bucket, key, &bytes, request.headers()).await
 }
 
 /// As S3 writes keys in a listing with `encoding-type=url`.
@@ -146,7 +189,7 @@ fn list(bucket: &Bucket, query: &str) -> Response {
     ([("content-type", "application/xml")], text).into_response()
 }
 
-fn etag(bytes: &[u8]) -> String {
+pub(crate) fn etag(bytes: &[u8]) -> String {
     format!("\"{}-1\"", Digest::of(bytes).short())
 }
 
@@ -160,10 +203,20 @@ fn facts(bytes: &[u8]) -> HeaderMap {
     headers
 }
 
-async fn get(bucket: &Bucket, bytes: &[u8], headers: &HeaderMap) -> Response {
+async fn get(bucket: &Bucket, key: &str, bytes: &[u8], headers: &HeaderMap) -> Response {
     let nth = bucket.gets.fetch_add(1, Ordering::SeqCst);
     bucket.open.acquire().await.unwrap().forget();
-    let fault = bucket.faults.lock().unwrap().get(&nth).copied();
+    let chosen = bucket.chance.lock().unwrap().as_mut().and_then(Chance::next);
+    let fault = bucket.faults.lock().unwrap().get(&nth).copied().or(chosen);
+    if let Some(Fault::Pause(pause)) = fault {
+        tokio::time::sleep(pause).await;
+    }
+    if let Some(Fault::Swapped) = fault {
+        let mut objects = bucket.objects.lock().unwrap();
+        objects.get_mut(key).unwrap().rotate_left(1);
+        bucket.swaps.fetch_add(1, Ordering::SeqCst);
+        return error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
+    }
     let is_same = headers.get(header::IF_MATCH).is_none_or(|want| want == etag(bytes).as_str());
     if matches!(fault, Some(Fault::Replaced)) || !is_same {
         return error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
@@ -177,12 +230,20 @@ async fn get(bucket: &Bucket, bytes: &[u8], headers: &HeaderMap) -> Response {
     });
     let part = Bytes::copy_from_slice(&bytes[range.clone().unwrap_or(0..bytes.len())]);
     let length = part.len();
-    let body = if matches!(fault, Some(Fault::Reset)) {
-        let half = part.slice(..part.len() / 2);
-        let broken = Err(std::io::Error::other("reset by the test"));
-        Body::from_stream(futures::stream::iter([Ok(half), broken]).boxed())
-    } else {
-        Body::from(part)
+    let from = range.as_ref().map_or(0, |range| range.start);
+    bucket.asked.lock().unwrap().push((key.to_owned(), from));
+    let half = part.slice(..part.len() / 2);
+    let body = match fault {
+        Some(Fault::Reset) => {
+            let broken = Err(std::io::Error::other("reset by the test"));
+            Body::from_stream(futures::stream::iter([Ok(half), broken]).boxed())
+        }
+        Some(Fault::Silent) => {
+            let first = futures::stream::iter([Ok::<_, std::io::Error>(half)]);
+            Body::from_stream(first.chain(futures::stream::pending()).boxed())
+        }
+        Some(Fault::SlowDown | Fault::Replaced | Fault::Truncated | Fault::Pause(_) | Fault::Swapped)
+        | None => Body::from(part),
     };
     let mut response = Response::new(body);
     match range {
@@ -194,7 +255,14 @@ async fn get(bucket: &Bucket, bytes: &[u8], headers: &HeaderMap) -> Response {
             response.headers_mut().insert(header::ETAG, etag(bytes).parse().unwrap());
         }
     }
-    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    if matches!(fault, Some(Fault::Truncated)) {
+        // Without a length the body is chunked, and ends where the server says.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        let half = Bytes::copy_from_slice(&bytes[from..from + length / 2]);
+        *response.body_mut() = Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(half)]));
+    } else {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
     response
 }
 
