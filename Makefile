@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-inference
+.PHONY: help demo test test-fast test-sync-long test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-inference bench-sync
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -16,6 +16,14 @@ test: tools build ## every test
 
 test-fast: ## the planner and AWS in memory: seconds, once built
 	@tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast --lib --test properties --test 'world_*' --test generated
+
+test-sync-long: build ## model-sync killed ten thousand times at random instants
+	@LARDER_KILLS=$${LARDER_KILLS:-10000} $(CARGO) test --locked -p larder-model-sync --test kills -- --nocapture
+
+bench-sync: ## model-sync beside rclone, boto3 and the AWS CLI; ARGS=--quick for a look
+	@$(CARGO) build --locked --profile bench -p larder-model-sync -p larder-bench-sync
+	@python=$$(tests/benches/sync/setup.sh) && LARDER_BENCH_PYTHON=$$python \
+	  LARDER_MODEL_SYNC=$(TARGET)/release/larder-model-sync $(TARGET)/release/larder-bench-sync $(ARGS)
 
 test-world: ## one schedule of faults: make test-world SEED=…
 	@$(CARGO) test --workspace --locked --test world_faults -- --nocapture
