@@ -45,7 +45,7 @@ impl Process {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address.trim_end_matches(":80"))
     }
 }
 
@@ -66,7 +66,8 @@ pub(crate) fn serve(objects: Objects) -> Result<()> {
     let mut memory = File::from(rustix::fs::memfd_create("block", MemfdFlags::CLOEXEC)?);
     memory.write_all(&objects.block)?;
     let served = Arc::new(Served { objects, memory });
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let why = "cannot listen on 127.0.0.1:80, the only port that the AWS CRT asks an endpoint of one's own at; be root";
+    let listener = TcpListener::bind("127.0.0.1:80").context(why)?;
     println!("{}", listener.local_addr()?);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

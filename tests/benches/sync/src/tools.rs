@@ -73,7 +73,13 @@ impl Tool {
                 command.args(["copy", "--config", "/dev/null", "--transfers", "16", "--checkers", "16"]);
                 command.args(["--multi-thread-streams", "8", "--use-server-modtime", "--no-check-dest"]);
                 command.args(["--s3-provider", "Other", "--s3-env-auth", "--s3-endpoint", url]);
-                command.args(["--s3-force-path-style", "--s3-no-head-object", "--s3-list-version", "2"]);
+                command.args([
+                    "--s3-force-path-style",
+                    "--s3-no-head-object",
+                    "--s3-list-version",
+                    "2",
+                    "--fast-list",
+                ]);
                 command.arg(format!(":s3:{BUCKET}/{PREFIX}")).arg(to);
             }
             Kind::Boto3 { client } => {
