@@ -11,6 +11,7 @@ mod contours;
 mod crop;
 mod detect;
 pub mod easy;
+mod languages;
 mod order;
 mod orient;
 mod plane;
@@ -33,15 +34,12 @@ use crate::tasks::picture::Picture;
 use detect::Map;
 use easy::EasyModel;
 use easy::description::DescriptionError;
+use languages::Languages;
 use plane::{Point, Quad};
 use recognise::{Alphabet, Reading};
 
 /// Readings below this confidence are not reported, unless parameters say another.
 const LEAST_CONFIDENCE: f64 = 0.5;
-
-/// The languages that PP-OCR's models read, all at once: asking for one changes nothing, asking for
-/// another is refused.
-const LANGUAGES: [&str; 2] = ["en", "ch_sim"];
 
 /// The key of the recognition model's metadata that holds its characters, one a line.
 const CHARACTERS_KEY: &str = "character";
@@ -114,6 +112,7 @@ pub struct PaddleModel {
     orienter: Option<Session>,
     recogniser: Session,
     alphabet: Alphabet,
+    languages: Languages,
 }
 
 impl PaddleModel {
@@ -129,7 +128,8 @@ impl PaddleModel {
             session.takes_one_picture()?;
         }
         let alphabet = alphabet(&recogniser, files)?;
-        Ok(Self { detector, orienter, recogniser, alphabet })
+        let languages = Languages::of(&alphabet);
+        Ok(Self { detector, orienter, recogniser, alphabet, languages })
     }
 
     /// Whether there is an orientation model.
@@ -148,13 +148,13 @@ impl PaddleModel {
             let message = "parameter \"orientation\": the model has no orientation file (.onnx with cls in its name); leave the parameter out";
             return Err(TaskError::Refused(message.to_owned()));
         }
-        check_languages(parameters.languages.as_deref())?;
+        self.languages.check(parameters.languages.as_deref())?;
         let least = parameters.least_confidence_percent.map_or(LEAST_CONFIDENCE, |p| f64::from(p) / 100.0);
         Ok(self.read(picture, orient, least)?)
     }
 
-    /// Reads the text of a picture, in reading order, leaving out what is less sure than `least`. With `orient`, lines that are upside down are
-    /// turned first, if there is a model for it.
+    /// Reads the text of a picture, in reading order, leaving out what is less sure than `least`. With
+    /// `orient`, lines that are upside down are turned first, if there is a model for it.
     ///
     /// # Errors
     /// [`OcrError::Onnx`] when a model fails to run.
@@ -225,16 +225,6 @@ impl PaddleModel {
         })?;
         let problem = || "answers with something else than class probabilities by step".to_owned();
         reading.ok_or_else(|| self.recogniser.unfit(problem()).into())
-    }
-}
-
-fn check_languages(asked: Option<&[String]>) -> Result<(), TaskError> {
-    match asked.unwrap_or_default().iter().find(|code| !LANGUAGES.contains(&code.as_str())) {
-        None => Ok(()),
-        Some(code) => Err(TaskError::Refused(format!(
-            "parameter \"languages\": {code:?} is not supported; use {}",
-            LANGUAGES.join(" or ")
-        ))),
     }
 }
 

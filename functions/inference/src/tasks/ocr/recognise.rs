@@ -37,6 +37,13 @@ impl Alphabet {
         self.characters.len() + 1
     }
 
+    /// Whether a character can be read.
+    pub(crate) fn has(&self, character: char) -> bool {
+        let mut buffer = [0; 4];
+        let text: &str = character.encode_utf8(&mut buffer);
+        self.characters.iter().any(|c| c == text)
+    }
+
     /// Decodes one crop's class probabilities, `classes` a step: the best class of each step, repeats
     /// and blanks left out.
     #[must_use]
