@@ -39,10 +39,16 @@ pub fn staging_dir(root: &Path, revision: &Digest) -> PathBuf {
     root.join("staging").join(revision.hex())
 }
 
+/// The folder of all that was prepared.
+#[must_use]
+pub fn prepared_root(root: &Path) -> PathBuf {
+    root.join("prepared")
+}
+
 /// The folder of what was prepared under this digest of a revision and its conditions.
 #[must_use]
 pub fn prepared_dir(root: &Path, conditions: &Digest) -> PathBuf {
-    root.join("prepared").join(conditions.hex())
+    prepared_root(root).join(conditions.hex())
 }
 
 /// The file of a manifest.

@@ -52,6 +52,9 @@ struct Prepare {
     /// A folder with one folder for each model.
     #[arg(long)]
     models: Option<PathBuf>,
+    /// Only this model. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    model: Vec<String>,
     /// Where prepared models go, to ROOT/prepared.
     #[arg(long, env = layout::ENV_ROOT, default_value = layout::MOUNT_PATH)]
     root: PathBuf,
@@ -128,15 +131,19 @@ async fn run_lambda(started: Instant) -> Result<(), StartError> {
     let memory = lambda::memory_mib(variable)?;
     let emf = runtime::switched_on(variable, lambda::ENV_EMF)?;
     let initialization = variable(lambda::ENV_INITIALIZATION_TYPE);
+    let initialization = initialization.as_deref();
+    let source = lambda::source(variable)?;
+    let preparer = lambda::preparer(variable, &source)?;
     let startup = Startup {
         emf,
-        preload: lambda::preload_time(initialization.as_deref(), started.elapsed()),
+        preload: lambda::preload_time(initialization, started.elapsed()),
+        prepare: preparer.clone().filter(|_| lambda::is_provisioned(initialization)),
         // The version that serves now is better than one that lacks a model.
         strict: true,
         ..startup(onnx::threads(memory), memory, Vec::new())?
     };
-    let served = runtime::prepared(startup, lambda::source(variable)?).await?;
-    lambda::run(served, variable(lambda::ENV_BASE_PATH)).await
+    let served = runtime::prepared(startup, source).await?;
+    lambda::run(served, variable(lambda::ENV_BASE_PATH), preparer).await
 }
 
 async fn run_server(serve: Serve) -> Result<(), StartError> {
@@ -166,9 +173,15 @@ fn source(manifest: Option<&Path>, models: Option<&Path>, root: &Path) -> Result
 
 fn run_prepare(prepare: &Prepare) -> Result<(), StartError> {
     let source = source(prepare.manifest.as_deref(), prepare.models.as_deref(), &prepare.root)?;
-    let Startup { library, threads, .. } = startup(all_threads(), 0, Vec::new())?;
+    // As many threads as the models will be served with, for that is what is measured.
+    let threads = match lambda::memory_mib(variable)? {
+        0 => all_threads(),
+        memory => onnx::threads(memory),
+    };
+    let Startup { library, .. } = startup(threads, 0, Vec::new())?;
     let engine = Engine::start(&library, threads)?;
-    for (model, revision, folder) in source.models() {
+    let wanted = |name: &str| prepare.model.is_empty() || prepare.model.iter().any(|model| model == name);
+    for (model, revision, folder) in source.models().filter(|(name, ..)| wanted(name)) {
         let prepared = prepared::prepare(&engine, &prepare.root, revision, folder)?;
         tracing::info!(model, folder = %prepared.display(), "model prepared");
     }
@@ -193,6 +206,7 @@ fn startup(threads: usize, memory_mib: u32, mut allowed_hosts: Vec<String>) -> R
         time: DEFAULT_TIME,
         limits: Limits { memory: memory::budget(memory_mib), loads: threads.max(2), ..Limits::default() },
         preload: MOST_PRELOADING,
+        prepare: None,
         strict: false,
     })
 }

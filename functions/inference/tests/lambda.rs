@@ -8,6 +8,7 @@ mod common;
 
 use std::collections::VecDeque;
 use std::io::Read as _;
+use std::path::{Path as Root, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -73,11 +74,18 @@ struct Played {
     outcomes: Vec<Outcome>,
     stdout: String,
     stderr: String,
+    /// The files that it had mapped at the end.
+    mapped: Vec<PathBuf>,
 }
 
 /// Plays events, each with its time, to a function that serves the ocr model `signs`.
 async fn play(events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Played {
     let root = tempfile::tempdir().unwrap();
+    play_at(root.path(), events, variables).await
+}
+
+/// As `play`, with this folder as the file system.
+async fn play_at(root: &Root, events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Played {
     let model = Digest::of(b"a model");
     let manifest = Manifest::new(vec![ManifestModel {
         name: "signs".to_owned(),
@@ -86,10 +94,10 @@ async fn play(events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Pla
         parameters: Parameters::default(),
         preload: true,
     }]);
-    let path = layout::manifest_path(root.path(), &manifest.digest());
+    let path = layout::manifest_path(root, &manifest.digest());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, manifest.canonical()).unwrap();
-    common::folder_of(&root.path().join("revisions"), &model.hex(), &common::models("v6"));
+    common::folder_of(&root.join("revisions"), &model.hex(), &common::models("v6"));
 
     let count = events.len();
     let (outcomes, mut came) = mpsc::unbounded_channel();
@@ -113,7 +121,7 @@ async fn play(events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Pla
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3600")
         .env("AWS_LAMBDA_LOG_GROUP_NAME", "g")
         .env("AWS_LAMBDA_LOG_STREAM_NAME", "s")
-        .env("LARDER_ROOT", root.path())
+        .env("LARDER_ROOT", root)
         .env("LARDER_MANIFEST", manifest.digest().to_string())
         .envs(variables.iter().copied());
     let mut running =
@@ -132,9 +140,16 @@ async fn play(events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Pla
     for _ in 0..count {
         all.push(tokio::time::timeout(Duration::from_mins(2), came.recv()).await.unwrap().unwrap());
     }
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", running.0.id())).unwrap();
+    let mapped = maps.lines().filter_map(|line| Some(line[line.find('/')?..].into())).collect();
     drop(running);
     serving.abort();
-    Played { outcomes: all, stdout: stdout.join().unwrap().unwrap(), stderr: stderr.join().unwrap().unwrap() }
+    Played {
+        outcomes: all,
+        stdout: stdout.join().unwrap().unwrap(),
+        stderr: stderr.join().unwrap().unwrap(),
+        mapped,
+    }
 }
 
 /// An event of `events/`, with a picture in it.
@@ -273,4 +288,91 @@ async fn an_answer_comes_before_the_functions_time_is_over() {
     }
     assert_eq!(http(&played.outcomes[1]).0, 200, "it goes on");
     assert_eq!(played.stdout, "", "no lines for CloudWatch when they are off");
+}
+
+/// The prepared files under a root.
+fn artefacts(root: &Root) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(root.join("prepared")).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap().path()).filter(|path| path.extension().unwrap() == "ort").collect()
+}
+
+fn ask() -> (Value, Duration) {
+    let picture = BASE64_STANDARD.encode(common::sign("Harbour Road", "海港路"));
+    (event("invoke.json", &picture), Duration::from_mins(1))
+}
+
+fn operation(op: &str) -> (Value, Duration) {
+    (json!({"op": op}), Duration::from_mins(1))
+}
+
+#[tokio::test]
+async fn a_model_is_prepared_by_the_first_warm_up_and_mapped_by_every_start() {
+    let root = tempfile::tempdir().unwrap();
+    let start = async |initialization: &str, memory: &str| {
+        let variables =
+            [("AWS_LAMBDA_INITIALIZATION_TYPE", initialization), ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)];
+        let played = play_at(root.path(), vec![ask(), operation("prepare")], &variables).await;
+        assert_eq!(played.outcomes[0].as_ref().unwrap()["predicted_label"], LABEL);
+        played
+    };
+    let outcome = |played: &Played| played.outcomes[1].as_ref().unwrap()["models"][0].clone();
+    let lines = |played: &Played, said: &str| played.stderr.matches(said).count();
+
+    // Somebody else's files, or a mount that cannot be written.
+    std::fs::write(root.path().join("prepared"), "no folder").unwrap();
+    let unwritable = start("provisioned-concurrency", "3600").await;
+    assert_eq!(lines(&unwritable, "models are not prepared"), 2, "{}", unwritable.stderr);
+    assert_eq!(outcome(&unwritable)["outcome"], "skipped");
+    std::fs::remove_file(root.path().join("prepared")).unwrap();
+
+    let small = start("provisioned-concurrency", "160").await;
+    assert_eq!(outcome(&small)["outcome"], "skipped");
+    assert!(outcome(&small)["reason"].as_str().unwrap().contains("MiB are free"), "{}", small.stderr);
+
+    let first = start("provisioned-concurrency", "3600").await;
+    let made = artefacts(root.path());
+    assert!(!made.is_empty() && lines(&first, "model prepared") == 1, "{}", first.stderr);
+    let second = start("on-demand", "3600").await;
+    assert_eq!((artefacts(root.path()), lines(&second, "model prepared")), (made.clone(), 0));
+    for (played, name) in [(first, "first"), (second, "second")] {
+        for artefact in &made {
+            assert!(played.mapped.contains(artefact), "{name}: {}", artefact.display());
+        }
+        assert_eq!(outcome(&played)["outcome"], "found", "{name}");
+        let used: Vec<&str> = played.outcomes[1].as_ref().unwrap()["models"][0]["files"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|v| v.as_str().unwrap())
+            .collect();
+        assert_eq!(used.iter().filter(|choice| **choice != "original").count(), made.len(), "{used:?}");
+    }
+    let whole = std::fs::read_dir(root.path().join("prepared")).unwrap().count();
+    assert_eq!(whole, 1, "nothing is left over");
+}
+
+#[tokio::test]
+async fn models_are_prepared_when_the_function_is_asked_to() {
+    let root = tempfile::tempdir().unwrap();
+    let short = (json!({"op": "prepare"}), Duration::from_millis(400));
+    let events = vec![operation("repair"), short, operation("prepare"), operation("prepare"), ask()];
+    let played = play_at(root.path(), events, &[]).await;
+    let answers: Vec<&Value> = played.outcomes.iter().map(|outcome| outcome.as_ref().unwrap()).collect();
+    assert_eq!(answers[0]["status"], 400);
+    assert!(answers[0]["error"].as_str().unwrap().contains("\"op\""), "{}", answers[0]);
+    assert_eq!(answers[1]["models"][0]["outcome"], "failed", "{}", answers[1]);
+    assert!(
+        answers[1]["models"][0]["reason"].as_str().unwrap().contains("not done within"),
+        "{}",
+        answers[1]
+    );
+    let made = &answers[2]["models"][0];
+    assert_eq!((&made["model"], &made["outcome"]), (&json!("signs"), &json!("prepared")), "{made}");
+    assert_eq!(answers[3]["models"][0]["outcome"], "found");
+    assert_eq!(answers[3]["models"][0]["files"], made["files"]);
+    assert_eq!(answers[4]["predicted_label"], LABEL);
+
+    let off = play_at(root.path(), vec![operation("prepare")], &[("PREPARE_MODELS", "off")]).await;
+    assert_eq!(off.outcomes[0].as_ref().unwrap()["status"], 409);
 }

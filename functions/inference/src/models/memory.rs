@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// What is left to everything but models, at least: the program and ONNX Runtime themselves take 20 MiB of
+/// What is left to everything but models, at least: the program and ONNX Runtime themselves take 26 MiB of
 /// anonymous memory once started; the rest is for a request's own bytes, pictures and tensors.
 const LEAST_RESERVE_MIB: u64 = 96;
 

@@ -2,6 +2,7 @@
 //!
 //! - [`source`] tells which models there are, `model` is one of them.
 //! - `residency` loads and unloads them, as `policy` says (pure); `memory` measures.
+//! - `preparing`: what ONNX Runtime makes of the models at each start, made once.
 //! - `failure`: why a model cannot be had. `inside`: no file of a model lies outside of its folder.
 //!
 //! A model that is to be preloaded is loaded at the start and stays. Any other is loaded by its first
@@ -13,6 +14,7 @@ mod inside;
 pub mod memory;
 mod model;
 mod policy;
+mod preparing;
 mod residency;
 pub mod source;
 
@@ -33,6 +35,7 @@ use failure::Unavailable;
 pub use inside::OutsideError;
 pub use model::Model;
 use model::{Opened, Recipe};
+pub use preparing::{ModelOutcome, Which};
 use residency::Residency;
 pub use residency::{Counts, Limits};
 use source::Source;

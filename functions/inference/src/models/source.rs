@@ -124,6 +124,12 @@ impl Source {
         Self { root: Some(root.to_owned()), ..self }
     }
 
+    /// The digest of the manifest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Each model's name, revision and folder.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Digest, &Path)> {
         let folder = |m: &ManifestModel| self.folders[&m.name].as_path();

@@ -1,7 +1,8 @@
 //! Prepared models: what ONNX Runtime makes of a model's files at each start, made once.
 //!
 //! - [`Conditions`]: what a prepared file was made under, and is good for.
-//! - [`Record`]: `prepared.json`, what was measured and chosen. `write` makes both.
+//! - [`Record`]: `prepared.json`, what was measured and chosen. `write` makes both, `measure` measures.
+//! - [`Preparer`]: does it in a process of its own, within bounds. `leftovers`: what broken off ones leave.
 //!
 //! ```text
 //! prepared/<sha256>/<path>.ort        an ONNX file, optimised, in ONNX Runtime's own format
@@ -13,7 +14,9 @@
 //! folder is written aside and renamed when whole, and never touched again. The original stays
 //! authoritative: where there is no prepared file, or it does not open, the original is opened.
 
+mod leftovers;
 mod measure;
+mod process;
 mod write;
 
 use std::collections::BTreeMap;
@@ -22,6 +25,8 @@ use std::path::{Path, PathBuf};
 use larder_contract::{Digest, layout};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use process::Candidate;
+pub use process::{Outcome, Preparer};
 pub use write::{PrepareError, prepare};
 
 /// The record's file name.

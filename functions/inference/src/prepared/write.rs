@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use larder_contract::Digest;
 
 use super::measure::{Measured, agree, measured};
-use super::{Choice, Conditions, FileRecord, RECORD, Record, artefact};
+use super::{Choice, Conditions, FileRecord, RECORD, Record, artefact, leftovers};
 use crate::onnx::{Engine, Level, OnnxError};
 
 /// A prepared file may run this much slower than the original: measurements vary by as much.
@@ -54,7 +54,7 @@ pub fn prepare(
     if folder.is_dir() {
         return Ok(folder);
     }
-    let aside = folder.with_extension(format!("{}.part", std::process::id()));
+    let aside = leftovers::aside(&folder);
     let written = write(engine, &aside, conditions, revision, originals).and_then(|()| {
         match fs::rename(&aside, &folder) {
             // Another process was first: by its name it has the same.
@@ -65,6 +65,7 @@ pub fn prepare(
     if written.is_err() {
         let _ = fs::remove_dir_all(&aside);
     }
+    leftovers::remove_old(folder.parent().unwrap_or(root));
     written.map(|()| folder)
 }
 

@@ -1,6 +1,7 @@
 //! AWS Lambda: its environment, and the loop that takes its [`event`](super::event)s.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +12,9 @@ use tokio::task::futures::TaskLocalFuture;
 use tower::layer::layer_fn;
 
 use super::StartError;
-use super::event::Events;
+use super::event::{Events, Operations};
 use crate::models::source::Source;
+use crate::prepared::Preparer;
 use crate::request::answered::Invocation;
 use crate::request::id::RequestId;
 use crate::routes::{Served, router};
@@ -27,6 +29,8 @@ pub const ENV_FUNCTION_VERSION: &str = "AWS_LAMBDA_FUNCTION_VERSION";
 pub const ENV_EMF: &str = "LARDER_EMF";
 /// Environment variable: what a load balancer's rule or a resource's path puts before the routes' paths.
 pub const ENV_BASE_PATH: &str = "LARDER_BASE_PATH";
+/// Environment variable: `off` to prepare no models.
+pub const ENV_PREPARE: &str = "PREPARE_MODELS";
 /// Set by AWS Lambda: `on-demand`, `provisioned-concurrency` or another.
 pub const ENV_INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 
@@ -35,7 +39,7 @@ pub const ENV_INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 /// # Errors
 /// [`StartError`] that names the variable, or the file that is missing under the mount.
 pub fn source(variable: impl Fn(&str) -> Option<String>) -> Result<Source, StartError> {
-    let root = PathBuf::from(variable(layout::ENV_ROOT).unwrap_or_else(|| layout::MOUNT_PATH.to_owned()));
+    let root = root(&variable);
     let name = layout::ENV_MANIFEST;
     let value = variable(name).ok_or(StartError::Missing {
         name,
@@ -71,19 +75,43 @@ pub fn memory_mib(variable: impl Fn(&str) -> Option<String>) -> Result<u32, Star
 pub fn preload_time(initialization: Option<&str>, started: Duration) -> Duration {
     const ON_DEMAND: Duration = Duration::from_secs(8);
     const PROVISIONED: Duration = Duration::from_mins(14);
-    let all = if initialization == Some("provisioned-concurrency") { PROVISIONED } else { ON_DEMAND };
+    let all = if is_provisioned(initialization) { PROVISIONED } else { ON_DEMAND };
     all.saturating_sub(started)
+}
+
+/// Whether this is the initialisation of provisioned concurrency, which nobody waits for.
+#[must_use]
+pub fn is_provisioned(initialization: Option<&str>) -> bool {
+    initialization == Some("provisioned-concurrency")
+}
+
+/// What prepares the manifest's models, unless [`ENV_PREPARE`] says no.
+///
+/// # Errors
+/// [`StartError::Invalid`] when the variable is neither on nor off.
+pub fn preparer(
+    variable: impl Fn(&str) -> Option<String>,
+    source: &Source,
+) -> Result<Option<Preparer>, StartError> {
+    let on = super::switched_on(&variable, ENV_PREPARE)?;
+    let program = std::env::current_exe().ok().filter(|_| on);
+    Ok(program.map(|program| Preparer::new(program, root(variable), &source.digest())))
+}
+
+fn root(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
+    PathBuf::from(variable(layout::ENV_ROOT).unwrap_or_else(|| layout::MOUNT_PATH.to_owned()))
 }
 
 /// Serves invocations for as long as Lambda sends them.
 ///
 /// # Errors
 /// [`StartError::Lambda`] when the Runtime API cannot be reached.
-pub async fn run(served: Served, base: Option<String>) -> Result<(), StartError> {
+pub async fn run(served: Served, base: Option<String>, preparer: Option<Preparer>) -> Result<(), StartError> {
     let mut models = served.models.models().map(|model| model.name().to_owned());
     let only_model = models.next().filter(|_| models.next().is_none());
     drop(models);
-    let events = Events { router: router(served), base, only_model };
+    let operations = Operations { models: Arc::clone(&served.models), preparer };
+    let events = Events { router: router(served), base, only_model, operations };
     let handler = lambda_runtime::service_fn(|event: LambdaEvent<()>| {
         let (events, payload) = (events.clone(), EVENT.get());
         async move {

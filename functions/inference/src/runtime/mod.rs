@@ -6,21 +6,24 @@ pub mod serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_rustls::rustls;
 
 use crate::link::{LinkFetcher, LinkLimits};
 use crate::models::source::{Source, SourceError};
-use crate::models::{Limits, ModelsError, Registry};
+use crate::models::{Limits, ModelsError, Registry, Which};
 use crate::onnx::{Engine, OnnxError};
-use crate::prepared::PrepareError;
+use crate::prepared::{PrepareError, Preparer};
 use crate::routes::Served;
 use crate::telemetry::Telemetry;
 
 /// Environment variable: hosts that links may lead to whatever their addresses, with commas between
 /// them, each as `host` or `host:port`.
 pub const ENV_ALLOW_LINK_HOSTS: &str = "ALLOW_LINK_HOSTS";
+
+/// The most time that preparing models may take of a start.
+const MOST_PREPARING: Duration = Duration::from_mins(5);
 
 /// Why the program cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,8 @@ pub struct Startup {
     pub limits: Limits,
     /// How long the first request may be kept waiting for the models that are to be preloaded.
     pub preload: Duration,
+    /// With what models that are to be preloaded are prepared before, if they are.
+    pub prepare: Option<Preparer>,
     /// Whether a preload that fails is the end.
     pub strict: bool,
 }
@@ -82,7 +87,11 @@ pub async fn prepared(startup: Startup, source: Source) -> Result<Served, StartE
     tracing::info!(library = %startup.library.display(), threads = startup.threads, "ONNX Runtime is ready");
     let telemetry = Telemetry::default();
     let models = Registry::open(Arc::new(engine), source, startup.limits, telemetry.clone()).await;
-    if let Err(failed) = models.preload(startup.preload).await
+    let opened = Instant::now();
+    if let Some(preparer) = &startup.prepare {
+        models.prepare(preparer, Which::Preloaded, MOST_PREPARING.min(startup.preload / 2)).await;
+    }
+    if let Err(failed) = models.preload(startup.preload.saturating_sub(opened.elapsed())).await
         && startup.strict
         && let Some(first) = failed.into_iter().next()
     {

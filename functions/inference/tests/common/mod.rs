@@ -104,7 +104,8 @@ pub(crate) fn folder_of(parent: &Path, name: &str, files: &[PathBuf]) -> PathBuf
         }
         // No symbolic link: it would lead out of the model's folder.
         let (from, to) = (file.canonicalize().unwrap(), folder.join(file.file_name().unwrap()));
-        if std::fs::hard_link(&from, &to).is_err() {
+        // A copy over a link that is there already would cut short what both names are.
+        if !to.exists() && std::fs::hard_link(&from, &to).is_err() {
             std::fs::copy(&from, &to).unwrap();
         }
     }

@@ -70,3 +70,18 @@ fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
     }
     assert!(artefacts.iter().all(|artefact| !server.maps(artefact)));
 }
+
+#[test]
+fn processes_that_prepare_the_same_at_once_leave_it_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let models = models(root.path(), 1);
+    let folder = root.path().join("models");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| prepare(&folder, root.path()));
+        }
+    });
+    let left = prepare(&folder, root.path());
+    assert_eq!(left.len(), models.len(), "{left:?}");
+    assert!(left[0].join("prepared.json").is_file());
+}

@@ -2,6 +2,7 @@
 //!
 //! - [`http`]: function URLs, API Gateway (REST and HTTP APIs) and load balancers; [`reply`] answers them.
 //! - `batch`: messages of SQS, each a plain payload.
+//! - `operation`: `{"op": …}`, for whoever may invoke the function itself.
 //! - Anything with `model` or `inputs` (or the seed's `link` or `image`) is a plain payload, and is sent on
 //!   as the body of `POST /models/{model}` (or `POST /ocr`).
 //!
@@ -9,6 +10,7 @@
 
 mod batch;
 pub mod http;
+mod operation;
 pub mod reply;
 
 use std::borrow::Cow;
@@ -27,6 +29,7 @@ use serde_json::value::RawValue;
 use crate::error::ApiError;
 use crate::request::answered::Invocation;
 use crate::request::trace::X_AMZN_TRACE_ID;
+pub use operation::Operations;
 use reply::Origin;
 
 /// Answers events through the routes.
@@ -38,6 +41,8 @@ pub struct Events {
     pub base: Option<String>,
     /// The manifest's model, where there is only one: what a payload without `model` is for.
     pub only_model: Option<String>,
+    /// What `{"op": …}` is done with.
+    pub operations: Operations,
 }
 
 /// Every field of every shape; which are there tells the shape.
@@ -74,6 +79,8 @@ struct Event<'a> {
     is_base64_encoded: bool,
     #[serde(borrow, rename = "Records")]
     records: Option<&'a RawValue>,
+    #[serde(borrow)]
+    op: Option<&'a RawValue>,
     #[serde(borrow)]
     model: Option<&'a RawValue>,
     inputs: Option<IgnoredAny>,
@@ -145,6 +152,9 @@ impl Events {
         }
         if let Some(records) = parsed.records {
             return batch::answer(self, records, &invocation).await;
+        }
+        if let Some(op) = parsed.op {
+            return self.operations.answer(op, &invocation).await;
         }
         match self.plain(&parsed, event.clone()) {
             Ok(request) => {
