@@ -182,7 +182,7 @@ async fn answers_invocations_of_lambda() {
     let events = [
         function_url_event("POST", "/ocr", Some(&picture), "$default"),
         function_url_event("GET", "/prod/v2/models/signs/ready", None, "prod"),
-        json!({"op": "hello"}),
+        json!({"greeting": "hello"}),
         function_url_event("GET", "/healthz", None, "$default"),
     ];
     let (answers, mut answered) = mpsc::unbounded_channel();
