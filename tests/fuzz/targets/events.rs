@@ -9,7 +9,7 @@ use axum::extract::Request;
 use bytes::Bytes;
 use larder_inference::request::answered::Invocation;
 use larder_inference::request::id::RequestId;
-use larder_inference::runtime::event::Events;
+use larder_inference::runtime::event::{Events, Operations};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
 
@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 static EVENTS: LazyLock<(Runtime, Events)> = LazyLock::new(|| {
     let router = Router::new().fallback(async |request: Request| request.into_body());
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    (runtime, Events { router, base: Some("/ml".to_owned()), only_model: None })
+    (runtime, Events { router, base: Some("/ml".to_owned()), only_model: None, operations: Operations::default() })
 });
 
 fuzz_target!(|event: &[u8]| {

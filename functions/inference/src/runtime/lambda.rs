@@ -110,7 +110,8 @@ pub async fn run(served: Served, base: Option<String>, preparer: Option<Preparer
     let mut models = served.models.models().map(|model| model.name().to_owned());
     let only_model = models.next().filter(|_| models.next().is_none());
     drop(models);
-    let operations = Operations { models: Arc::clone(&served.models), preparer };
+    let preparing = preparer.map(|preparer| (Arc::clone(&served.models), preparer));
+    let operations = Operations { preparing };
     let events = Events { router: router(served), base, only_model, operations };
     let handler = lambda_runtime::service_fn(|event: LambdaEvent<()>| {
         let (events, payload) = (events.clone(), EVENT.get());

@@ -14,12 +14,10 @@ use crate::prepared::Preparer;
 use crate::request::answered::Invocation;
 
 /// What operations are done with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Operations {
-    /// The models.
-    pub models: Arc<Registry>,
-    /// With what they are prepared, if they may be.
-    pub preparer: Option<Preparer>,
+    /// The models, and with what they are prepared, if they may be.
+    pub preparing: Option<(Arc<Registry>, Preparer)>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -51,11 +49,11 @@ impl Operations {
     }
 
     async fn prepare(&self, invocation: &Invocation) -> Result<Box<RawValue>, Diagnostic> {
-        let Some(preparer) = &self.preparer else {
+        let Some((models, preparer)) = &self.preparing else {
             let message = "models are not prepared here: the variable PREPARE_MODELS is off";
             return reply::refusal(&ApiError::new(StatusCode::CONFLICT, message), invocation);
         };
-        let models = self.models.prepare(preparer, Which::All, invocation.time).await;
+        let models = models.prepare(preparer, Which::All, invocation.time).await;
         reply::written(&Prepared { models })
     }
 }
