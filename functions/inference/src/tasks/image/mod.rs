@@ -9,7 +9,7 @@
 mod crop;
 mod graph;
 mod processor;
-mod resample;
+pub(super) mod resample;
 
 use larder_contract::Parameters;
 

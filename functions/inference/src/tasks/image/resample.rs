@@ -8,7 +8,7 @@ const BITS: u32 = 32 - 8 - 2;
 
 /// A way to weigh the pixels around a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Filter {
+pub(in crate::tasks) enum Filter {
     Nearest,
     Box,
     Bilinear,
@@ -136,9 +136,17 @@ fn cut(sum: i32) -> u8 {
 }
 
 /// Which source pixels make one target pixel, and how much of each.
-struct Window {
+pub(in crate::tasks) struct Window {
     first: usize,
     weights: Vec<i32>,
+}
+
+impl Window {
+    /// The target pixel of a grey row.
+    pub(in crate::tasks) fn mixed(&self, row: &[u8]) -> u8 {
+        let parts = row[self.first..].iter().zip(&self.weights);
+        cut(parts.fold(1 << (BITS - 1), |sum, (&value, weight)| sum + i32::from(value) * weight))
+    }
 }
 
 #[expect(
@@ -147,7 +155,7 @@ struct Window {
     clippy::cast_sign_loss,
     reason = "sides are below 2^24, places are clamped to them, weights are between -2 and 2"
 )]
-fn weights(from: usize, to: usize, filter: Filter) -> Vec<Window> {
+pub(in crate::tasks) fn weights(from: usize, to: usize, filter: Filter) -> Vec<Window> {
     let scale = from as f64 / to as f64;
     let widened = scale.max(1.0);
     let reach = filter.reach() * widened;

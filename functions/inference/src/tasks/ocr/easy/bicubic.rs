@@ -1,11 +1,7 @@
-//! Scaling as Pillow does it: cubic, over as many pixels as one of the result covers, in 22-bit weights.
+//! Scaling of grey crops as Pillow does it: cubic, with the weights that pictures are scaled with.
 
 use super::crops::Grey;
-
-/// Bits of a weight behind the point.
-const BITS: u32 = 22;
-/// How far the cubic reaches, in pixels of the coarser side.
-const REACH: f64 = 2.0;
+use crate::tasks::image::resample::{Filter, weights};
 
 /// `crop` scaled to `width` × `height`, both above zero: across, then down.
 pub(super) fn resized(crop: &Grey, width: usize, height: usize) -> Grey {
@@ -17,9 +13,9 @@ pub(super) fn resized(crop: &Grey, width: usize, height: usize) -> Grey {
 }
 
 fn scaled_across(crop: &Grey, width: usize) -> Grey {
-    let taps: Vec<Tap> = (0..width).map(|x| Tap::new(x, crop.width, width)).collect();
+    let windows = weights(crop.width, width, Filter::Bicubic);
     let rows = crop.values.chunks_exact(crop.width);
-    let values = rows.flat_map(|row| taps.iter().map(|tap| tap.mixed(row))).collect();
+    let values = rows.flat_map(|row| windows.iter().map(|window| window.mixed(row))).collect();
     Grey { width, height: crop.height, values }
 }
 
@@ -27,52 +23,6 @@ fn scaled_across(crop: &Grey, width: usize) -> Grey {
 fn turned(crop: &Grey) -> Grey {
     let column = |x: usize| crop.values.iter().skip(x).step_by(crop.width).copied();
     Grey { width: crop.height, height: crop.width, values: (0..crop.width).flat_map(column).collect() }
-}
-
-/// The source pixels of one target pixel, from `first` on, and their weights.
-struct Tap {
-    first: usize,
-    weights: Vec<i32>,
-}
-
-impl Tap {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "positions are clamped to the picture, weights lie between −1 and 2"
-    )]
-    fn new(target: usize, from: usize, to: usize) -> Self {
-        let scale = from as f64 / to as f64;
-        let spread = scale.max(1.0);
-        let centre = (target as f64 + 0.5) * scale;
-        let first = (centre - REACH * spread + 0.5).max(0.0) as usize;
-        let end = ((centre + REACH * spread + 0.5) as usize).min(from);
-        let shares: Vec<f64> =
-            (first..end).map(|x| cubic((x as f64 - centre + 0.5) * (1.0 / spread))).collect();
-        let sum: f64 = shares.iter().sum();
-        let one = f64::from(1 << BITS);
-        Self { first, weights: shares.iter().map(|share| (share / sum * one).round() as i32).collect() }
-    }
-
-    fn mixed(&self, row: &[u8]) -> u8 {
-        let parts = row[self.first..].iter().zip(&self.weights);
-        let sum = parts.fold(1 << (BITS - 1), |sum: i32, (&value, weight)| sum + i32::from(value) * weight);
-        u8::try_from((sum >> BITS).clamp(0, 255)).unwrap_or(u8::MAX)
-    }
-}
-
-/// Cubic convolution, a = −0.5.
-fn cubic(distance: f64) -> f64 {
-    const A: f64 = -0.5;
-    let d = distance.abs();
-    if d < 1.0 {
-        ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0
-    } else if d < REACH {
-        (((d - 5.0) * d + 8.0) * d - 4.0) * A
-    } else {
-        0.0
-    }
 }
 
 #[cfg(test)]
