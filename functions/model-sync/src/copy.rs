@@ -16,6 +16,7 @@ use crate::judge::{Judgement, judge};
 use crate::listing::{Listing, ListingError};
 use crate::plan;
 use crate::retry::Budget;
+use crate::share::share;
 use crate::source::{Class, Source};
 use crate::store::{self, Begun, Heartbeat, Staging, StoreError};
 use crate::transfer::{Job, Progress, ROUNDS, Settings, TransferError, blocking, fetch};
@@ -146,12 +147,13 @@ async fn unlock(staging: Arc<Staging>) {
 /// Fetches and verifies until every file is right; false when stopped before.
 async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, CopyError> {
     let part_bytes = job.settings.part_bytes;
+    job.progress.parts_found.store(job.staging.done(|done| done.parts() as u64), Ordering::Relaxed);
+    if !share(job).await? {
+        return Ok(false);
+    }
     let mut last = None;
     for round in 0..ROUNDS {
         let (left, whole) = job.staging.done(|done| {
-            if round == 0 {
-                job.progress.parts_found.store(done.parts() as u64, Ordering::Relaxed);
-            }
             job.progress.bytes.store(done.bytes(), Ordering::Relaxed);
             let left = plan::parts(sizes, part_bytes, |file, index| done.has_part(file, index));
             let is_fetched = |file, size| done.parts_of(file).count() as u64 == plan::count(size, part_bytes);

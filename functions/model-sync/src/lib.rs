@@ -3,11 +3,12 @@
 //! One straight line, read it in [`copy`]:
 //!
 //! ```text
-//! list ──▶ revision ──▶ begin (lock, journal) ──▶ plan ──▶ fetch parts ──▶ judge files ──▶ publish
+//! list ──▶ revision ──▶ begin (lock, journal) ──▶ share ──▶ plan ──▶ fetch parts ──▶ judge files ──▶ publish
 //! ```
 //!
 //! - [`source`]: what is asked of an object store, as a narrow trait; [`s3`] is the real one.
 //! - [`listing`]: a prefix as the files of a model, or the reason why it cannot be one.
+//! - `share`: files that another revision has are linked.
 //! - [`plan`]: pure; which byte ranges are still to be fetched.
 //! - [`transfer`]: those ranges, many at once, into files at their offsets.
 //! - [`checksum`]: the algorithms; [`expected`]: what the source says of an object's bytes, whole or in parts.
@@ -19,7 +20,7 @@
 //!   line.
 //! - [`retry`]: how often and when again.
 //!
-//! Deliberately absent: collecting old revisions, and sharing of files between revisions.
+//! Deliberately absent: collecting old revisions.
 
 pub mod checksum;
 pub mod command;
@@ -32,6 +33,7 @@ pub mod listing;
 pub mod plan;
 pub mod retry;
 pub mod s3;
+mod share;
 pub mod source;
 pub mod status;
 pub mod store;

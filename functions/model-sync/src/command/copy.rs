@@ -72,6 +72,9 @@ struct Summary {
     bytes_per_second: u64,
     parts_fetched: u64,
     parts_already_present: u64,
+    /// Hard links to files of other revisions in the folder.
+    files_linked: u64,
+    bytes_linked: u64,
     retries: u64,
 }
 
@@ -117,6 +120,8 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
         bytes_per_second: rate(progress.bytes_fetched.load(Ordering::Relaxed), seconds),
         parts_fetched: progress.parts_fetched.load(Ordering::Relaxed),
         parts_already_present: progress.parts_found.load(Ordering::Relaxed),
+        files_linked: progress.files_linked.load(Ordering::Relaxed),
+        bytes_linked: progress.bytes_linked.load(Ordering::Relaxed),
         retries: progress.retries.load(Ordering::Relaxed),
     };
     print(&summary, args.json)

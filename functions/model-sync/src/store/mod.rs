@@ -94,6 +94,24 @@ pub fn size(root: &Path, revision: &Digest) -> Option<Size> {
     serde_json::from_slice(&fs::read(size_path(root, revision)).ok()?).ok()
 }
 
+/// Shows every file of every record of a complete revision below `root`, with the revision's folder. Records that
+/// cannot be relied on are left out.
+pub fn each_record(root: &Path, mut show: impl FnMut(&Path, &record::Recorded)) {
+    let Ok(entries) = fs::read_dir(root.join("revisions")) else { return };
+    let mut names: Vec<Digest> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".files.jsonl")?.parse().ok())
+        .collect();
+    names.sort_unstable();
+    for revision in names {
+        let Ok(text) = fs::read(record_path(root, &revision)) else { continue };
+        let Ok(files) = record::read(&revision, &text) else { continue };
+        let folder = layout::revision_dir(root, &revision);
+        for file in &files {
+            show(&folder, file);
+        }
+    }
+}
+
 /// What the journal of a revision in flight says.
 #[must_use]
 pub fn progress(root: &Path, revision: &Digest) -> Option<(Header, Done)> {

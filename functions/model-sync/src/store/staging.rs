@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -143,6 +143,12 @@ impl Staging {
         &self.revision
     }
 
+    /// The folder that all revisions are below.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Its files, in the order of their numbers.
     #[must_use]
     pub fn objects(&self) -> &[ObjectEntry] {
@@ -185,6 +191,10 @@ impl Staging {
         }
         let path = self.path_of(object);
         let at = |operation| StoreError::at(operation, &path);
+        // A link that was made and not noted is the file of another revision, too: not to be written to.
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.nlink() > 1) {
+            remove(&path)?;
+        }
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(at("open"))?;
         if file.metadata().map_err(at("look at"))?.len() != object.size {
@@ -232,6 +242,34 @@ impl Staging {
             Ok(())
         };
         finish().map_err(StoreError::at("write", &path))
+    }
+
+    /// Makes a file a link to one of another revision. Answers whether it is now: what cannot be linked, or is no
+    /// file of the right length, is none.
+    ///
+    /// # Errors
+    /// When what an earlier attempt left cannot be removed.
+    pub fn link(&self, file: u32, other: &Path) -> Result<bool, StoreError> {
+        let object = &self.objects[file as usize];
+        let path = self.path_of(object);
+        remove(&path)?;
+        if let Err(error) = fs::hard_link(other, &path) {
+            tracing::info!(other = %other.display(), %error, "it cannot be linked, and is fetched");
+            return Ok(false);
+        }
+        let is_right = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() == object.size);
+        if !is_right {
+            remove(&path)?;
+        }
+        Ok(is_right)
+    }
+
+    /// Takes a link away again.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn unlink(&self, file: u32) -> Result<(), StoreError> {
+        remove(&self.path_of(&self.objects[file as usize]))
     }
 
     /// What is done by now.

@@ -81,6 +81,10 @@ pub struct Progress {
     pub parts_fetched: AtomicU64,
     /// Parts that an earlier attempt had left.
     pub parts_found: AtomicU64,
+    /// Files that were linked, not fetched.
+    pub files_linked: AtomicU64,
+    /// Their bytes.
+    pub bytes_linked: AtomicU64,
     /// Calls that were tried again.
     pub retries: AtomicU64,
 }
