@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_contract::ObjectEntry;
+use larder_contract::key::no_file_is_a_folder;
 use larder_contract::revision::{MAX_OBJECTS, is_folder_marker, revision};
 use larder_contract::sync::SyncReport;
 use larder_core::desired::sync_request;
@@ -206,7 +207,11 @@ async fn sources<C: Cloud>(
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
 }
 
-async fn source<C: Cloud>(cloud: &C, model: &Model) -> Result<Source, CloudError> {
+/// Lists a model's source: every page, and whether all of it can be files of a folder.
+///
+/// # Errors
+/// When a page cannot be had. What breaks a rule is an answer: [`Source::Unusable`].
+pub async fn source<C: Cloud>(cloud: &C, model: &Model) -> Result<Source, CloudError> {
     let mut objects: Vec<ObjectEntry> = Vec::new();
     let mut next = None;
     loop {
@@ -232,6 +237,9 @@ async fn source<C: Cloud>(cloud: &C, model: &Model) -> Result<Source, CloudError
     }
     if objects.is_empty() {
         return Ok(Source::Empty);
+    }
+    if let Err(collision) = no_file_is_a_folder(objects.iter().map(|o| o.path.as_str())) {
+        return Ok(Source::Unusable(collision.to_string()));
     }
     Ok(Source::Found {
         revision: revision(&objects),

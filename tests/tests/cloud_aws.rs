@@ -14,12 +14,14 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CreateBucketConfiguration};
 use larder::cloud::aws::{AwsCloud, Connector, Settings};
 use larder::cloud::{Cloud as _, CloudError, FileSystemQuery, ListedAccessPoint};
+use larder::observe::source;
+use larder_contract::revision::revision;
 use larder_contract::sync::{SyncRequest, SyncSource};
-use larder_contract::{Digest, Manifest};
-use larder_core::endpoint::{AccessPointSpec, Architecture, CodeRef, ImageRef, Place};
+use larder_contract::{Digest, Manifest, ObjectEntry, Parameters, RelativePath};
+use larder_core::endpoint::{AccessPointSpec, Architecture, CodeRef, ImageRef, Model, Place};
 use larder_core::names::Owner;
 use larder_core::observed::{
-    Alias, Code, Function, FunctionConfig, LastUpdate, LogGroup, Package, ProvisionedStatus, Remote,
+    Alias, Code, Function, FunctionConfig, LastUpdate, LogGroup, Package, ProvisionedStatus, Remote, Source,
 };
 use larder_core::step::{Permission, PermissionAction};
 use larder_core::{Class, Step};
@@ -300,6 +302,78 @@ async fn code_and_models_are_found() {
     assert_eq!((last.items[0].relative_key.as_str(), last.items[0].size), ("1000", 4));
     assert!(!last.items[0].etag.contains('"'), "{:?}", last.items[0]);
     assert_eq!(cloud.objects("code", "none/", None).await.unwrap().items, []);
+}
+
+/// What the controller makes of a source with objects of these keys: the revision's digest, or what it says.
+async fn listed(
+    cloud: &AwsCloud,
+    stack: &Stack,
+    bucket: &str,
+    keys: &[(&str, usize)],
+) -> Result<Digest, String> {
+    let here = CreateBucketConfiguration::builder().location_constraint(REGION.into()).build();
+    stack.s3().create_bucket().bucket(bucket).create_bucket_configuration(here).send().await.unwrap();
+    let mut entries = Vec::new();
+    for (key, size) in keys {
+        let put = stack.s3().put_object().bucket(bucket).key(*key).body(vec![7; *size].into());
+        let etag = put.send().await.unwrap().e_tag.unwrap().trim_matches('"').to_owned();
+        let path = RelativePath::parse(key.strip_prefix("ocr/").unwrap());
+        entries.extend(path.ok().map(|path| ObjectEntry { path, size: *size as u64, etag }));
+    }
+    let model = Model {
+        name: "ocr".to_owned(),
+        task: None,
+        parameters: Parameters::default(),
+        bucket: bucket.to_owned(),
+        prefix: "ocr/".to_owned(),
+        pin: None,
+        preload: true,
+    };
+    match source(cloud, &model).await.unwrap() {
+        Source::Found { revision: found, files, .. } => {
+            assert_eq!((found, files), (revision(&entries), entries.len() as u64), "{keys:?}");
+            Ok(found)
+        }
+        Source::Empty => Err("empty".to_owned()),
+        Source::Unusable(why) => Err(why),
+    }
+}
+
+#[tokio::test]
+async fn keys_are_read_as_they_are_and_those_that_cannot_be_files_are_named() {
+    let stack = Stack::start(Options::aws()).await.unwrap();
+    let cloud = connect(&stack).await;
+    let long = ["x".repeat(254), "y".repeat(254), "z".repeat(254), "w".repeat(255)].join("/");
+    let (longest, too_long) = (format!("ocr/{long}"), format!("ocr/{}", "x".repeat(256)));
+    assert_eq!(longest.len(), 1_024);
+    let good: &[&[(&str, usize)]] = &[
+        &[("ocr/model.onnx", 3), ("ocr/a b+c%20d.onnx", 3), ("ocr/<&>\"'.onnx", 3), ("ocr/ü/识别.onnx", 3)],
+        &[("ocr/..a/.b/c..", 3), ("ocr/-rf", 3), ("ocr/*?[x]", 3), (&longest, 3)],
+        &[("ocr/Model.onnx", 3), ("ocr/model.onnx", 4)],
+        &[("ocr/", 0), ("ocr/a/", 0), ("ocr/a/b", 5), ("ocr/empty", 0)],
+    ];
+    for (n, keys) in good.iter().enumerate() {
+        listed(&cloud, &stack, &format!("good-{n}"), keys).await.unwrap();
+    }
+    let bad: &[(&[(&str, usize)], &str)] = &[
+        (&[("ocr/../x", 1)], r#"object key "../x" cannot be a file in the model's folder"#),
+        (&[("ocr/a/../../x", 1)], "it has a . or .. segment"),
+        (&[("ocr//etc/passwd", 1)], "it is absolute"),
+        (&[("ocr/a//b", 1)], "it has an empty segment"),
+        (&[("ocr/a/", 1)], "it ends in /"),
+        (&[("ocr/a\\b", 1)], "it has a control character or a backslash"),
+        // XML cannot hold these: without URL encoding the whole listing would be unreadable.
+        (&[("ocr/a\u{1}b", 1), ("ocr/good", 1)], r#""a\u{1}b""#),
+        (&[("ocr/a\0b", 1)], r#""a\0b""#),
+        (&[("ocr/a\nb", 1)], r#""a\nb""#),
+        (&[(&too_long, 1)], "a segment is longer than 255 bytes"),
+        (&[("ocr/a", 1), ("ocr/a/b", 1)], r#"object key "a" is also the folder of "a/b""#),
+        (&[], "empty"),
+    ];
+    for (n, (keys, says)) in bad.iter().enumerate() {
+        let said = listed(&cloud, &stack, &format!("bad-{n}"), keys).await.unwrap_err();
+        assert!(said.contains(says), "{keys:?}: {said}");
+    }
 }
 
 fn echo() -> Options {

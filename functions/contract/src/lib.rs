@@ -1,6 +1,7 @@
 //! What Larder's three programs say to each other.
 //!
 //! - [`digest`]: SHA-256 content addresses.
+//! - [`key`]: object keys as listings give them.
 //! - [`revision`]: what a model's content *is*, computed alike by controller and model-sync.
 //! - [`task`]: what a model does, and how.
 //! - [`manifest`]: what one published function version serves.
@@ -10,6 +11,7 @@
 //! Deliberately absent: I/O. Everything here is data and pure functions.
 
 pub mod digest;
+pub mod key;
 pub mod layout;
 pub mod manifest;
 pub mod revision;

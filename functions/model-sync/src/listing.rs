@@ -4,10 +4,10 @@
 //! files: one named exactly as the prefix is ignored, and so are empty ones whose key ends in `/`. One that
 //! ends in `/` and has content cannot be a file and is refused, as is every other unsafe key.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use larder_contract::Digest;
+use larder_contract::key::{FileAndFolder, no_file_is_a_folder};
 use larder_contract::revision::{
     MAX_OBJECTS, ObjectEntry, RelativePath, UnsafePath, is_folder_marker, revision,
 };
@@ -53,17 +53,12 @@ pub enum ListingError {
         source: UnsafePath,
     },
     /// Two keys that cannot both be files.
-    #[error(
-        "{place}: object key {file:?} is also the folder of {inside:?}, and no file system can hold both; \
-         rename or remove one"
-    )]
+    #[error("{place}: {source}")]
     FileAndFolder {
         /// Where they were found.
         place: Place,
-        /// The key that is a file.
-        file: String,
-        /// The key below it.
-        inside: String,
+        /// Which two.
+        source: FileAndFolder,
     },
     /// The store did not list.
     #[error(transparent)]
@@ -140,18 +135,8 @@ pub fn as_model(place: &Place, listed: Vec<Listed>) -> Result<Listing, ListingEr
     if objects.is_empty() {
         return Err(ListingError::Empty(place.clone()));
     }
-    let files: BTreeSet<&str> = objects.iter().map(|object| object.path.as_str()).collect();
-    for inside in &files {
-        for (end, _) in inside.match_indices('/') {
-            if let Some(file) = files.get(&inside[..end]) {
-                return Err(ListingError::FileAndFolder {
-                    place: place.clone(),
-                    file: (*file).to_owned(),
-                    inside: (*inside).to_owned(),
-                });
-            }
-        }
-    }
+    no_file_is_a_folder(objects.iter().map(|object| object.path.as_str()))
+        .map_err(|source| ListingError::FileAndFolder { place: place.clone(), source })?;
     let revision = revision(&objects);
     Ok(Listing { objects, revision })
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType};
 use aws_smithy_types::base64;
 use larder_contract::Digest;
+use larder_contract::key::url_decoded;
 use larder_core::Class;
 use larder_core::observed::{Code, Package};
 use sha2::{Digest as _, Sha256};
@@ -104,10 +105,13 @@ impl Clients {
     ) -> Result<Page<ListedObject>> {
         let call = Call::new("ListObjectsV2", format!("bucket {bucket}"));
         let request = self.s3.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(page);
-        let answer = call.answer(request.send().await)?;
+        let answer = call.answer(request.encoding_type(EncodingType::Url).send().await)?;
         let next = answer.next_continuation_token.filter(|_| answer.is_truncated == Some(true));
+        let is_encoded = matches!(answer.encoding_type, Some(EncodingType::Url));
         let items = answer.contents.unwrap_or_default().into_iter().map(|object| {
             let key = object.key.ok_or_else(|| call.lacks("key"))?;
+            let key = if is_encoded { url_decoded(&key) } else { Some(key) };
+            let key = key.ok_or_else(|| call.lacks("key in URL-encoded UTF-8"))?;
             Ok(ListedObject {
                 relative_key: key.strip_prefix(prefix).unwrap_or(&key).to_owned(),
                 size: object.size.and_then(|size| size.try_into().ok()).ok_or_else(|| call.lacks("size"))?,

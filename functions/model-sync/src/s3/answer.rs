@@ -1,4 +1,4 @@
-//! What S3 says in its answers: checksums, keys and errors.
+//! What S3 says in its answers: checksums and errors.
 
 use std::error::Error;
 
@@ -35,25 +35,6 @@ macro_rules! expected {
 
 pub(super) fn unquoted(etag: &str) -> &str {
     etag.trim_matches('"')
-}
-
-/// A key as `EncodingType=url` writes it: as in a form, a space is a `+`.
-pub(super) fn url_decoded(key: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(key.len());
-    let mut rest = key.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                let mut value = [0];
-                hex::decode_to_slice(digits, &mut value).ok()?;
-                value[0]
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// The strongest of the checksums that an answer holds, those of the whole object first; each as S3 writes it:
@@ -190,22 +171,6 @@ mod tests {
         }
         let answer = head().build();
         assert_eq!(expected!("models--use1-az4--x-s3", answer, md5), None);
-    }
-
-    #[test]
-    fn keys_are_decoded_as_forms_are() {
-        for (encoded, want) in [
-            ("a/b.onnx", Some("a/b.onnx")),
-            ("a+b%2Bc%20d", Some("a b+c d")),
-            ("%C3%BC%00%1f", Some("ü\0\u{1f}")),
-            ("%e2%82%AC", Some("€")),
-            ("%", None),
-            ("a%2", None),
-            ("%zz", None),
-            ("%ff", None),
-        ] {
-            assert_eq!(url_decoded(encoded).as_deref(), want, "{encoded}");
-        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Amazon S3, or what speaks like it. [`answer`] reads what it says: checksums, keys, errors.
+//! Amazon S3, or what speaks like it. [`answer`] reads what it says: checksums, errors.
 
 #[macro_use]
 mod answer;
@@ -19,7 +19,8 @@ use aws_sdk_s3::types::{ChecksumMode, EncodingType};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::StreamExt as _;
 
-use answer::{failed, innermost, unquoted, url_decoded};
+use answer::{failed, innermost, unquoted};
+use larder_contract::key::url_decoded;
 
 use crate::expected::Expected;
 use crate::source::{Body, Class, Listed, Page, Place, Source, SourceError, Whole};
