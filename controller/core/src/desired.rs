@@ -163,6 +163,7 @@ pub fn sync_request(
             Some(ManifestModel {
                 name: model.name.clone(),
                 task: model.task,
+                copy_of: None,
                 parameters: model.parameters.clone(),
                 revision: model.pin.or(found)?,
                 preload: model.preload,

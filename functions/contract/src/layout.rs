@@ -5,6 +5,10 @@
 //! staging/<sha256>/…        in flight: parts and a journal, safe to lose, safe to resume
 //! prepared/<sha256>/…       what the inference function made of a revision, to start faster; safe to lose
 //! manifests/<sha256>.json   what one published function version serves
+//! marks/<sha256>            since when a revision or manifest is not needed
+//! verified/<sha256>.json    what the last look at all bytes of a revision came to
+//! owners/<sha256>           who uses this folder
+//! trash/…                   taken out, and being deleted
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -17,6 +21,9 @@ pub const MOUNT_PATH: &str = "/mnt/larder";
 
 /// Environment variable: where the file system is. [`MOUNT_PATH`] when unset.
 pub const ENV_ROOT: &str = "LARDER_ROOT";
+
+/// Environment variable of the model-sync function: the endpoint that it works for.
+pub const ENV_OWNER: &str = "LARDER_OWNER";
 
 /// Environment variable of the inference function: the digest of its manifest.
 pub const ENV_MANIFEST: &str = "LARDER_MANIFEST";
@@ -55,4 +62,16 @@ pub fn prepared_dir(root: &Path, conditions: &Digest) -> PathBuf {
 #[must_use]
 pub fn manifest_path(root: &Path, manifest: &Digest) -> PathBuf {
     root.join("manifests").join(format!("{}.json", manifest.hex()))
+}
+
+/// The folder of the marks of what is not needed.
+#[must_use]
+pub fn marks_root(root: &Path) -> PathBuf {
+    root.join("marks")
+}
+
+/// The folder of what was taken out and is being deleted.
+#[must_use]
+pub fn trash_root(root: &Path) -> PathBuf {
+    root.join("trash")
 }

@@ -6,6 +6,7 @@
 //! - [`task`]: what a model does, and how.
 //! - [`manifest`]: what one published function version serves.
 //! - [`sync`]: the request to model-sync and its report.
+//! - [`upkeep`]: what lies on the file system, and collecting and verifying it.
 //! - [`layout`]: where things lie on the file system, and the environment of the functions.
 //!
 //! Deliberately absent: I/O. Everything here is data and pure functions.
@@ -17,6 +18,7 @@ pub mod manifest;
 pub mod revision;
 pub mod sync;
 pub mod task;
+pub mod upkeep;
 
 pub use digest::Digest;
 pub use manifest::{Manifest, ManifestModel};

@@ -15,11 +15,22 @@ pub struct ManifestModel {
     pub task: Option<Task>,
     /// Its content: a folder under `revisions/`.
     pub revision: Digest,
+    /// What that is a later copy of, if it is one: see [`crate::revision::copy_name`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<Digest>,
     /// How it does it, where its files are to be overridden.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
     /// Loaded before the sandbox takes traffic, or at first use.
     pub preload: bool,
+}
+
+impl ManifestModel {
+    /// The revision of its content, whichever copy of it this is.
+    #[must_use]
+    pub fn content(&self) -> Digest {
+        self.copy_of.unwrap_or(self.revision)
+    }
 }
 
 /// What one published function version serves. Stored as `manifests/<digest>.json`.
@@ -67,6 +78,7 @@ mod tests {
             name: name.to_owned(),
             task: Some(Task::Ocr),
             revision: Digest::of(b"x"),
+            copy_of: None,
             parameters: Parameters::default(),
             preload: true,
         };

@@ -128,6 +128,22 @@ pub fn revision(objects: &[ObjectEntry]) -> Digest {
     Digest::from_bytes(hash.finalize().into())
 }
 
+/// The most copies of one content that may lie side by side.
+pub const MAX_COPIES: u32 = 100;
+
+/// The name of the nth copy of a revision, counted from 0: the first has the revision's own digest. A copy that is
+/// found damaged is never mended in place, but copied again under the next name.
+#[must_use]
+pub fn copy_name(content: &Digest, nth: u32) -> Digest {
+    if nth == 0 { *content } else { Digest::of(format!("{content} copy {nth}").as_bytes()) }
+}
+
+/// Whether `name` is that of a copy of `content`.
+#[must_use]
+pub fn is_copy_of(name: &Digest, content: &Digest) -> bool {
+    (0..MAX_COPIES).any(|nth| copy_name(content, nth) == *name)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,6 +169,17 @@ mod tests {
             assert_eq!(RelativePath::parse(key), Err(UnsafePath { key: key.to_owned(), why }));
         }
         assert!(RelativePath::parse("det/..inference.onnx").is_ok());
+    }
+
+    #[test]
+    fn copies_have_names_of_their_own() {
+        let content = Digest::of(b"x");
+        assert_eq!(copy_name(&content, 0), content);
+        let names: std::collections::BTreeSet<_> =
+            (0..MAX_COPIES).map(|nth| copy_name(&content, nth)).collect();
+        assert_eq!(names.len(), MAX_COPIES as usize);
+        assert!(names.iter().all(|name| is_copy_of(name, &content)));
+        assert!(!is_copy_of(&Digest::of(b"y"), &content) && !is_copy_of(&content, &copy_name(&content, 1)));
     }
 
     proptest! {

@@ -7,10 +7,11 @@
 //!   always safe: finished work is not done again, and two at once do no harm.
 //! - `{"op": "status", …}` ([`SyncEvent::Status`]) reads the file system and answers at once.
 //!
-//! Both answer with a [`SyncReport`].
+//! Both answer with a [`SyncReport`]. The other events are those of [`crate::upkeep`].
 
 use serde::{Deserialize, Serialize};
 
+use crate::upkeep::{CollectRequest, VerifyRequest};
 use crate::{Digest, Manifest};
 
 /// What model-sync is invoked with.
@@ -21,6 +22,12 @@ pub enum SyncEvent {
     Copy(SyncRequest),
     /// Say how far that is.
     Status(SyncRequest),
+    /// Say what lies on the file system.
+    Inventory,
+    /// Mark what is not needed, and delete what was marked before.
+    Collect(CollectRequest),
+    /// Read revisions again.
+    Verify(VerifyRequest),
 }
 
 /// The models that must be present for a manifest.
@@ -52,7 +59,7 @@ pub struct SyncSource {
 pub struct SyncReport {
     /// One for each model of the manifest, in its order.
     pub models: Vec<ModelReport>,
-    /// The manifest file is there, so every model of it is.
+    /// The manifest file and every model of it are there, and nothing of it is marked as not needed.
     pub manifest_present: bool,
     /// A copy is at work: its heartbeat on the file system is fresh.
     pub running: bool,

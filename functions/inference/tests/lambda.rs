@@ -91,6 +91,7 @@ async fn play_at(root: &Root, events: Vec<(Value, Duration)>, variables: &[(&str
         name: "signs".to_owned(),
         task: None,
         revision: model,
+        copy_of: None,
         parameters: Parameters::default(),
         preload: true,
     }]);

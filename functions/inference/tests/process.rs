@@ -57,6 +57,7 @@ fn manifest_of(models: &[(&str, Digest)]) -> Manifest {
         name: (*name).to_owned(),
         task: None,
         revision: *revision,
+        copy_of: None,
         parameters: larder_contract::Parameters::default(),
         preload: true,
     };

@@ -2,17 +2,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use larder_contract::ManifestModel;
 use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
+use larder_contract::upkeep::{CollectRequest, Inventory, VerifyRequest};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::collect::{CollectError, collect, note_usage};
 use crate::copy::{CopyError, Ending, budget, copy};
+use crate::inventory::{inventory, seconds};
 use crate::listing::list;
+use crate::reverify::reverify;
 use crate::source::Source;
 use crate::store::{self, Failure};
-use crate::transfer::{Progress, Settings};
+use crate::transfer::{Progress, Settings, TransferError};
 use crate::{status, transfer};
 
 /// What a request is carried out with.
@@ -22,7 +27,35 @@ pub struct Handler<F> {
     pub open: F,
     /// How to copy.
     pub settings: Settings,
+    /// The endpoint that the files are for.
+    pub owner: Option<String>,
 }
+
+/// What an event is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To a copy and to a question for its status.
+    Report(SyncReport),
+    /// What lies on the file system: also what a collection has come to.
+    Inventory(Inventory),
+    /// It is done, as far as time allowed.
+    Done,
+}
+
+/// An event that was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// A collection.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// A look at revisions.
+    #[error(transparent)]
+    Verify(#[from] TransferError),
+}
+
+/// How long a collection deletes: its caller waits for it.
+const DELETING: Duration = Duration::from_secs(10);
 
 /// How long before its deadline a copy stops: time to sync what is finished and to answer.
 ///
@@ -45,21 +78,59 @@ where
     S: Source,
 {
     /// Answers one event. What goes wrong with a model is in its report; the other models go on.
-    pub async fn handle(&self, event: SyncEvent, root: &Path, stop: &CancellationToken) -> SyncReport {
+    ///
+    /// # Errors
+    /// When a collection or a look at revisions fails; that of a copy is in its report.
+    pub async fn handle(
+        &self,
+        event: SyncEvent,
+        root: &Path,
+        stop: &CancellationToken,
+    ) -> Result<Answer, EventError> {
+        let owner = self.owner.as_deref();
         match event {
-            SyncEvent::Status(request) => status::report(root, &request, SystemTime::now()),
-            SyncEvent::Copy(request) => self.copy_all(&request, root, stop).await,
+            SyncEvent::Status(request) => {
+                Ok(Answer::Report(status::report(root, &request, owner, SystemTime::now())))
+            }
+            SyncEvent::Copy(request) => Ok(Answer::Report(self.copy_all(&request, root, stop).await)),
+            SyncEvent::Inventory => Ok(Answer::Inventory(inventory(root, owner, SystemTime::now()))),
+            SyncEvent::Collect(request) => self.collect(request, root, stop).await,
+            SyncEvent::Verify(VerifyRequest { revisions }) => {
+                for revision in revisions {
+                    reverify(root, &revision, stop).await?;
+                }
+                Ok(Answer::Done)
+            }
         }
+    }
+
+    async fn collect(
+        &self,
+        request: CollectRequest,
+        root: &Path,
+        stop: &CancellationToken,
+    ) -> Result<Answer, EventError> {
+        let (owner, folder, stop) = (self.owner.clone(), root.to_owned(), stop.clone());
+        let work = move || {
+            let began = Instant::now();
+            let is_over = || stop.is_cancelled() || began.elapsed() > DELETING;
+            let now = seconds(SystemTime::now());
+            collect(&folder, owner.as_deref(), &request, now, &is_over)?;
+            Ok::<_, CollectError>(Answer::Inventory(inventory(&folder, owner.as_deref(), SystemTime::now())))
+        };
+        Ok(tokio::task::spawn_blocking(work).await.map_err(TransferError::from)??)
     }
 
     async fn copy_all(&self, request: &SyncRequest, root: &Path, stop: &CancellationToken) -> SyncReport {
         let mut troubles = Vec::new();
+        let mut has_copied = false;
         for model in &request.manifest.models {
             if stop.is_cancelled() {
                 break;
             }
             match self.copy_one(request, model, root, stop).await {
                 Ok(ending) => {
+                    has_copied |= ending == Ending::Copied;
                     tracing::info!(model = %model.name, revision = %model.revision, ?ending, "copy");
                 }
                 Err(failure) => {
@@ -72,8 +143,12 @@ where
                 }
             }
         }
-        let manifest = store::write_manifest(root, &request.manifest);
-        let mut report = status::report(root, request, SystemTime::now());
+        let owner = self.owner.as_deref();
+        let manifest = store::write_manifest(root, &request.manifest, owner);
+        if has_copied && let Err(error) = note_usage(root, 0, &|| stop.is_cancelled()) {
+            tracing::warn!(%error, "what the files take is not known");
+        }
+        let mut report = status::report(root, request, owner, SystemTime::now());
         // Where nothing can be written, the file system cannot say what went wrong.
         for trouble in troubles {
             for model in report.models.iter_mut().filter(|report| report.model == trouble.model) {
@@ -123,14 +198,15 @@ where
             stop.run_until_cancelled(list(&*source, &budget, self.settings.stall)).await
         };
         let Some(listed) = listed else { return Ok(Ending::Stopped) };
-        let listing = listed?;
-        if listing.revision != model.revision {
+        let mut listing = listed?;
+        if listing.revision != model.content() {
             return Err(CopyError::OtherRevision {
                 place: source.place().to_string(),
-                wanted: model.revision,
+                wanted: model.content(),
                 is: listing.revision,
             });
         }
+        listing.revision = model.revision;
         let progress: Arc<Progress> = Arc::new(transfer::Progress::default());
         copy(source, root, &listing, &self.settings, &progress, stop).await
     }

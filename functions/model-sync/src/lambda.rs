@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use larder_contract::layout;
-use larder_contract::sync::{SyncEvent, SyncReport, SyncSource};
+use larder_contract::sync::{SyncEvent, SyncSource};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::handler::{Handler, time_to_copy};
+use crate::handler::{Answer, EventError, Handler, time_to_copy};
 use crate::s3::{self, S3};
 use crate::source::{Place, Source};
 use crate::transfer::Settings;
@@ -29,9 +29,10 @@ pub async fn run() -> Result<(), Error> {
         let place = Place { bucket: source.bucket.clone(), prefix: source.prefix.clone() };
         S3::new(client.clone(), place)
     };
-    let handler = Handler { open, settings: Settings::default() };
+    let owner = std::env::var(layout::ENV_OWNER).ok().filter(|owner| !owner.is_empty());
+    let handler = Handler { open, settings: Settings::default(), owner };
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SyncEvent>| {
-        Ok::<_, Error>(answer(&handler, event, &root).await)
+        answer(&handler, event, &root).await.map_err(Error::from)
     }))
     .await
 }
@@ -40,7 +41,7 @@ async fn answer<F, S>(
     handler: &Handler<F>,
     event: LambdaEvent<SyncEvent>,
     root: &std::path::Path,
-) -> SyncReport
+) -> Result<Answer, EventError>
 where
     F: Fn(&SyncSource) -> S,
     S: Source,

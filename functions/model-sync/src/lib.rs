@@ -15,23 +15,27 @@
 //! - [`judge`]: does a file on disk have the content that the source says?
 //! - [`verify`]: later, without the source: is it still what was copied?
 //! - [`store`]: staging, lock, journal, heartbeat, and the atomic step to `revisions/`.
-//! - [`status`]: how far a request is; reads the file system only.
+//! - [`status`]: how far a request is; [`inventory`]: what there is. Both read the file system only.
+//! - [`collect`]: what is not needed any more goes; [`reverify`]: what is there is read again, bit by bit.
 //! - [`handler`]: a request of the controller, answered; [`lambda`] brings them, [`command`] is the command
 //!   line.
 //! - [`retry`]: how often and when again.
 //!
-//! Deliberately absent: collecting old revisions.
+//! Deliberately absent: deciding what is not needed. The controller does.
 
 pub mod checksum;
+pub mod collect;
 pub mod command;
 pub mod copy;
 pub mod expected;
 pub mod handler;
+pub mod inventory;
 mod judge;
 pub mod lambda;
 pub mod listing;
 pub mod plan;
 pub mod retry;
+pub mod reverify;
 pub mod s3;
 mod share;
 pub mod source;

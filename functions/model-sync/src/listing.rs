@@ -23,7 +23,7 @@ const MAX_PAGES: usize = 10 * MAX_OBJECTS / 1_000;
 pub struct Listing {
     /// At least one, sorted, each path once.
     pub objects: Vec<ObjectEntry>,
-    /// The digest over them.
+    /// The digest over them, or the name of another copy of that.
     pub revision: Digest,
 }
 

@@ -10,11 +10,11 @@ use crate::store;
 
 /// The report on a request. Reads files only; `now` tells a fresh heartbeat from an old one.
 #[must_use]
-pub fn report(root: &Path, request: &SyncRequest, now: SystemTime) -> SyncReport {
+pub fn report(root: &Path, request: &SyncRequest, owner: Option<&str>, now: SystemTime) -> SyncReport {
     let models = &request.manifest.models;
     SyncReport {
         models: models.iter().map(|model| model_report(root, model, now)).collect(),
-        manifest_present: store::has_manifest(root, &request.manifest),
+        manifest_present: store::is_served(root, &request.manifest, owner),
         running: models.iter().any(|model| store::is_running(root, &model.revision, now)),
     }
 }

@@ -94,40 +94,63 @@ pub fn verify(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Option<Verdict>, StoreError> {
-    let folder = layout::revision_dir(root, revision);
-    let mut found = BTreeSet::new();
-    walk(&folder, "", &mut found)?;
-    let path = store::record_path(root, revision);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let (state, problems) = (State::Unrecorded, Vec::new());
-            return Ok(Some(Verdict { revision: *revision, state, files: 0, bytes: 0, problems }));
-        }
-        Err(e) => return Err(StoreError::at("read", &path)(e)),
-    };
-    let files = match record::read(revision, &text) {
-        Ok(files) => files,
-        Err(why) => {
-            let path = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let problems = vec![Problem { path, what: What::Record, message: why.to_string() }];
-            let state = State::Damaged;
-            return Ok(Some(Verdict { revision: *revision, state, files: 0, bytes: 0, problems }));
-        }
+    let files = match open(root, revision)? {
+        Files::Recorded(files) => files,
+        Files::Without(verdict) => return Ok(Some(verdict)),
     };
     let bytes = files.iter().map(|file| file.object.size).sum();
     progress.bytes_total.fetch_add(bytes, Ordering::Relaxed);
-    for file in &files {
-        found.remove(file.object.path.as_str());
-    }
-    let unexpected =
-        |path| Problem { path, what: What::Unexpected, message: "it is not part of the revision".to_owned() };
-    let mut problems: Vec<Problem> = found.into_iter().map(unexpected).collect();
-    let Some(wrong) = look_at_all(&folder, &files, progress, stop) else { return Ok(None) };
+    let mut problems = unexpected(root, revision, &files)?;
+    let Some(wrong) = look_at_all(root, revision, &files, progress, stop) else { return Ok(None) };
     problems.extend(wrong);
     problems.sort();
     let state = if problems.is_empty() { State::Intact } else { State::Damaged };
     Ok(Some(Verdict { revision: *revision, state, files: files.len(), bytes, problems }))
+}
+
+/// The files that were recorded of a revision, or what it comes to without.
+pub(crate) enum Files {
+    /// These.
+    Recorded(Vec<Recorded>),
+    /// There is no record, or none that can be relied on.
+    Without(Verdict),
+}
+
+/// Reads a revision's record.
+pub(crate) fn open(root: &Path, revision: &Digest) -> Result<Files, StoreError> {
+    let folder = layout::revision_dir(root, revision);
+    fs::read_dir(&folder).map_err(StoreError::at("read the folder", &folder))?;
+    let without = |state, problems| {
+        Files::Without(Verdict { revision: *revision, state, files: 0, bytes: 0, problems })
+    };
+    let path = store::record_path(root, revision);
+    let text = match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(without(State::Unrecorded, Vec::new())),
+        text => text.map_err(StoreError::at("read", &path))?,
+    };
+    Ok(match record::read(revision, &text) {
+        Ok(files) => Files::Recorded(files),
+        Err(why) => {
+            let path = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            without(State::Damaged, vec![Problem { path, what: What::Record, message: why.to_string() }])
+        }
+    })
+}
+
+/// The files of a revision's folder that are not recorded.
+pub(crate) fn unexpected(
+    root: &Path,
+    revision: &Digest,
+    files: &[Recorded],
+) -> Result<Vec<Problem>, StoreError> {
+    let mut found = BTreeSet::new();
+    walk(&layout::revision_dir(root, revision), "", &mut found)?;
+    for file in files {
+        found.remove(file.object.path.as_str());
+    }
+    let unexpected =
+        |path| Problem { path, what: What::Unexpected, message: "it is not part of the revision".to_owned() };
+    Ok(found.into_iter().map(unexpected).collect())
 }
 
 /// Everything below a folder that is no folder, by its path there.
@@ -153,13 +176,15 @@ struct Piece {
 /// A file's number, where in it a piece starts, and what that hashes to.
 type Hashed = (usize, u64, io::Result<Vec<Checksum>>);
 
-/// What is wrong with the recorded files; none when stopped.
-fn look_at_all(
-    folder: &Path,
+/// What is wrong with recorded files; none when stopped.
+pub(crate) fn look_at_all(
+    root: &Path,
+    revision: &Digest,
     files: &[Recorded],
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Option<Vec<Problem>> {
+    let folder = &layout::revision_dir(root, revision);
     let mut pieces = Vec::new();
     let mut problems = Vec::new();
     for (file, recorded) in files.iter().enumerate() {

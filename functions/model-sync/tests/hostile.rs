@@ -1,6 +1,6 @@
 //! The copy against a source in memory that does everything wrong that a source can do.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails there and then")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use larder_contract::{Digest, Manifest, ManifestModel, layout};
 use larder_model_sync::checksum::{Algorithm, Checksum};
 use larder_model_sync::copy::{CopyError, Ending, copy};
 use larder_model_sync::expected::Expected;
-use larder_model_sync::handler::Handler;
+use larder_model_sync::handler::{Answer, Handler};
 use larder_model_sync::listing::{Listing, as_model};
 use larder_model_sync::source::{Body, Class, Listed, Page, Place, Source, SourceError, Whole};
 use larder_model_sync::store;
@@ -475,6 +475,7 @@ fn request(expected: &[(&str, &Memory)]) -> SyncRequest {
         name: (*name).to_owned(),
         task: None,
         revision: memory.listing().revision,
+        copy_of: None,
         parameters: larder_contract::Parameters::default(),
         preload: true,
     };
@@ -495,7 +496,11 @@ async fn handle(event: SyncEvent, root: &Path, really: &[(&str, &[(&str, usize)]
             really.iter().find(|(prefix, _)| *prefix == from.prefix).map_or(&[][..], |(_, files)| *files);
         Memory::new(&from.prefix, files)
     };
-    Handler { open, settings: settings() }.handle(event, root, &CancellationToken::new()).await
+    let handler = Handler { open, settings: settings(), owner: Some("me".to_owned()) };
+    match handler.handle(event, root, &CancellationToken::new()).await.unwrap() {
+        Answer::Report(report) => report,
+        other @ (Answer::Inventory(_) | Answer::Done) => panic!("{other:?}"),
+    }
 }
 
 fn states(report: &SyncReport) -> Vec<(&str, ModelState)> {

@@ -197,6 +197,7 @@ async fn in_lambda_it_answers_events() {
         name: "ocr".to_owned(),
         task: None,
         revision,
+        copy_of: None,
         parameters: larder_contract::Parameters::default(),
         preload: true,
     };

@@ -108,6 +108,7 @@ impl Source {
                     name: name.clone(),
                     task: None,
                     revision: revision::revision(&objects),
+                    copy_of: None,
                     parameters: Parameters::default(),
                     preload: true,
                 })

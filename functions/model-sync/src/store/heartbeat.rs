@@ -29,7 +29,11 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Beats in a revision's staging folder. The first beat is there when this returns.
     pub async fn start(root: &Path, revision: &Digest) -> Self {
-        let path = path(root, revision);
+        Self::start_at(path(root, revision)).await
+    }
+
+    /// Beats in a file of its own.
+    pub(crate) async fn start_at(path: PathBuf) -> Self {
         beat(path.clone()).await;
         let ending = CancellationToken::new();
         let (beats, end) = (path.clone(), ending.clone());
@@ -67,7 +71,12 @@ async fn beat(path: PathBuf) {
 /// Whether a copy of this revision showed a sign of life not long before `now`.
 #[must_use]
 pub fn is_running(root: &Path, revision: &Digest, now: SystemTime) -> bool {
-    let beat = std::fs::read_to_string(path(root, revision)).ok().and_then(|text| text.trim().parse().ok());
+    is_fresh(&path(root, revision), now)
+}
+
+/// Whether the sign of life in this file is not long before `now`.
+pub(crate) fn is_fresh(path: &Path, now: SystemTime) -> bool {
+    let beat = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
     // A clock of another machine may be ahead of ours.
     beat.is_some_and(|at: u64| millis(now).abs_diff(at) < millis_of(FRESH))
 }

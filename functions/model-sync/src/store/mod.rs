@@ -11,6 +11,8 @@
 //! staging/<sha>/failure.json     how the last attempt ended, when it ended badly
 //! ```
 //!
+//! What is not needed any more, and by whose word: see [`marks`].
+//!
 //! **Two copies at once.** One writer at a time for each revision, by an advisory lock on a file beside the
 //! staging folder; the other is told "running" and leaves. A lock, because the kernel (on EFS the server)
 //! gives it back when its holder dies, at whatever instant; an owner's heartbeat could not tell dead from
@@ -24,20 +26,23 @@
 //! file are synced before the rename; the manifest comes after all its revisions. A crash at any point leaves
 //! a state that the next attempt takes up.
 
-mod disk;
+pub(crate) mod disk;
 mod heartbeat;
 pub mod journal;
+pub mod marks;
 pub mod record;
 mod staging;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use larder_contract::sync::ModelState;
 use larder_contract::{Digest, Manifest, layout};
 use serde::{Deserialize, Serialize};
 
 pub use disk::StoreError;
+pub(crate) use heartbeat::is_fresh;
 pub use heartbeat::{Heartbeat, is_running};
 pub use staging::{Begun, Staging, begin};
 
@@ -62,7 +67,7 @@ pub struct Failure {
     pub message: String,
 }
 
-fn lock_path(root: &Path, revision: &Digest) -> PathBuf {
+pub(crate) fn lock_path(root: &Path, revision: &Digest) -> PathBuf {
     root.join("staging").join(format!("{}.lock", revision.hex()))
 }
 
@@ -82,6 +87,30 @@ fn failure_path(root: &Path, revision: &Digest) -> PathBuf {
     layout::staging_dir(root, revision).join("failure.json")
 }
 
+/// The files that belong to a revision and lie outside of its folders.
+pub(crate) fn beside(root: &Path, revision: &Digest) -> [PathBuf; 4] {
+    let verified = |extension| root.join("verified").join(format!("{}.{extension}", revision.hex()));
+    [size_path(root, revision), record_path(root, revision), verified("json"), verified("heartbeat")]
+}
+
+/// What is in a folder and named by a digest and this suffix, sorted.
+#[must_use]
+pub fn named_by_digest(folder: &Path, suffix: &str) -> Vec<Digest> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<Digest> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(suffix)?.parse().ok())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// When a revision was copied, or begun.
+#[must_use]
+pub fn copied(root: &Path, revision: &Digest) -> Option<SystemTime> {
+    let of = |path: PathBuf| fs::metadata(path).and_then(|it| it.modified()).ok();
+    of(size_path(root, revision)).or_else(|| of(layout::staging_dir(root, revision)))
+}
+
 /// Whether the revision is complete and verified.
 #[must_use]
 pub fn is_present(root: &Path, revision: &Digest) -> bool {
@@ -97,12 +126,7 @@ pub fn size(root: &Path, revision: &Digest) -> Option<Size> {
 /// Shows every file of every record of a complete revision below `root`, with the revision's folder. Records that
 /// cannot be relied on are left out.
 pub fn each_record(root: &Path, mut show: impl FnMut(&Path, &record::Recorded)) {
-    let Ok(entries) = fs::read_dir(root.join("revisions")) else { return };
-    let mut names: Vec<Digest> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".files.jsonl")?.parse().ok())
-        .collect();
-    names.sort_unstable();
-    for revision in names {
+    for revision in named_by_digest(&root.join("revisions"), ".files.jsonl") {
         let Ok(text) = fs::read(record_path(root, &revision)) else { continue };
         let Ok(files) = record::read(&revision, &text) else { continue };
         let folder = layout::revision_dir(root, &revision);
@@ -154,6 +178,16 @@ pub fn keep_failure(root: &Path, revision: &Digest, failure: &Failure) -> Result
     })
 }
 
+/// Whether the manifest and all of its models are there for `owner`, and nothing of it is marked as not needed.
+#[must_use]
+pub fn is_served(root: &Path, manifest: &Manifest, owner: Option<&str>) -> bool {
+    let revisions = || manifest.models.iter().map(|model| &model.revision);
+    has_manifest(root, manifest)
+        && revisions().all(|revision| is_present(root, revision))
+        && revisions().chain([&manifest.digest()]).all(|digest| marks::marked(root, digest).is_none())
+        && owner.is_none_or(|owner| marks::is_claimed(root, owner))
+}
+
 /// Whether the manifest's file is there.
 #[must_use]
 pub fn has_manifest(root: &Path, manifest: &Manifest) -> bool {
@@ -161,16 +195,25 @@ pub fn has_manifest(root: &Path, manifest: &Manifest) -> bool {
     fs::read(layout::manifest_path(root, &digest)).is_ok_and(|text| Digest::of(&text) == digest)
 }
 
-/// Writes the manifest's file, if every model of it is present. Answers whether they are.
+/// Writes the manifest's file, if every model of it is present, and takes away the marks of both: from now on they
+/// are needed, by `owner`. Answers whether the models are there.
 ///
 /// # Errors
 /// When the file system does not let us.
-pub fn write_manifest(root: &Path, manifest: &Manifest) -> Result<bool, StoreError> {
+pub fn write_manifest(root: &Path, manifest: &Manifest, owner: Option<&str>) -> Result<bool, StoreError> {
+    if !manifest.models.iter().all(|model| is_present(root, &model.revision)) {
+        return Ok(false);
+    }
+    let _lock = marks::lock(root)?;
+    // Nothing is taken out while the lock is held.
     if !manifest.models.iter().all(|model| is_present(root, &model.revision)) {
         return Ok(false);
     }
     if !has_manifest(root, manifest) {
         write_whole(&layout::manifest_path(root, &manifest.digest()), &manifest.canonical(), 0o444)?;
     }
+    owner.map_or(Ok(()), |owner| marks::claim(root, owner))?;
+    let digest = manifest.digest();
+    marks::unmark(root, manifest.models.iter().map(|model| &model.revision).chain([&digest]))?;
     Ok(true)
 }

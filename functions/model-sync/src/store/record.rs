@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It lies beside the revision's folder, which holds the model's files and nothing else. It vouches for itself:
-//! paths, sizes and `ETag`s must give the revision's own digest, and the last line is the checksum of all
+//! paths, sizes and `ETag`s must give the revision's own digest, or that of which it is a copy, and the last line is the checksum of all
 //! before it.
 
 use larder_contract::{Digest, ObjectEntry, revision};
@@ -100,7 +100,7 @@ pub fn read(wanted: &Digest, text: &[u8]) -> Result<Vec<Recorded>, DamagedRecord
     let files: Option<Vec<Recorded>> = lines.map(recorded).collect();
     let files = files.ok_or(DamagedRecord("a line cannot be read"))?;
     let objects: Vec<ObjectEntry> = files.iter().map(|file| file.object.clone()).collect();
-    if head.revision != *wanted || revision::revision(&objects) != *wanted {
+    if head.revision != *wanted || !revision::is_copy_of(wanted, &revision::revision(&objects)) {
         return Err(DamagedRecord("it is of another revision"));
     }
     Ok(files)

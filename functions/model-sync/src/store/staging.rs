@@ -352,6 +352,8 @@ impl Staging {
         write_whole(&size_path(&self.root, &self.revision), &text, READ_ONLY)?;
         let text = record::write(&self.revision, &self.recorded());
         write_whole(&record_path(&self.root, &self.revision), &text, READ_ONLY)?;
+        // What was found out about an earlier one of this name.
+        super::beside(&self.root, &self.revision)[2..].iter().try_for_each(|path| remove(path))?;
         // The files' modes, and the names in all folders.
         self.sync()?;
 
