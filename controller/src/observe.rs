@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_contract::ObjectEntry;
 use larder_contract::key::no_file_is_a_folder;
 use larder_contract::revision::{MAX_OBJECTS, is_folder_marker, revision};
+use larder_contract::source::S3Prefix;
 use larder_contract::sync::SyncReport;
+use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::desired::sync_request;
 use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
@@ -20,8 +21,8 @@ use crate::cloud::{Cloud, CloudError, FileSystemQuery, ListedAccessPoint, Page};
 /// The most pages of one list that a pass reads; a list that never ends must not hold it for ever.
 const MAX_PAGES: usize = 1000;
 
-/// Listings of sources that may be used again, by bucket and prefix.
-pub type Listings = BTreeMap<(String, String), Read<Source>>;
+/// Listings of sources that may be used again, by where they are.
+pub type Listings = BTreeMap<ModelSource, Read<Source>>;
 
 /// Looks at everything that `endpoint` is about. Sources that `listings` holds are not listed again.
 pub async fn observe<C: Cloud>(cloud: &C, endpoint: &Endpoint, listings: &Listings) -> Observed {
@@ -200,22 +201,31 @@ async fn sources<C: Cloud>(
     if endpoint.deleting {
         return BTreeMap::new();
     }
-    let list = async |model: &Model| match listings.get(&(model.bucket.clone(), model.prefix.clone())) {
+    let list = async |model: &Model| match listings.get(&model.source) {
         Some(known) => (model.name.clone(), known.clone()),
-        None => (model.name.clone(), read(source(cloud, model)).await),
+        None => (model.name.clone(), read(source(cloud, &model.source)).await),
     };
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
 }
 
-/// Lists a model's source: every page, and whether all of it can be files of a folder.
+/// Lists a model's source: all of it, and whether all of it can be files of a folder.
 ///
 /// # Errors
-/// When a page cannot be had. What breaks a rule is an answer: [`Source::Unusable`].
-pub async fn source<C: Cloud>(cloud: &C, model: &Model) -> Result<Source, CloudError> {
+/// When it cannot be listed. What breaks a rule is an answer: [`Source::Unusable`].
+pub async fn source<C: Cloud>(cloud: &C, source: &ModelSource) -> Result<Source, CloudError> {
+    match source {
+        ModelSource::S3(prefix) => objects(cloud, prefix).await,
+        ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => {
+            Ok(Source::Unusable("this version reads s3 only: write source.s3".to_owned()))
+        }
+    }
+}
+
+async fn objects<C: Cloud>(cloud: &C, from: &S3Prefix) -> Result<Source, CloudError> {
     let mut objects: Vec<ObjectEntry> = Vec::new();
     let mut next = None;
     loop {
-        let page = Box::pin(cloud.objects(&model.bucket, &model.prefix, next)).await?;
+        let page = Box::pin(cloud.objects(&from.bucket, &from.prefix, next)).await?;
         for object in page.items {
             if is_folder_marker(&object.relative_key, object.size) {
                 continue;

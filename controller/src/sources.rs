@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use larder_contract::ModelSource;
 use larder_core::Endpoint;
 use larder_core::observed::{Observed, Source};
 
@@ -13,7 +14,7 @@ use crate::reconcile::Now;
 /// The listings of one endpoint's sources, and when each was made.
 #[derive(Debug, Default)]
 pub struct Sources {
-    listed: BTreeMap<(String, String), (Source, Duration)>,
+    listed: BTreeMap<ModelSource, (Source, Duration)>,
 }
 
 impl Sources {
@@ -40,15 +41,15 @@ impl Sources {
             .models
             .iter()
             .filter_map(|model| {
-                let place = (model.bucket.clone(), model.prefix.clone());
+                let place = &model.source;
                 let Some(Ok(source @ Source::Found { .. })) = observed.sources.get(&model.name) else {
                     return None;
                 };
-                let at = match (known.contains_key(&place), self.listed.get(&place)) {
+                let at = match (known.contains_key(place), self.listed.get(place)) {
                     (true, Some((_, at))) => *at,
                     _ => now.since_start,
                 };
-                Some((place, (source.clone(), at)))
+                Some((place.clone(), (source.clone(), at)))
             })
             .collect();
     }

@@ -16,9 +16,10 @@ use larder::cloud::aws::{AwsCloud, Connector, Settings};
 use larder::cloud::{Cloud as _, CloudError, FileSystemQuery, ListedAccessPoint};
 use larder::observe::source;
 use larder_contract::revision::revision;
+use larder_contract::source::S3Prefix;
 use larder_contract::sync::{SyncRequest, SyncSource};
-use larder_contract::{Digest, Manifest, ObjectEntry, Parameters, RelativePath};
-use larder_core::endpoint::{AccessPointSpec, Architecture, CodeRef, ImageRef, Model, Place};
+use larder_contract::{Digest, Manifest, ModelSource, ObjectEntry, RelativePath};
+use larder_core::endpoint::{AccessPointSpec, Architecture, CodeRef, ImageRef, Place};
 use larder_core::names::Owner;
 use larder_core::observed::{
     Alias, Code, Function, FunctionConfig, LastUpdate, LogGroup, Package, ProvisionedStatus, Remote, Source,
@@ -320,16 +321,8 @@ async fn listed(
         let path = RelativePath::parse(key.strip_prefix("ocr/").unwrap());
         entries.extend(path.ok().map(|path| ObjectEntry { path, size: *size as u64, etag }));
     }
-    let model = Model {
-        name: "ocr".to_owned(),
-        task: None,
-        parameters: Parameters::default(),
-        bucket: bucket.to_owned(),
-        prefix: "ocr/".to_owned(),
-        pin: None,
-        preload: true,
-    };
-    match source(cloud, &model).await.unwrap() {
+    let place = S3Prefix { bucket: bucket.to_owned(), prefix: "ocr/".to_owned() };
+    match source(cloud, &ModelSource::S3(place)).await.unwrap() {
         Source::Found { revision: found, files, .. } => {
             assert_eq!((found, files), (revision(&entries), entries.len() as u64), "{keys:?}");
             Ok(found)
@@ -487,9 +480,10 @@ async fn functions_are_made_changed_and_taken_away() {
     }
 
     let model = "ocr".to_owned();
+    let place = S3Prefix { bucket: "models".to_owned(), prefix: "secret-place/".to_owned() };
     let request = SyncRequest {
         manifest: Manifest::new(Vec::new()),
-        sources: vec![SyncSource { model, bucket: "models".to_owned(), prefix: "secret-place/".to_owned() }],
+        sources: vec![SyncSource { model, source: ModelSource::S3(place) }],
     };
     cloud.perform(&Step::StartSync { function: name.clone(), request: request.clone() }).await.unwrap();
     let error = cloud.sync_status(NAME, &request).await.unwrap_err();

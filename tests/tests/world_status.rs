@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 
+use larder_contract::ModelSource;
+use larder_contract::source::S3Prefix;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -105,7 +107,8 @@ fn an_unsafe_key() {
 #[test]
 fn other_content_than_the_pin() {
     let mut pinned = object();
-    let revision = world().look(|a| a.revision_at(BUCKET, "ocr/").unwrap().0);
+    let source = ModelSource::S3(S3Prefix { bucket: BUCKET.to_owned(), prefix: "ocr/".to_owned() });
+    let revision = world().look(|a| a.revision_at(&source).unwrap().0);
     pinned.spec.models[0].digest = Some(revision.to_string());
     check(Wrong {
         object: pinned,

@@ -174,11 +174,7 @@ pub fn sync_request(
         manifest: Manifest::new(wanted),
         sources: models
             .iter()
-            .map(|model| SyncSource {
-                model: model.name.clone(),
-                bucket: model.bucket.clone(),
-                prefix: model.prefix.clone(),
-            })
+            .map(|model| SyncSource { model: model.name.clone(), source: model.source.clone() })
             .collect(),
     })
 }

@@ -3,6 +3,7 @@
 //! - [`digest`]: SHA-256 content addresses.
 //! - [`key`]: object keys as listings give them.
 //! - [`revision`]: what a model's content *is*, computed alike by controller and model-sync.
+//! - [`source`]: where a model's files are.
 //! - [`task`]: what a model does, and how.
 //! - [`manifest`]: what one published function version serves.
 //! - [`sync`]: the request to model-sync and its report.
@@ -16,6 +17,7 @@ pub mod key;
 pub mod layout;
 pub mod manifest;
 pub mod revision;
+pub mod source;
 pub mod sync;
 pub mod task;
 pub mod upkeep;
@@ -23,4 +25,5 @@ pub mod upkeep;
 pub use digest::Digest;
 pub use manifest::{Manifest, ManifestModel};
 pub use revision::{ObjectEntry, RelativePath};
+pub use source::ModelSource;
 pub use task::{Parameters, Pooling, ScoreFunction, Task};

@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::upkeep::{CollectRequest, VerifyRequest};
-use crate::{Digest, Manifest};
+use crate::{Digest, Manifest, ModelSource};
 
 /// What model-sync is invoked with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +47,8 @@ pub struct SyncRequest {
 pub struct SyncSource {
     /// The model's name in the manifest.
     pub model: String,
-    /// The S3 bucket.
-    pub bucket: String,
-    /// The key prefix; what follows it is the path in the model's folder.
-    pub prefix: String,
+    /// Where.
+    pub source: ModelSource,
 }
 
 /// How far a [`SyncRequest`] is, as the file system shows it.

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use larder_contract::ManifestModel;
-use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
+use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest};
 use larder_contract::upkeep::{CollectRequest, Inventory, VerifyRequest};
+use larder_contract::{ManifestModel, ModelSource};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ use crate::{status, transfer};
 /// What a request is carried out with.
 #[derive(Debug)]
 pub struct Handler<F> {
-    /// Opens the source of a model.
+    /// Opens the source of a model; none when it is of a kind that is not read here.
     pub open: F,
     /// How to copy.
     pub settings: Settings,
@@ -74,7 +74,7 @@ struct Trouble {
 
 impl<F, S> Handler<F>
 where
-    F: Fn(&SyncSource) -> S,
+    F: Fn(&ModelSource) -> Option<S>,
     S: Source,
 {
     /// Answers one event. What goes wrong with a model is in its report; the other models go on.
@@ -180,19 +180,22 @@ where
                 format!("the request names no source for model {:?}; name one for each", model.name);
             return Err(Failure { state: ModelState::Failed, message });
         };
-        self.copy_from(from, model, root, stop)
+        let Some(source) = (self.open)(&from.source) else {
+            let message = format!("{} is no source that this version of model-sync reads", from.source);
+            return Err(Failure { state: ModelState::Failed, message });
+        };
+        self.copy_from(Arc::new(source), model, root, stop)
             .await
             .map_err(|error| Failure { state: error.state(), message: error.to_string() })
     }
 
     async fn copy_from(
         &self,
-        from: &SyncSource,
+        source: Arc<S>,
         model: &ManifestModel,
         root: &Path,
         stop: &CancellationToken,
     ) -> Result<Ending, CopyError> {
-        let source = Arc::new((self.open)(from));
         let listed = {
             let budget = budget(&self.settings, 1);
             stop.run_until_cancelled(list(&*source, &budget, self.settings.stall)).await
@@ -201,7 +204,7 @@ where
         let mut listing = listed?;
         if listing.revision != model.content() {
             return Err(CopyError::OtherRevision {
-                place: source.place().to_string(),
+                place: source.place(),
                 wanted: model.content(),
                 is: listing.revision,
             });

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use larder_contract::layout;
-use larder_contract::sync::{SyncEvent, SyncSource};
+use larder_contract::sync::SyncEvent;
+use larder_contract::{ModelSource, layout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::handler::{Answer, EventError, Handler, time_to_copy};
 use crate::s3::{self, S3};
-use crate::source::{Place, Source};
+use crate::source::Source;
 use crate::transfer::Settings;
 
 /// Environment variable that Lambda sets: where the events come from.
@@ -25,9 +25,9 @@ pub async fn run() -> Result<(), Error> {
     let root =
         std::env::var_os(layout::ENV_ROOT).map_or_else(|| PathBuf::from(layout::MOUNT_PATH), PathBuf::from);
     let client = s3::client(None, None).await;
-    let open = |source: &SyncSource| {
-        let place = Place { bucket: source.bucket.clone(), prefix: source.prefix.clone() };
-        S3::new(client.clone(), place)
+    let open = |source: &ModelSource| match source {
+        ModelSource::S3(place) => Some(S3::new(client.clone(), place.clone())),
+        ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => None,
     };
     let owner = std::env::var(layout::ENV_OWNER).ok().filter(|owner| !owner.is_empty());
     let handler = Handler { open, settings: Settings::default(), owner };
@@ -43,7 +43,7 @@ async fn answer<F, S>(
     root: &std::path::Path,
 ) -> Result<Answer, EventError>
 where
-    F: Fn(&SyncSource) -> S,
+    F: Fn(&ModelSource) -> Option<S>,
     S: Source,
 {
     let until = event.context.deadline().duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);

@@ -13,7 +13,7 @@ use larder_contract::revision::{
 };
 
 use crate::retry::{Budget, retrying};
-use crate::source::{Listed, Place, Source, SourceError};
+use crate::source::{Listed, Source, SourceError};
 
 /// S3 gives up to 1,000 objects a page, but may give fewer; no listing that we accept needs more pages.
 const MAX_PAGES: usize = 10 * MAX_OBJECTS / 1_000;
@@ -39,16 +39,16 @@ impl Listing {
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
     /// No files.
-    #[error("{0} holds no objects; upload the model's files there or correct bucket and prefix")]
-    Empty(Place),
+    #[error("{0} holds no files; put the model's files there or correct the address")]
+    Empty(String),
     /// Too many files.
-    #[error("{0} holds more than {MAX_OBJECTS} objects; a model is one folder: make the prefix longer")]
-    TooMany(Place),
+    #[error("{0} holds more than {MAX_OBJECTS} files; a model is one folder: name a smaller one")]
+    TooMany(String),
     /// A key that would leave the folder.
     #[error("{place}: {source}")]
     Unsafe {
         /// Where it was found.
-        place: Place,
+        place: String,
         /// What is wrong with it.
         source: UnsafePath,
     },
@@ -56,7 +56,7 @@ pub enum ListingError {
     #[error("{place}: {source}")]
     FileAndFolder {
         /// Where they were found.
-        place: Place,
+        place: String,
         /// Which two.
         source: FileAndFolder,
     },
@@ -64,10 +64,10 @@ pub enum ListingError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The store did not answer.
-    #[error("ListObjectsV2 {place}: no answer for {}s (a VPC without NAT needs an S3 gateway endpoint)", after.as_secs())]
+    #[error("{place}: no answer for {}s (a VPC without NAT needs an S3 gateway endpoint)", after.as_secs())]
     Silent {
         /// What was listed.
-        place: Place,
+        place: String,
         /// For how long.
         after: Duration,
     },
@@ -103,29 +103,29 @@ pub async fn list(source: &impl Source, budget: &Budget, stall: Duration) -> Res
         }
         token = page.next;
         if token.is_none() {
-            return as_model(place, listed);
+            return as_model(&place, source.prefix(), listed);
         }
     }
-    Err(ListingError::TooMany(place.clone()))
+    Err(ListingError::TooMany(place))
 }
 
 /// The pure rest of [`list`].
 ///
 /// # Errors
 /// See [`ListingError`].
-pub fn as_model(place: &Place, listed: Vec<Listed>) -> Result<Listing, ListingError> {
+pub fn as_model(place: &str, prefix: &str, listed: Vec<Listed>) -> Result<Listing, ListingError> {
     let mut objects = Vec::with_capacity(listed.len());
     for Listed { key, size, etag } in listed {
         // A store that answers with a key outside of the prefix is refused like any unsafe key.
-        let Some(rest) = key.strip_prefix(&place.prefix) else {
+        let Some(rest) = key.strip_prefix(prefix) else {
             let why = "it is outside of the prefix that was listed";
-            return Err(ListingError::Unsafe { place: place.clone(), source: UnsafePath { key, why } });
+            return Err(ListingError::Unsafe { place: place.to_owned(), source: UnsafePath { key, why } });
         };
         if is_folder_marker(rest, size) {
             continue;
         }
         let path = RelativePath::parse(rest).map_err(|source| ListingError::Unsafe {
-            place: place.clone(),
+            place: place.to_owned(),
             source: UnsafePath { key, ..source },
         })?;
         objects.push(ObjectEntry { path, size, etag });
@@ -133,10 +133,10 @@ pub fn as_model(place: &Place, listed: Vec<Listed>) -> Result<Listing, ListingEr
     objects.sort();
     objects.dedup_by(|a, b| a.path == b.path);
     if objects.is_empty() {
-        return Err(ListingError::Empty(place.clone()));
+        return Err(ListingError::Empty(place.to_owned()));
     }
     no_file_is_a_folder(objects.iter().map(|object| object.path.as_str()))
-        .map_err(|source| ListingError::FileAndFolder { place: place.clone(), source })?;
+        .map_err(|source| ListingError::FileAndFolder { place: place.to_owned(), source })?;
     let revision = revision(&objects);
     Ok(Listing { objects, revision })
 }
@@ -146,12 +146,11 @@ mod tests {
     use super::*;
 
     fn check(keys: &[(&str, u64)]) -> Result<Vec<String>, String> {
-        let place = Place { bucket: "b".to_owned(), prefix: "m/".to_owned() };
         let listed = keys
             .iter()
             .map(|(key, size)| Listed { key: (*key).to_owned(), size: *size, etag: "e".to_owned() })
             .collect();
-        as_model(&place, listed)
+        as_model("s3://b/m/", "m/", listed)
             .map(|l| l.objects.iter().map(|o| o.path.to_string()).collect())
             .map_err(|e| e.to_string())
     }
@@ -165,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_is_no_model_is_refused_by_name() {
-        let empty = "s3://b/m/ holds no objects; upload the model's files there or correct bucket and prefix";
+        let empty = "s3://b/m/ holds no files; put the model's files there or correct the address";
         assert_eq!(check(&[]), Err(empty.to_owned()));
         assert_eq!(check(&[("m/", 0), ("m/a/", 0)]), Err(empty.to_owned()));
         for (keys, named) in [

@@ -9,21 +9,6 @@ use futures::stream::BoxStream;
 
 use crate::expected::Expected;
 
-/// A bucket and a key prefix in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The bucket.
-    pub bucket: String,
-    /// The key prefix, as it is: a folder's ends in `/`.
-    pub prefix: String,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.prefix)
-    }
-}
-
 /// One object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -61,13 +46,19 @@ impl fmt::Debug for Whole {
     }
 }
 
-/// An object store, looked at through one [`Place`].
+/// Where a model's files are.
 ///
 /// Implementations do not retry: the caller has one budget for all calls. `etag` is a condition in all
 /// calls that have it: when the object is no longer that, they fail with [`Class::Changed`].
 pub trait Source: Send + Sync + 'static {
-    /// Where this source looks.
-    fn place(&self) -> &Place;
+    /// The address of it all, for people.
+    fn place(&self) -> String;
+
+    /// What every key begins with; what follows is the file's path.
+    fn prefix(&self) -> &str;
+
+    /// The address of an object, for people.
+    fn address(&self, key: &str) -> String;
 
     /// The page after `token`, or the first.
     fn list(&self, token: Option<String>) -> impl Future<Output = Result<Page, SourceError>> + Send;

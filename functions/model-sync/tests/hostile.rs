@@ -13,14 +13,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use larder_contract::source::S3Prefix;
 use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
-use larder_contract::{Digest, Manifest, ManifestModel, layout};
+use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
 use larder_model_sync::checksum::{Algorithm, Checksum};
 use larder_model_sync::copy::{CopyError, Ending, copy};
 use larder_model_sync::expected::Expected;
 use larder_model_sync::handler::{Answer, Handler};
 use larder_model_sync::listing::{Listing, as_model};
-use larder_model_sync::source::{Body, Class, Listed, Page, Place, Source, SourceError, Whole};
+use larder_model_sync::source::{Body, Class, Listed, Page, Source, SourceError, Whole};
 use larder_model_sync::store;
 use larder_model_sync::transfer::{Progress, Settings};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,7 @@ impl Keeps {
 
 #[derive(Debug)]
 struct Memory {
-    place: Place,
+    place: S3Prefix,
     objects: BTreeMap<String, Vec<u8>>,
     fault: Fault,
     when: When,
@@ -104,7 +105,7 @@ impl Memory {
             (format!("{prefix}{name}"), bytes)
         });
         Self {
-            place: Place { bucket: "bucket".to_owned(), prefix: prefix.to_owned() },
+            place: S3Prefix { bucket: "bucket".to_owned(), prefix: prefix.to_owned() },
             objects: objects.collect(),
             fault: Fault::Busy,
             when: When::Never,
@@ -125,13 +126,13 @@ impl Memory {
     }
 
     fn listing(&self) -> Listing {
-        as_model(&self.place, self.listed()).unwrap()
+        as_model(&Source::place(self), &self.place.prefix, self.listed()).unwrap()
     }
 
     fn error(&self, class: Class) -> SourceError {
         SourceError {
             operation: "GetObject",
-            resource: self.place.to_string(),
+            resource: Source::place(self),
             class,
             code: "Test".to_owned(),
             request_id: None,
@@ -141,8 +142,16 @@ impl Memory {
 }
 
 impl Source for Memory {
-    fn place(&self) -> &Place {
-        &self.place
+    fn place(&self) -> String {
+        self.address(&self.place.prefix)
+    }
+
+    fn prefix(&self) -> &str {
+        &self.place.prefix
+    }
+
+    fn address(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.place.bucket)
     }
 
     async fn list(&self, token: Option<String>) -> Result<Page, SourceError> {
@@ -357,7 +366,7 @@ async fn other_part_lengths_and_lost_files_start_over() {
     run(&source, root.path(), &CancellationToken::new()).await.0.unwrap_err();
     let revision = source.listing().revision;
     let (_, kept) = store::progress(root.path(), &revision).unwrap();
-    assert!(kept.bytes() > 0);
+    assert!(kept.parts() > 0);
     // The journal says that parts are there, but the files are gone.
     fs::remove_dir_all(layout::staging_dir(root.path(), &revision).join("files")).unwrap();
     let fresh = Arc::new(Memory::new("m/", FILES));
@@ -481,8 +490,7 @@ fn request(expected: &[(&str, &Memory)]) -> SyncRequest {
     };
     let source = |(name, memory): &(&str, &Memory)| SyncSource {
         model: (*name).to_owned(),
-        bucket: memory.place.bucket.clone(),
-        prefix: memory.place.prefix.clone(),
+        source: ModelSource::S3(memory.place.clone()),
     };
     SyncRequest {
         manifest: Manifest::new(expected.iter().map(model).collect()),
@@ -491,10 +499,10 @@ fn request(expected: &[(&str, &Memory)]) -> SyncRequest {
 }
 
 async fn handle(event: SyncEvent, root: &Path, really: &[(&str, &[(&str, usize)])]) -> SyncReport {
-    let open = |from: &SyncSource| {
-        let files =
-            really.iter().find(|(prefix, _)| *prefix == from.prefix).map_or(&[][..], |(_, files)| *files);
-        Memory::new(&from.prefix, files)
+    let open = |from: &ModelSource| {
+        let ModelSource::S3(S3Prefix { prefix, .. }) = from else { return None };
+        let files = really.iter().find(|(place, _)| place == prefix).map_or(&[][..], |(_, files)| *files);
+        Some(Memory::new(prefix, files))
     };
     let handler = Handler { open, settings: settings(), owner: Some("me".to_owned()) };
     match handler.handle(event, root, &CancellationToken::new()).await.unwrap() {
@@ -526,7 +534,7 @@ async fn the_manifest_comes_last_and_every_model_has_its_own_fate() {
     let really: &[(&str, &[(&str, usize)])] = &[("a/", FILES), ("c/", &[("model.onnx", 101)])];
     let report = handle(SyncEvent::Copy(request.clone()), root.path(), really).await;
     assert_eq!(states(&report), [("a", Ready), ("b", Failed), ("c", SourceChanged)]);
-    assert!(report.models[1].message.starts_with("s3://bucket/b/ holds no objects"));
+    assert!(report.models[1].message.starts_with("s3://bucket/b/ holds no files"));
     assert!(report.models[2].message.contains("s3://bucket/c/ is now revision sha256:"));
     assert!(!report.manifest_present && !report.running && !manifest.exists());
     assert_eq!(handle(status.clone(), root.path(), &[]).await, report, "status says the same afterwards");

@@ -20,11 +20,12 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures::StreamExt as _;
 use larder_contract::layout;
+use larder_contract::source::S3Prefix;
 use larder_model_sync::copy::{CopyError, Ending, copy};
 use larder_model_sync::listing::{Listing, ListingError, list};
 use larder_model_sync::retry::Budget;
 use larder_model_sync::s3::S3;
-use larder_model_sync::source::{Class, Place, Source as _};
+use larder_model_sync::source::{Class, Source as _};
 use larder_model_sync::transfer::{Progress, Settings};
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +124,7 @@ async fn copies_from_a_real_server() {
     let client = ministack.client().await;
     client.create_bucket().bucket("models").send().await.unwrap();
     let at = |bucket: &str, prefix: &str| {
-        let place = Place { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
+        let place = S3Prefix { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
         Arc::new(S3::new(client.clone(), place))
     };
 

@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use larder_contract::revision::copy_name;
+use larder_contract::source::S3Prefix;
 use larder_contract::sync::{SyncEvent, SyncRequest, SyncSource};
 use larder_contract::upkeep::{CollectRequest, Inventory, Marked, StoredRevision, VerifyRequest};
-use larder_contract::{Digest, Manifest, ManifestModel, Parameters, layout};
+use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, Parameters, layout};
 use larder_model_sync::collect::{CollectError, collect};
 use larder_model_sync::handler::{Answer, EventError, Handler};
 use larder_model_sync::inventory::inventory;
 use larder_model_sync::listing::list;
 use larder_model_sync::retry::Budget;
 use larder_model_sync::s3::{self, S3};
-use larder_model_sync::source::Place;
 use larder_model_sync::transfer::Settings;
 use support::Bucket;
 use tokio_util::sync::CancellationToken;
@@ -56,8 +56,9 @@ impl Setting {
     }
 
     async fn handle(&self, event: SyncEvent) -> Result<Answer, EventError> {
-        let open = |from: &SyncSource| {
-            S3::new(self.client.clone(), Place { bucket: from.bucket.clone(), prefix: from.prefix.clone() })
+        let open = |from: &ModelSource| {
+            let ModelSource::S3(place) = from else { return None };
+            Some(S3::new(self.client.clone(), place.clone()))
         };
         let settings = Settings { part_bytes: 1 << 20, ..Settings::default() };
         let handler = Handler { open, settings, owner: self.owner.clone() };
@@ -66,8 +67,8 @@ impl Setting {
 
     /// What must be there for what is in the bucket now, as the nth copy of it.
     async fn request(&self, nth: u32) -> SyncRequest {
-        let place = Place { bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
-        let source = S3::new(self.client.clone(), place);
+        let place = S3Prefix { bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
+        let source = S3::new(self.client.clone(), place.clone());
         let budget = Budget::new(3, 10, std::time::Duration::from_millis(1));
         let content = list(&source, &budget, std::time::Duration::from_secs(20)).await.unwrap().revision;
         let model = ManifestModel {
@@ -78,11 +79,7 @@ impl Setting {
             parameters: Parameters::default(),
             preload: true,
         };
-        let sources = vec![SyncSource {
-            model: "ocr".to_owned(),
-            bucket: "models".to_owned(),
-            prefix: "ocr/".to_owned(),
-        }];
+        let sources = vec![SyncSource { model: "ocr".to_owned(), source: ModelSource::S3(place) }];
         SyncRequest { manifest: Manifest::new(vec![model]), sources }
     }
 

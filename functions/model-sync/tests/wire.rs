@@ -19,8 +19,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
+use larder_contract::source::S3Prefix;
 use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
-use larder_contract::{Digest, Manifest, ManifestModel, layout};
+use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
 use support::{Bucket, Fault, binary, copy, serve};
 use tokio::sync::Semaphore;
 
@@ -128,7 +129,7 @@ async fn what_cannot_be_copied_is_named() {
     };
     check(
         run(Bucket::new(OBJECTS), "s3://models/none/").await,
-        "s3://models/none/ holds no objects; upload the model's files there or correct bucket and prefix",
+        "s3://models/none/ holds no files; put the model's files there or correct the address",
     );
     check(
         run(Bucket::new(OBJECTS), "s3://other/ocr/").await,
@@ -201,7 +202,8 @@ async fn in_lambda_it_answers_events() {
         parameters: larder_contract::Parameters::default(),
         preload: true,
     };
-    let from = SyncSource { model: "ocr".to_owned(), bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
+    let place = S3Prefix { bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
+    let from = SyncSource { model: "ocr".to_owned(), source: ModelSource::S3(place) };
     let request = SyncRequest { manifest: Manifest::new(vec![model]), sources: vec![from] };
 
     let runtime = Arc::new(Runtime::default());

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use larder_contract::Digest;
+use larder_contract::source::S3Prefix;
 use larder_contract::sync::{ModelState, SyncRequest};
+use larder_contract::{Digest, ModelSource};
 use larder_core::Class;
 use larder_core::endpoint::{AccessPointSpec, Architecture};
 use larder_core::observed::{FunctionConfig, LastUpdate, ProvisionedStatus, Subnet};
@@ -303,9 +304,10 @@ impl Account {
         Some((ap.file_system.clone(), ap.spec.path.clone()))
     }
 
-    /// The revision of what lies under a prefix; none when there is nothing.
+    /// The revision of what lies at a source; none when there is nothing.
     #[must_use]
-    pub fn revision_at(&self, bucket: &str, prefix: &str) -> Option<(Digest, u64, u64)> {
+    pub fn revision_at(&self, source: &ModelSource) -> Option<(Digest, u64, u64)> {
+        let ModelSource::S3(S3Prefix { bucket, prefix }) = source else { return None };
         let entries = entries(self.buckets.get(bucket)?, prefix);
         (!entries.is_empty()).then(|| {
             let bytes = entries.iter().map(|e| e.size).sum();

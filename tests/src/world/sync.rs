@@ -103,7 +103,7 @@ impl Account {
         self.beat(copy, until);
         for model in copy.request.manifest.models.clone() {
             let source = copy.request.sources.iter().find(|source| source.model == model.name);
-            let found = source.and_then(|source| self.revision_at(&source.bucket, &source.prefix));
+            let found = source.and_then(|source| self.revision_at(&source.source));
             let failure = self.broken.copy.clone();
             let Some(folder) = self.folders.get_mut(&copy.folder) else { return false };
             if folder.revisions.contains_key(&model.revision) {

@@ -101,7 +101,7 @@ fn untrue_manifest(
             Some(pin) => served.revision == pin,
             None => buckets.iter().any(|buckets| {
                 let view = Account { buckets: buckets.clone(), ..Account::default() };
-                let found = view.revision_at(&model.bucket, &model.prefix);
+                let found = view.revision_at(&model.source);
                 found.is_some_and(|(revision, ..)| revision == served.revision)
             }),
         };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_contract::{Digest, Parameters, Task};
+use larder_contract::{Digest, ModelSource, Parameters, Task};
 
 use crate::names::{Identity, Names};
 
@@ -54,10 +54,8 @@ pub struct Model {
     pub task: Option<Task>,
     /// How it does it.
     pub parameters: Parameters,
-    /// The bucket of its source.
-    pub bucket: String,
-    /// The key prefix of its source.
-    pub prefix: String,
+    /// Where its files are.
+    pub source: ModelSource,
     /// The only content that is accepted.
     pub pin: Option<Digest>,
     /// Loaded before traffic.

@@ -1,6 +1,7 @@
 //! From an object that the API server has accepted to an [`Endpoint`].
 
-use larder_contract::layout;
+use larder_contract::source::S3Prefix;
+use larder_contract::{ModelSource, layout};
 use larder_crds::{InferenceEndpoint, spec};
 
 use super::{
@@ -81,11 +82,15 @@ fn model(model: &spec::Model) -> Result<Model, Refused> {
         name: model.name.clone(),
         task: model.task,
         parameters: model.parameters.clone(),
-        bucket: model.source.s3.bucket.clone(),
-        prefix: model.source.s3.prefix.clone(),
+        source: source(&model.source),
         pin,
         preload: model.preload,
     })
+}
+
+fn source(source: &spec::Source) -> ModelSource {
+    let spec::S3Prefix { bucket, prefix } = source.s3.clone();
+    ModelSource::S3(S3Prefix { bucket, prefix })
 }
 
 fn file_system(efs: &spec::Efs) -> Result<FileSystemRef, Refused> {

@@ -66,13 +66,17 @@ fn present(
 
 /// What is wrong with a model's source, if anything.
 fn source_problem(model: &Model, source: Option<&Read<Source>>) -> Option<Plan> {
-    let Model { name, bucket, prefix, .. } = model;
-    let place = format!("s3://{bucket}/{prefix}");
+    let Model { name, source: place, .. } = model;
     match source? {
         Err(problem) if problem.class == Class::NotFound => Some(Plan::blocked(
             Reason::SourceNotFound,
             Class::NotFound,
-            format!("model {name}: bucket {bucket} does not exist ({}): {}", problem.code, problem.remedy()),
+            format!(
+                "model {name}: {} does not exist ({}): {}",
+                problem.resource,
+                problem.code,
+                problem.remedy()
+            ),
         )),
         Err(problem) => {
             Some(Plan::blocked(problem.class.into(), problem.class, format!("model {name}: {problem}")))
@@ -81,7 +85,7 @@ fn source_problem(model: &Model, source: Option<&Read<Source>>) -> Option<Plan> 
             Reason::SourceEmpty,
             Class::NotFound,
             format!(
-                "model {name}: there is no object under {place}: upload the model's files there, or correct source.s3.prefix"
+                "model {name}: there is no file at {place}: put the model's files there, or correct models[].source"
             ),
         )),
         Ok(Source::Unusable(why)) => Some(Plan::blocked(

@@ -98,7 +98,7 @@ fn model_state(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> &'s
 fn model_message(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> String {
     match (seen, source) {
         (_, Some(Err(problem))) => problem.to_string(),
-        (_, Some(Ok(Source::Empty))) => "there is no object under the prefix".to_owned(),
+        (_, Some(Ok(Source::Empty))) => "there is no file at the source".to_owned(),
         (_, Some(Ok(Source::Unusable(why)))) => why.clone(),
         (Some(report), _) => report.message.clone(),
         (None, _) => String::new(),

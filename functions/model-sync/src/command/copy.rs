@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use larder_contract::source::S3Prefix;
 use larder_contract::{Digest, layout};
 use serde::Serialize;
 
@@ -13,7 +14,6 @@ use super::{CommandError, print, show, stop_by_signal};
 use crate::copy::{CopyError, Ending, budget, copy};
 use crate::listing::list;
 use crate::s3::{self, S3};
-use crate::source::Place;
 use crate::store::{self, Failure};
 use crate::transfer::{Progress, Settings};
 
@@ -21,7 +21,7 @@ use crate::transfer::{Progress, Settings};
 pub(super) struct CopyArgs {
     /// The prefix, as `s3://BUCKET/PREFIX/`; a last / is added when there is none.
     #[arg(value_name = "S3_URL", value_parser = place)]
-    from: Place,
+    from: S3Prefix,
     /// The folder to copy to.
     dir: PathBuf,
     /// A server other than AWS.
@@ -44,7 +44,7 @@ pub(super) struct CopyArgs {
     json: bool,
 }
 
-fn place(url: &str) -> Result<Place, String> {
+fn place(url: &str) -> Result<S3Prefix, String> {
     let rest = url.strip_prefix("s3://").ok_or("an address starts with s3://")?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
@@ -54,7 +54,7 @@ fn place(url: &str) -> Result<Place, String> {
     if !prefix.is_empty() && !prefix.ends_with('/') {
         prefix.push('/');
     }
-    Ok(Place { bucket: bucket.to_owned(), prefix })
+    Ok(S3Prefix { bucket: bucket.to_owned(), prefix })
 }
 
 /// What a copy came to.

@@ -18,12 +18,13 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, EncodingType};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::StreamExt as _;
+use larder_contract::source::S3Prefix;
 
 use answer::{failed, innermost, unquoted};
 use larder_contract::key::url_decoded;
 
 use crate::expected::Expected;
-use crate::source::{Body, Class, Listed, Page, Place, Source, SourceError, Whole};
+use crate::source::{Body, Class, Listed, Page, Source, SourceError, Whole};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -59,24 +60,28 @@ pub async fn client(endpoint: Option<&str>, region: Option<String>) -> Client {
 #[derive(Debug, Clone)]
 pub struct S3 {
     client: Client,
-    place: Place,
+    place: S3Prefix,
 }
 
 impl S3 {
     /// Looks at `place` through `client`.
     #[must_use]
-    pub const fn new(client: Client, place: Place) -> Self {
+    pub const fn new(client: Client, place: S3Prefix) -> Self {
         Self { client, place }
-    }
-
-    fn address(&self, key: &str) -> String {
-        format!("s3://{}/{key}", self.place.bucket)
     }
 }
 
 impl Source for S3 {
-    fn place(&self) -> &Place {
-        &self.place
+    fn place(&self) -> String {
+        self.address(&self.place.prefix)
+    }
+
+    fn prefix(&self) -> &str {
+        &self.place.prefix
+    }
+
+    fn address(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.place.bucket)
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
@@ -89,7 +94,7 @@ impl Source for S3 {
             .set_continuation_token(token)
             .send()
             .await
-            .map_err(|e| failed("ListObjectsV2", self.place.to_string(), e))?;
+            .map_err(|e| failed("ListObjectsV2", self.place(), e))?;
         let next = answer.next_continuation_token.filter(|_| answer.is_truncated == Some(true));
         let is_encoded = matches!(answer.encoding_type, Some(EncodingType::Url));
         let mut objects = Vec::new();
@@ -100,7 +105,7 @@ impl Source for S3 {
             let key = if is_encoded { url_decoded(&key).ok_or(key) } else { Ok(key) };
             let key = key.map_err(|key| SourceError {
                 operation: "ListObjectsV2",
-                resource: self.place.to_string(),
+                resource: self.place(),
                 class: Class::Invalid,
                 code: format!("key {key} is no URL-encoded UTF-8"),
                 request_id: None,

@@ -169,12 +169,12 @@ pub struct Job<S> {
 impl<S: Source> Job<S> {
     /// The key of a file.
     pub(crate) fn key(&self, path: &str) -> String {
-        format!("{}{path}", self.source.place().prefix)
+        format!("{}{path}", self.source.prefix())
     }
 
     /// The object's address, for people.
     pub(crate) fn address(&self, key: &str) -> String {
-        format!("s3://{}/{key}", self.source.place().bucket)
+        self.source.address(key)
     }
 
     /// Bounds a wait for the source.
