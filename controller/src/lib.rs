@@ -2,7 +2,7 @@
 //!
 //! - [`reconcile`]: the one straight line, on one screen.
 //! - [`observe`], [`act`], [`publish`]: the only three arrows that do I/O.
-//! - [`sources`]: listings that are still true.
+//! - [`listing`]: one source, listed. [`sources`]: listings that are still true.
 //! - [`cloud`]: what is asked of AWS (a trait), and AWS itself.
 //! - [`run`]: the Kubernetes side: watch, queue, finalizer.
 //! - [`lease`]: leader election. [`server`]: health and readiness.
@@ -15,6 +15,7 @@ pub mod args;
 pub mod cloud;
 pub mod context;
 pub mod lease;
+pub mod listing;
 pub mod observe;
 pub mod plan_command;
 pub mod publish;

@@ -3,11 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_contract::key::no_file_is_a_folder;
-use larder_contract::revision::{MAX_OBJECTS, is_folder_marker, revision};
-use larder_contract::source::S3Prefix;
+use jiff::Timestamp;
 use larder_contract::sync::SyncReport;
-use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::desired::sync_request;
 use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
@@ -16,21 +13,31 @@ use larder_core::observed::{
 };
 use larder_core::{Class, Endpoint};
 
+use larder_crds::InferenceEndpointStatus;
+
 use crate::cloud::{Cloud, CloudError, FileSystemQuery, ListedAccessPoint, Page};
+use crate::listing::{dated, source};
 
 /// The most pages of one list that a pass reads; a list that never ends must not hold it for ever.
 const MAX_PAGES: usize = 1000;
 
-/// Listings of sources that may be used again, by where they are.
-pub type Listings = BTreeMap<ModelSource, Read<Source>>;
+/// Listings of sources that may be used again, by the models' names.
+pub type Listings = BTreeMap<String, Read<Source>>;
 
 /// Looks at everything that `endpoint` is about. Sources that `listings` holds are not listed again.
-pub async fn observe<C: Cloud>(cloud: &C, endpoint: &Endpoint, listings: &Listings) -> Observed {
+/// `previous` is what was told last, and tells what has changed since.
+pub async fn observe<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    listings: &Listings,
+    previous: &InferenceEndpointStatus,
+    at: Timestamp,
+) -> Observed {
     let names = &endpoint.names;
     let (subnets, file_system, sources, sync, inference) = tokio::join!(
         read(cloud.subnets(&endpoint.subnets)),
         read(cloud.file_system(file_system_query(endpoint))),
-        sources(cloud, endpoint, listings),
+        sources(cloud, endpoint, listings, previous, at),
         function(cloud, endpoint, &names.sync_function, &endpoint.sync_code),
         function(cloud, endpoint, &names.function, &endpoint.function.code),
     );
@@ -42,6 +49,7 @@ pub async fn observe<C: Cloud>(cloud: &C, endpoint: &Endpoint, listings: &Listin
     let (mount_targets, access_point) = storage;
     let Published { versions, alias, url, permissions } = published;
     Observed {
+        at,
         subnets,
         file_system,
         mount_targets,
@@ -197,67 +205,21 @@ async fn sources<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
     listings: &Listings,
+    previous: &InferenceEndpointStatus,
+    at: Timestamp,
 ) -> BTreeMap<String, Read<Source>> {
     if endpoint.deleting {
         return BTreeMap::new();
     }
-    let list = async |model: &Model| match listings.get(&model.source) {
-        Some(known) => (model.name.clone(), known.clone()),
-        None => (model.name.clone(), read(source(cloud, &model.source)).await),
+    let list = async |model: &Model| {
+        if let Some(known) = listings.get(&model.name) {
+            return (model.name.clone(), known.clone());
+        }
+        let found = read(source(cloud, &model.source, model.marker.as_deref(), at)).await;
+        (model.name.clone(), found.map(|found| dated(found, &model.name, previous, at)))
     };
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
 }
-
-/// Lists a model's source: all of it, and whether all of it can be files of a folder.
-///
-/// # Errors
-/// When it cannot be listed. What breaks a rule is an answer: [`Source::Unusable`].
-pub async fn source<C: Cloud>(cloud: &C, source: &ModelSource) -> Result<Source, CloudError> {
-    match source {
-        ModelSource::S3(prefix) => objects(cloud, prefix).await,
-        ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => {
-            Ok(Source::Unusable("this version reads s3 only: write source.s3".to_owned()))
-        }
-    }
-}
-
-async fn objects<C: Cloud>(cloud: &C, from: &S3Prefix) -> Result<Source, CloudError> {
-    let mut objects: Vec<ObjectEntry> = Vec::new();
-    let mut next = None;
-    loop {
-        let page = Box::pin(cloud.objects(&from.bucket, &from.prefix, next)).await?;
-        for object in page.items {
-            if is_folder_marker(&object.relative_key, object.size) {
-                continue;
-            }
-            match ObjectEntry::try_from(object) {
-                Ok(object) => objects.push(object),
-                Err(unsafe_path) => return Ok(Source::Unusable(unsafe_path.to_string())),
-            }
-        }
-        if objects.len() > MAX_OBJECTS {
-            return Ok(Source::Unusable(format!(
-                "there are more than {MAX_OBJECTS} objects under the prefix: write a longer one"
-            )));
-        }
-        next = page.next;
-        if next.is_none() {
-            break;
-        }
-    }
-    if objects.is_empty() {
-        return Ok(Source::Empty);
-    }
-    if let Err(collision) = no_file_is_a_folder(objects.iter().map(|o| o.path.as_str())) {
-        return Ok(Source::Unusable(collision.to_string()));
-    }
-    Ok(Source::Found {
-        revision: revision(&objects),
-        bytes: objects.iter().map(|o| o.size).sum(),
-        files: objects.len() as u64,
-    })
-}
-
 async fn sync_report<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,

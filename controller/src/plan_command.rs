@@ -41,7 +41,14 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
     let endpoint = Endpoint::parse(&object, &args.shared.defaults(cluster))?;
     let settings = Settings { calls_per_second: args.shared.calls_per_second, ..Settings::default() };
     let cloud = Connector::new(settings).await?.connect(&endpoint.place).await?;
-    let observed = Box::pin(observe(&cloud, &endpoint, &Listings::new())).await;
+    let observed = Box::pin(observe(
+        &cloud,
+        &endpoint,
+        &Listings::new(),
+        &object.status.clone().unwrap_or_default(),
+        jiff::Timestamp::now(),
+    ))
+    .await;
     let foreseen = foresee(&Desired::of(&endpoint), &observed);
     let is_coloured = match args.color {
         Colour::Always => true,

@@ -24,7 +24,7 @@ pub async fn pass<C: Cloud>(
 ) -> Pass {
     memory.notice(endpoint);
     let known = memory.sources.fresh(endpoint, now);
-    let observed = Box::pin(observe(cloud, endpoint, &known)).await;
+    let observed = Box::pin(observe(cloud, endpoint, &known, previous, now.timestamp)).await;
     let desired = Desired::of(endpoint);
     let plans = plan(&desired, &observed);
     let outcome = match endpoint.management {
@@ -34,9 +34,10 @@ pub async fn pass<C: Cloud>(
     memory.sources.learn(endpoint, &observed, now);
     let status = status(endpoint, &observed, &plans, &outcome.failures, previous, now.timestamp);
     let is_gone = endpoint.deleting && plans.is_converged() && outcome.failures.is_empty();
+    let listing = memory.sources.due_in(endpoint, now);
     Pass {
         is_deleted: memory.has_been_gone(is_gone, now),
-        again: again(endpoint, &plans, &outcome, now, is_gone),
+        again: again(endpoint, &plans, &outcome, now, listing, is_gone),
         plans,
         status,
     }
@@ -111,9 +112,15 @@ const SETTLE: Duration = Duration::from_secs(2);
 const RESYNC: Duration = Duration::from_mins(10);
 
 /// The soonest that any area asks for.
-fn again(endpoint: &Endpoint, plans: &Plans, outcome: &Outcome, now: Now, is_gone: bool) -> Duration {
-    let refresh = Duration::from_secs(endpoint.refresh_seconds.into()).min(RESYNC);
-    let converged = refresh.mul_f64(1.0 + now.jitter.clamp(0.0, 1.0) / 10.0);
+fn again(
+    endpoint: &Endpoint,
+    plans: &Plans,
+    outcome: &Outcome,
+    now: Now,
+    listing: Duration,
+    is_gone: bool,
+) -> Duration {
+    let converged = listing.min(RESYNC).mul_f64(1.0 + now.jitter.clamp(0.0, 1.0) / 10.0);
     if is_gone {
         return SETTLE;
     }

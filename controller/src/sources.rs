@@ -1,32 +1,66 @@
-//! Listings of sources, kept for the endpoint's refresh interval: a rollout takes many passes, and each
-//! listing costs money.
+//! Listings of sources, kept for a while: a rollout takes many passes, and each listing costs money.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use larder_contract::ModelSource;
 use larder_core::Endpoint;
 use larder_core::observed::{Observed, Source};
+use larder_core::plan::settles_at;
 
 use crate::observe::{Listings, has_changed_source};
 use crate::reconcile::Now;
 
-/// The listings of one endpoint's sources, and when each was made.
+/// The listings of one endpoint's sources, by the models' names.
 #[derive(Debug, Default)]
 pub struct Sources {
-    listed: BTreeMap<ModelSource, (Source, Duration)>,
+    listed: BTreeMap<String, Listed>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    source: Source,
+    /// When it was listed.
+    at: Duration,
+    /// Since when every listing has shown the same.
+    since: Duration,
+}
+
+/// A source that has been the same for an hour is listed every 7.5 minutes, if the spec's bounds allow.
+const PATIENCE: u32 = 8;
+
+impl Listed {
+    /// How long from `now` this listing is still taken for true: an interval that grows while nothing
+    /// changes, but not beyond the moment at which an upload must be found settled.
+    fn lasts(&self, endpoint: &Endpoint, now: Now) -> Duration {
+        let least = Duration::from_secs(endpoint.refresh_seconds.into());
+        let most = Duration::from_secs(endpoint.max_refresh_seconds.into()).max(least);
+        let interval = (self.at.saturating_sub(self.since) / PATIENCE).clamp(least, most);
+        let left = (self.at + interval).saturating_sub(now.since_start);
+        let Source::Found { changed, listed, .. } = &self.source else { return left };
+        let settles = settles_at(*changed, endpoint.settle_seconds);
+        if *listed >= settles {
+            return left;
+        }
+        left.min(settles.duration_since(now.timestamp).try_into().unwrap_or_default())
+    }
 }
 
 impl Sources {
-    /// The listings that are younger than the refresh interval.
+    /// The listings that are still taken for true.
     #[must_use]
     pub fn fresh(&self, endpoint: &Endpoint, now: Now) -> Listings {
-        let interval = Duration::from_secs(endpoint.refresh_seconds.into());
         self.listed
             .iter()
-            .filter(|(_, (_, at))| now.since_start.saturating_sub(*at) < interval)
-            .map(|(place, (source, _))| (place.clone(), Ok(source.clone())))
+            .filter(|(_, listed)| !listed.lasts(endpoint, now).is_zero())
+            .map(|(model, listed)| (model.clone(), Ok(listed.source.clone())))
             .collect()
+    }
+
+    /// How long until a source is listed again.
+    #[must_use]
+    pub fn due_in(&self, endpoint: &Endpoint, now: Now) -> Duration {
+        let soonest = self.listed.values().map(|listed| listed.lasts(endpoint, now)).min();
+        soonest.unwrap_or(Duration::from_secs(endpoint.refresh_seconds.into()))
     }
 
     /// Keeps what was listed and found. What was missing or denied is looked at again in every pass, so
@@ -36,22 +70,25 @@ impl Sources {
             self.forget();
             return;
         }
-        let known = self.fresh(endpoint, now);
-        self.listed = endpoint
-            .models
-            .iter()
-            .filter_map(|model| {
-                let place = &model.source;
-                let Some(Ok(source @ Source::Found { .. })) = observed.sources.get(&model.name) else {
-                    return None;
-                };
-                let at = match (known.contains_key(place), self.listed.get(place)) {
-                    (true, Some((_, at))) => *at,
-                    _ => now.since_start,
-                };
-                Some((place.clone(), (source.clone(), at)))
-            })
-            .collect();
+        let mut known = std::mem::take(&mut self.listed);
+        for model in &endpoint.models {
+            let Some(Ok(source @ Source::Found { revision, listed, .. })) = observed.sources.get(&model.name)
+            else {
+                continue;
+            };
+            let fresh = |since| Listed { source: source.clone(), at: now.since_start, since };
+            let kept = match known.remove(&model.name) {
+                Some(before) => match &before.source {
+                    Source::Found { listed: then, .. } if then == listed => before,
+                    Source::Found { revision: was, .. } if was == revision => fresh(before.since),
+                    Source::Found { .. } | Source::Empty | Source::Unusable(_) | Source::Unmarked(_) => {
+                        fresh(now.since_start)
+                    }
+                },
+                None => fresh(now.since_start),
+            };
+            self.listed.insert(model.name.clone(), kept);
+        }
     }
 
     /// Forgets every listing.

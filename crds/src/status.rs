@@ -93,6 +93,9 @@ pub struct ModelStatus {
     /// When it became Ready, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<String>,
+    /// When the content at the source last changed, as far as was seen, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_time: Option<String>,
     /// What went wrong, and what to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

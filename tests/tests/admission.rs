@@ -117,6 +117,11 @@ async fn bad_specs_are_refused_with_a_remedy() {
             "greater than or equal to 5",
         ),
         (
+            "an absolute marker",
+            vec![("/spec/models/0/source/s3/marker", json!("/_SUCCESS"))],
+            "relative to the prefix",
+        ),
+        (
             "two file systems",
             vec![("/spec/storage/efs/fileSystemId", json!("fs-0123456789abcdef0"))],
             "takes either managed or fileSystemId",

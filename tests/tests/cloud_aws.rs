@@ -14,7 +14,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CreateBucketConfiguration};
 use larder::cloud::aws::{AwsCloud, Connector, Settings};
 use larder::cloud::{Cloud as _, CloudError, FileSystemQuery, ListedAccessPoint};
-use larder::observe::source;
+use larder::listing::source;
 use larder_contract::revision::revision;
 use larder_contract::source::S3Prefix;
 use larder_contract::sync::{SyncRequest, SyncSource};
@@ -303,6 +303,12 @@ async fn code_and_models_are_found() {
     assert_eq!((last.items[0].relative_key.as_str(), last.items[0].size), ("1000", 4));
     assert!(!last.items[0].etag.contains('"'), "{:?}", last.items[0]);
     assert_eq!(cloud.objects("code", "none/", None).await.unwrap().items, []);
+    let head = s3.head_object().bucket("code").key("ocr/1000").send().await.unwrap();
+    assert_eq!(last.items[0].modified.as_second(), head.last_modified.unwrap().secs());
+
+    assert_eq!(cloud.object("code", "a.zip", 5).await.unwrap(), b"first");
+    assert_eq!(class(cloud.object("code", "a.zip", 4).await), Class::Invalid, "it is too large");
+    assert_eq!(class(cloud.object("code", "c.zip", 4).await), Class::NotFound);
 }
 
 /// What the controller makes of a source with objects of these keys: the revision's digest, or what it says.
@@ -321,14 +327,14 @@ async fn listed(
         let path = RelativePath::parse(key.strip_prefix("ocr/").unwrap());
         entries.extend(path.ok().map(|path| ObjectEntry { path, size: *size as u64, etag }));
     }
-    let place = S3Prefix { bucket: bucket.to_owned(), prefix: "ocr/".to_owned() };
-    match source(cloud, &ModelSource::S3(place)).await.unwrap() {
+    let place = ModelSource::S3(S3Prefix { bucket: bucket.to_owned(), prefix: "ocr/".to_owned() });
+    match source(cloud, &place, None, jiff::Timestamp::now()).await.unwrap() {
         Source::Found { revision: found, files, .. } => {
             assert_eq!((found, files), (revision(&entries), entries.len() as u64), "{keys:?}");
             Ok(found)
         }
         Source::Empty => Err("empty".to_owned()),
-        Source::Unusable(why) => Err(why),
+        Source::Unusable(why) | Source::Unmarked(why) => Err(why),
     }
 }
 

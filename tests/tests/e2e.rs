@@ -30,7 +30,7 @@ fn object(name: &str) -> Value {
                 "task": "tensor",
                 "source": {"s3": {"bucket": BUCKET, "prefix": format!("{name}/")}}
             }],
-            "refresh": {"intervalSeconds": 5},
+            "refresh": {"intervalSeconds": 5, "settleSeconds": 1},
             "storage": {"efs": {"managed": {}}},
             "network": {"subnetIds": ["subnet-00000001"], "securityGroupIds": ["sg-00000001"]},
             "function": {

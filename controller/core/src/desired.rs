@@ -50,6 +50,8 @@ pub struct Desired {
     pub sync: Want<FunctionWant>,
     /// The models.
     pub models: Vec<Model>,
+    /// Seconds for which a source must not have changed before it is copied.
+    pub settle_seconds: u32,
     /// The inference function, without its manifest.
     pub inference: Want<FunctionWant>,
     /// Warm sandboxes.
@@ -133,6 +135,7 @@ impl Desired {
             security_groups: endpoint.security_groups.clone(),
             sync: Want::unless_deleting(sync, deletion, false),
             models: endpoint.models.clone(),
+            settle_seconds: endpoint.settle_seconds,
             inference: Want::unless_deleting(inference, deletion, false),
             provisioned: endpoint.provisioned,
             history_limit: endpoint.history_limit,
@@ -158,7 +161,7 @@ pub fn sync_request(
         .map(|model| {
             let found = match sources.get(&model.name) {
                 Some(Ok(Source::Found { revision, .. })) => Some(*revision),
-                Some(Ok(Source::Empty | Source::Unusable(_)) | Err(_)) | None => None,
+                Some(Ok(Source::Empty | Source::Unusable(_) | Source::Unmarked(_)) | Err(_)) | None => None,
             };
             Some(ManifestModel {
                 name: model.name.clone(),

@@ -1,12 +1,13 @@
 //! Plays a plan to its end against what was seen, as if AWS did everything at once and well: what
 //! `larder plan` prints. Ids that AWS will choose are written `(new)`.
 
+use jiff::Timestamp;
 use larder_contract::sync::{ModelReport, ModelState, SyncReport};
 
 use crate::desired::Desired;
 use crate::observed::{
     AccessPoint, Alias, FileSystem, Function, FunctionUrl, LastUpdate, LogGroup, MountTarget, Observed,
-    ObservedFunction, Package, Provisioned, ProvisionedStatus, Remote, Version,
+    ObservedFunction, Package, Provisioned, ProvisionedStatus, Remote, Source, Version,
 };
 use crate::plan::{Area, Plans, plan};
 use crate::step::Step;
@@ -238,6 +239,12 @@ fn settle(observed: &mut Observed) {
         {
             provisioned.status = ProvisionedStatus::Ready;
             provisioned.available = provisioned.requested;
+        }
+    }
+    // A source that settles is listed once it has.
+    for source in observed.sources.values_mut() {
+        if let Ok(Source::Found { listed, .. }) = source {
+            *listed = Timestamp::MAX;
         }
     }
     // The model-sync function can be asked once it is there.

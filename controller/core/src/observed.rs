@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use larder_contract::Digest;
 use larder_contract::sync::SyncReport;
 
@@ -274,16 +275,24 @@ pub enum Source {
         bytes: u64,
         /// Their number.
         files: u64,
+        /// When they last changed, as far as S3 says or was seen.
+        changed: Timestamp,
+        /// When they were listed.
+        listed: Timestamp,
     },
     /// There is no object under the prefix.
     Empty,
     /// A key, or the number of objects, breaks a rule; the text says which.
     Unusable(String),
+    /// The source's marker says that an upload is under way; the text says why.
+    Unmarked(String),
 }
 
 /// Everything that one pass saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
+    /// When it was seen: the planner's clock.
+    pub at: Timestamp,
     /// The subnets that the spec names.
     pub subnets: Read<Vec<Subnet>>,
     /// The file system: ours, or the one that was brought.

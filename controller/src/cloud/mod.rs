@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use jiff::Timestamp;
 use larder_contract::ObjectEntry;
 use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_core::endpoint::CodeRef;
@@ -160,13 +161,16 @@ pub trait Cloud: Send + Sync {
     /// (`HeadObject`, or its bytes where S3 has no such checksum).
     fn code(&self, code: &CodeRef) -> impl Future<Output = Result<Code>> + Send;
 
-    /// The objects under a prefix (`ListObjectsV2`): the key without the prefix, size, and `ETag`.
+    /// The objects under a prefix (`ListObjectsV2`): the key without the prefix, size, `ETag` and time.
     fn objects(
         &self,
         bucket: &str,
         prefix: &str,
         page: Option<String>,
     ) -> impl Future<Output = Result<Page<ListedObject>>> + Send;
+
+    /// The bytes of a small object (`GetObject`). One of more than `limit` bytes is an error of class `Invalid`.
+    fn object(&self, bucket: &str, key: &str, limit: u64) -> impl Future<Output = Result<Vec<u8>>> + Send;
 
     /// How far a copy is (`Invoke` of the model-sync function, synchronously).
     fn sync_status(
@@ -189,6 +193,8 @@ pub struct ListedObject {
     pub size: u64,
     /// The `ETag`, without quotes.
     pub etag: String,
+    /// When S3 says that it was written. Of an object in parts, when its upload began.
+    pub modified: Timestamp,
 }
 
 impl TryFrom<ListedObject> for ObjectEntry {

@@ -50,6 +50,15 @@ pub struct S3Prefix {
     )]
     #[schemars(length(min = 2, max = 900))]
     pub prefix: String,
+    /// An object under the prefix that is uploaded last, such as `_SUCCESS` or `larder.json`: the model is
+    /// copied only while it is there and nothing is newer. If it is named `*.json` and lists `files`, each
+    /// with `path` and `size`, they must be there too. Replaces refresh.settleSeconds for this model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("!self.startsWith('/') && !self.endsWith('/')").message("source.s3.marker is the key of an object, relative to the prefix: write a name such as _SUCCESS")
+    )]
+    #[schemars(length(min = 1, max = 512))]
+    pub marker: Option<String>,
 }
 
 /// When the models are looked at again.
@@ -63,15 +72,38 @@ pub struct Refresh {
     #[serde(default = "five_minutes")]
     #[schemars(range(min = 5, max = 86400))]
     pub interval_seconds: i32,
+    /// What the time between two listings grows to while a source does not change, at least
+    /// intervalSeconds. A change is followed at intervalSeconds again.
+    #[serde(default = "twenty_minutes")]
+    #[schemars(range(min = 5, max = 86400))]
+    pub max_interval_seconds: i32,
+    /// Seconds for which a source must not have changed before it is copied, so that an upload under way is
+    /// not served. A source that is older when it is first seen is copied at once.
+    #[serde(default = "half_a_minute")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub settle_seconds: i32,
 }
 
 const fn five_minutes() -> i32 {
     300
 }
 
+const fn twenty_minutes() -> i32 {
+    1200
+}
+
+const fn half_a_minute() -> i32 {
+    30
+}
+
 impl Default for Refresh {
     fn default() -> Self {
-        Self { policy: RefreshPolicy::default(), interval_seconds: five_minutes() }
+        Self {
+            policy: RefreshPolicy::default(),
+            interval_seconds: five_minutes(),
+            max_interval_seconds: twenty_minutes(),
+            settle_seconds: half_a_minute(),
+        }
     }
 }
 

@@ -222,8 +222,21 @@ impl Alias {
     }
 }
 
-/// Objects by key: size and `ETag`.
-pub type Bucket = BTreeMap<String, (u64, String)>;
+/// Objects by key.
+pub type Bucket = BTreeMap<String, Object>;
+
+/// An object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Bytes.
+    pub size: u64,
+    /// Its `ETag`.
+    pub etag: String,
+    /// Its `LastModified`.
+    pub modified: Duration,
+    /// Its content, where somebody reads it here.
+    pub text: String,
+}
 
 /// Everything that an account holds in one region.
 #[derive(Debug, Clone, Default)]
@@ -320,7 +333,7 @@ impl Account {
 fn entries(bucket: &Bucket, prefix: &str) -> Vec<larder_contract::ObjectEntry> {
     bucket
         .iter()
-        .filter_map(|(key, (size, etag))| {
+        .filter_map(|(key, Object { size, etag, .. })| {
             let path = larder_contract::RelativePath::parse(key.strip_prefix(prefix)?).ok()?;
             Some(larder_contract::ObjectEntry { path, size: *size, etag: etag.clone() })
         })

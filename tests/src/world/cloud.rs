@@ -143,6 +143,11 @@ impl Cloud for World {
         Ok(self.page(all, page.as_deref()))
     }
 
+    async fn object(&self, bucket: &str, key: &str, _limit: u64) -> Result<Vec<u8>> {
+        self.read("GetObject", &format!("object s3://{bucket}/{key}"), |account| account.content(bucket, key))
+            .await
+    }
+
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {
         self.read("Invoke", &format!("function {function}"), |account| account.sync_report(function, request))
             .await

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use larder_core::observed::Subnet;
 
 pub mod account;
@@ -36,7 +37,8 @@ mod stores;
 mod sync;
 pub mod truth;
 
-use account::{Account, Bucket, FileSystem, MountTarget};
+use account::{Account, Bucket, FileSystem, MountTarget, Object};
+use example::digest;
 use faults::{Chance, Fault};
 use invariants::Wanted;
 
@@ -66,6 +68,13 @@ struct Inner {
     is_killed: bool,
     takes_turns: bool,
     buckets_at: Vec<(Duration, BTreeMap<String, Bucket>)>,
+}
+
+/// A moment of the world, as a time of day.
+#[must_use]
+pub fn time_of_day(now: Duration) -> Timestamp {
+    let nanos = i128::try_from(now.as_nanos()).unwrap_or_default();
+    Timestamp::from_nanosecond(1_800_000_000_000_000_000 + nanos).unwrap_or_default()
 }
 
 impl World {
@@ -125,8 +134,19 @@ impl World {
     /// Puts an object, into a bucket that is made when it is missing.
     pub fn put_object(&self, bucket: &str, key: &str, size: u64, etag: &str) {
         self.meddle(|account| {
+            let object = Object { size, etag: etag.to_owned(), modified: account.now, text: String::new() };
+            account.buckets.entry(bucket.to_owned()).or_default().insert(key.to_owned(), object);
+        });
+    }
+
+    /// Puts an object whose content is read.
+    pub fn put_text(&self, bucket: &str, key: &str, text: &str) {
+        self.put_object(bucket, key, text.len() as u64, &digest(text));
+        self.meddle(|account| {
             let objects = account.buckets.entry(bucket.to_owned()).or_default();
-            objects.insert(key.to_owned(), (size, etag.to_owned()));
+            if let Some(object) = objects.get_mut(key) {
+                text.clone_into(&mut object.text);
+            }
         });
     }
 

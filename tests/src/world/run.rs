@@ -10,11 +10,11 @@ use larder_core::{Defaults, Endpoint};
 use larder_crds::spec::InferenceEndpointSpec;
 use larder_crds::{InferenceEndpoint, InferenceEndpointStatus, RECONCILE_AT};
 
-use super::World;
 use super::drive::{Passing, drive};
 use super::end::end;
 use super::invariants::Wanted;
 use super::truth::untruth;
+use super::{World, time_of_day};
 
 /// Why a run did not come to where it should, with what led to it.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +145,7 @@ impl Run {
     }
 
     fn timestamp(&self) -> Timestamp {
-        let seconds = i64::try_from(self.world.now().as_secs()).unwrap_or_default();
-        Timestamp::from_second(1_800_000_000 + seconds).unwrap_or_default()
+        time_of_day(self.world.now())
     }
 
     /// One pass of every controller. Answers when to look again.
@@ -192,8 +191,9 @@ impl Run {
             return Err(self.stuck(&format!("an invariant is broken: {breach}")));
         }
         if self.checks_truth && self.has_told && self.is_ready() {
-            let refresh = Duration::from_secs(u64::from(self.endpoint.refresh_seconds)).mul_f64(1.1);
-            let listed_since = self.world.now().saturating_sub(refresh);
+            let refresh = self.endpoint.refresh_seconds.max(self.endpoint.max_refresh_seconds);
+            let longest = Duration::from_secs(refresh.into()).mul_f64(1.1);
+            let listed_since = self.world.now().saturating_sub(longest);
             if let Some(untruth) = untruth(&self.world, &self.endpoint, listed_since) {
                 return Err(self.stuck(&format!("Ready is True, and it is not so: {untruth}")));
             }

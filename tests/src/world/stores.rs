@@ -7,8 +7,9 @@ use larder_core::endpoint::{CodeRef, ImageReference};
 use larder_core::names::Owner;
 use larder_core::observed::{self, Code, Package, Remote};
 
-use super::account::{Account, LogGroup, Refusal, refuse};
+use super::account::{Account, LogGroup, Object, Refusal, refuse};
 use super::efs::owned;
+use super::time_of_day;
 
 impl Account {
     pub(super) fn seen_log_group(&self, name: &str, owner: &Owner) -> Remote<observed::LogGroup> {
@@ -43,11 +44,19 @@ impl Account {
         };
         Ok(objects
             .iter()
-            .filter_map(|(key, (size, etag))| {
+            .filter_map(|(key, Object { size, etag, modified, .. })| {
                 let relative_key = key.strip_prefix(prefix)?.to_owned();
-                Some(ListedObject { relative_key, size: *size, etag: etag.clone() })
+                let modified = time_of_day(*modified);
+                Some(ListedObject { relative_key, size: *size, etag: etag.clone(), modified })
             })
             .collect())
+    }
+
+    pub(super) fn content(&self, bucket: &str, key: &str) -> Result<Vec<u8>, Refusal> {
+        match self.buckets.get(bucket).and_then(|objects| objects.get(key)) {
+            Some(object) => Ok(object.text.clone().into_bytes()),
+            None => refuse(Class::NotFound, "NoSuchKey", format!("s3://{bucket}/{key} does not exist")),
+        }
     }
 
     pub(super) fn resolve(&self, code: &CodeRef) -> Result<Code, Refusal> {
@@ -70,7 +79,8 @@ impl Account {
                 })
             }
             CodeRef::Zip { bucket, key, version_id } => {
-                let Some((_, etag)) = self.buckets.get(bucket).and_then(|objects| objects.get(key)) else {
+                let Some(Object { etag, .. }) = self.buckets.get(bucket).and_then(|objects| objects.get(key))
+                else {
                     return refuse(
                         Class::NotFound,
                         "NoSuchKey",

@@ -56,6 +56,8 @@ pub struct Model {
     pub parameters: Parameters,
     /// Where its files are.
     pub source: ModelSource,
+    /// The object at the source without which it is not whole.
+    pub marker: Option<String>,
     /// The only content that is accepted.
     pub pin: Option<Digest>,
     /// Loaded before traffic.
@@ -242,6 +244,10 @@ pub struct Endpoint {
     pub pinned: bool,
     /// Seconds between two listings of the sources.
     pub refresh_seconds: u32,
+    /// What those grow to while a source does not change.
+    pub max_refresh_seconds: u32,
+    /// Seconds for which a source must not have changed before it is copied.
+    pub settle_seconds: u32,
     /// The value of the reconcile-at annotation.
     pub asked_at: Option<String>,
     /// The file system.

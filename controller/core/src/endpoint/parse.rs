@@ -47,6 +47,8 @@ impl Endpoint {
             models,
             pinned: spec.refresh.policy == spec::RefreshPolicy::Pinned,
             refresh_seconds: u32::try_from(spec.refresh.interval_seconds).unwrap_or(300),
+            max_refresh_seconds: u32::try_from(spec.refresh.max_interval_seconds).unwrap_or(1200),
+            settle_seconds: u32::try_from(spec.refresh.settle_seconds).unwrap_or(30),
             asked_at: meta.annotations.as_ref().and_then(|a| a.get(larder_crds::RECONCILE_AT)).cloned(),
             file_system: file_system(&spec.storage.efs)?,
             access_point: access_point(spec.storage.efs.access_point.as_ref(), folder),
@@ -83,13 +85,14 @@ fn model(model: &spec::Model) -> Result<Model, Refused> {
         task: model.task,
         parameters: model.parameters.clone(),
         source: source(&model.source),
+        marker: model.source.s3.marker.clone(),
         pin,
         preload: model.preload,
     })
 }
 
 fn source(source: &spec::Source) -> ModelSource {
-    let spec::S3Prefix { bucket, prefix } = source.s3.clone();
+    let spec::S3Prefix { bucket, prefix, marker: _ } = source.s3.clone();
     ModelSource::S3(S3Prefix { bucket, prefix })
 }
 

@@ -2,7 +2,7 @@
 
 use larder_contract::layout;
 
-use super::{Plan, Reason, either, lambda, storage};
+use super::{Plan, Reason, either, lambda, settle, storage};
 use crate::desired::{Desired, FunctionWant, Want, is_synced, sync_request};
 use crate::observed::{Function, Observed, Remote, Version};
 use crate::retry::Class;
@@ -91,7 +91,8 @@ fn attainable_reserve(want: &FunctionWant, observed: &Observed) -> Option<i32> {
 /// The manifest to serve: the wanted one once it is synced, and until then the one that is served, so
 /// that a broken source does not hold up a change of, say, the memory size.
 fn manifest(desired: &Desired, observed: &Observed) -> Option<String> {
-    let wanted = sync_request(&desired.models, &observed.sources).filter(|_| is_synced(observed));
+    let is_whole = is_synced(observed) && settle::settling(desired, observed).is_none();
+    let wanted = sync_request(&desired.models, &observed.sources).filter(|_| is_whole);
     wanted.map(|request| request.manifest.digest().to_string()).or_else(|| {
         let function = observed.inference.function.as_ref().ok()?.ours()?;
         function.config.env.get(layout::ENV_MANIFEST).cloned()

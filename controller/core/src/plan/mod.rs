@@ -5,7 +5,7 @@
 //! no harm.
 //!
 //! - `storage`: file system, mount targets, access point
-//! - `models`: model-sync function, sources, the copy
+//! - `models`: model-sync function, sources, the copy; `settle`: whether an upload may be under way
 //! - `function`: inference function and its versions; `lambda` converges one function, for both
 //! - `capacity`: provisioned concurrency
 //! - `traffic`: the alias, and pruning old versions
@@ -25,10 +25,12 @@ mod exposure;
 mod function;
 mod lambda;
 mod models;
+mod settle;
 mod storage;
 mod traffic;
 
 pub use function::target;
+pub use settle::settles_at;
 
 /// The areas of an endpoint, in the order in which a create goes through them. Each has a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +81,8 @@ pub enum Reason {
     WaitingForCapacity,
     WaitingForTraffic,
     WaitingForDeletion,
+    Settling,
+    WaitingForMarker,
     Syncing,
     SourceNotFound,
     SourceEmpty,

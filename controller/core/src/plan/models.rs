@@ -2,7 +2,7 @@
 
 use larder_contract::sync::{ModelState, SyncReport};
 
-use super::{Plan, Reason, either, lambda, storage};
+use super::{Plan, Reason, either, lambda, settle, storage};
 use crate::desired::{Desired, Want, is_synced, sync_request};
 use crate::endpoint::Model;
 use crate::observed::{Observed, Read, Source};
@@ -37,6 +37,9 @@ fn present(
     let Some(request) = sync_request(&desired.models, &observed.sources) else {
         return Err(Plan::wait(Reason::Waiting, "the sources to be listed"));
     };
+    if let Some(wait) = settle::settling(desired, observed) {
+        return Err(wait);
+    }
     let Some(report) = observed.sync_report.as_ref().map_err(Plan::from)? else {
         return Err(Plan::wait(Reason::Waiting, format!("the answer of function {}", function.name)));
     };
@@ -87,6 +90,11 @@ fn source_problem(model: &Model, source: Option<&Read<Source>>) -> Option<Plan> 
             format!(
                 "model {name}: there is no file at {place}: put the model's files there, or correct models[].source"
             ),
+        )),
+        Ok(Source::Unmarked(why)) => Some(Plan::blocked(
+            Reason::WaitingForMarker,
+            Class::Transient,
+            format!("model {name}: {place}: {why}"),
         )),
         Ok(Source::Unusable(why)) => Some(Plan::blocked(
             Reason::SourceUnusable,

@@ -43,8 +43,8 @@ pub(super) fn models(
             let before = previous.models.iter().find(|m| m.name == model.name);
             let source = observed.sources.get(&model.name);
             let found = match source {
-                Some(Ok(Source::Found { revision, bytes, files })) => Some((*revision, *bytes, *files)),
-                Some(Ok(Source::Empty | Source::Unusable(_)) | Err(_)) | None => None,
+                Some(Ok(Source::Found { revision, bytes, files, .. })) => Some((*revision, *bytes, *files)),
+                Some(Ok(Source::Empty | Source::Unusable(_) | Source::Unmarked(_)) | Err(_)) | None => None,
             };
             let wanted = model.pin.or(found.map(|(revision, ..)| revision)).map(|d| d.to_string());
             let seen = report.and_then(|r| r.models.iter().find(|m| m.model == model.name));
@@ -71,6 +71,10 @@ pub(super) fn models(
                 bytes: signed(bytes),
                 bytes_done: signed(seen.map_or(0, |m| m.bytes_done)),
                 files: signed(files),
+                changed_time: match source {
+                    Some(Ok(Source::Found { changed, .. })) => Some(changed.to_string()),
+                    Some(_) | None => None,
+                },
                 message: model_message(seen, source),
             }
         })
@@ -90,7 +94,7 @@ fn model_state(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> &'s
         }
         (
             Some(ModelState::Pending | ModelState::SourceChanged) | None,
-            Some(Ok(Source::Found { .. })) | None,
+            Some(Ok(Source::Found { .. } | Source::Unmarked(_))) | None,
         ) => "Pending",
     }
 }
@@ -99,7 +103,7 @@ fn model_message(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> S
     match (seen, source) {
         (_, Some(Err(problem))) => problem.to_string(),
         (_, Some(Ok(Source::Empty))) => "there is no file at the source".to_owned(),
-        (_, Some(Ok(Source::Unusable(why)))) => why.clone(),
+        (_, Some(Ok(Source::Unusable(why) | Source::Unmarked(why)))) => why.clone(),
         (Some(report), _) => report.message.clone(),
         (None, _) => String::new(),
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use larder_contract::sync::{ModelReport, ModelState, SyncReport};
 use larder_contract::{Digest, layout};
 use larder_core::endpoint::{Architecture, CodeRef, FileSystemRef};
@@ -266,6 +267,12 @@ fn report(models: usize) -> impl Strategy<Value = SyncReport> {
     })
 }
 
+/// A source that last changed so many seconds ago.
+fn found(revision: Digest, age: i64) -> Source {
+    let changed = Timestamp::from_second(-age).unwrap();
+    Source::Found { revision, bytes: 2, files: 1, changed, listed: Timestamp::UNIX_EPOCH }
+}
+
 /// Everything at random, held together only as `observe` holds it together.
 fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
     let names = endpoint.names.clone();
@@ -279,10 +286,11 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
         mode.prop_map(|mode| FileSystem { id: "fs-1".to_owned(), throughput_mode: mode.to_owned() });
     let access_point = Just(AccessPoint { id: "fsap-1".to_owned(), arn: "arn:ap".to_owned() });
     let source = || {
-        (0u8..3, 0u8..8).prop_map(|(n, kind)| match kind {
+        (0u8..3, 0u8..8, 0i64..100).prop_map(|(n, kind, age)| match kind {
             0 => Source::Empty,
             1 => Source::Unusable("a key".to_owned()),
-            _ => Source::Found { revision: content(n), bytes: 2, files: 1 },
+            2 => Source::Unmarked("a marker".to_owned()),
+            _ => found(content(n), age),
         })
     };
     let models: Vec<String> = endpoint.models.iter().map(|m| m.name.clone()).collect();
@@ -316,6 +324,7 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
             |(storage, (sync, sources, sync_report), (inference, versions), (alias, url, permissions))| {
                 let (subnets, file_system, mount_targets, access_point) = storage;
                 let mut seen = Observed {
+                    at: Timestamp::UNIX_EPOCH,
                     subnets,
                     file_system,
                     mount_targets,
@@ -408,7 +417,7 @@ fn mend(endpoint: &Endpoint, seen: &mut Observed) {
     }
     for model in &endpoint.models {
         let revision = model.pin.unwrap_or(content(0));
-        seen.sources.insert(model.name.clone(), Ok(Source::Found { revision, bytes: 2, files: 1 }));
+        seen.sources.insert(model.name.clone(), Ok(found(revision, 100)));
     }
     if endpoint.deleting {
         seen.sources.clear();

@@ -148,6 +148,10 @@ impl Cloud for AwsCloud {
         self.0.objects(bucket, prefix, page).await
     }
 
+    async fn object(&self, bucket: &str, key: &str, limit: u64) -> Result<Vec<u8>> {
+        self.0.object(bucket, key, limit).await
+    }
+
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {
         self.0.sync_status(function, request).await
     }

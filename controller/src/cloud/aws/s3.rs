@@ -8,6 +8,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType};
 use aws_smithy_types::base64;
+use jiff::Timestamp;
 use larder_contract::Digest;
 use larder_contract::key::url_decoded;
 use larder_core::Class;
@@ -116,9 +117,33 @@ impl Clients {
                 relative_key: key.strip_prefix(prefix).unwrap_or(&key).to_owned(),
                 size: object.size.and_then(|size| size.try_into().ok()).ok_or_else(|| call.lacks("size"))?,
                 etag: object.e_tag.ok_or_else(|| call.lacks("ETag"))?.trim_matches('"').to_owned(),
+                modified: object
+                    .last_modified
+                    .and_then(|at| Timestamp::from_second(at.secs()).ok())
+                    .ok_or_else(|| call.lacks("LastModified"))?,
             })
         });
         Ok(Page { items: items.collect::<Result<_>>()?, next })
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
+    pub(super) async fn object(&self, bucket: &str, key: &str, limit: u64) -> Result<Vec<u8>> {
+        let call = Call::new("GetObject", format!("object s3://{bucket}/{key}"));
+        let answer = call.answer(self.s3.get_object().bucket(bucket).key(key).send().await)?;
+        let length = answer.content_length.and_then(|length| u64::try_from(length).ok());
+        if length.is_none_or(|length| length > limit) {
+            return Err(call.failed(Class::Invalid, "", &format!("it is larger than {limit} bytes")));
+        }
+        match tokio::time::timeout(MAX_READ, answer.body.collect()).await {
+            Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+            Ok(Err(error)) => {
+                Err(call.failed(Class::Transient, "", &format!("its bytes end early: {error}")))
+            }
+            Err(_) => {
+                let message = format!("it was not read within {} s", MAX_READ.as_secs());
+                Err(call.failed(Class::Transient, "", &message))
+            }
+        }
     }
 }
 
