@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use larder_contract::sync::SyncReport;
+use larder_contract::upkeep::Inventory;
 use larder_core::desired::sync_request;
 use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
@@ -41,9 +42,9 @@ pub async fn observe<C: Cloud>(
         function(cloud, endpoint, &names.sync_function, &endpoint.sync_code),
         function(cloud, endpoint, &names.function, &endpoint.function.code),
     );
-    let (storage, sync_report, published) = tokio::join!(
+    let (storage, (stored, sync_report), published) = tokio::join!(
         storage(cloud, endpoint, &file_system),
-        sync_report(cloud, endpoint, &sync, &sources),
+        on_disk(cloud, endpoint, &sync, &sources),
         published(cloud, endpoint, &inference.function),
     );
     let (mount_targets, access_point) = storage;
@@ -56,6 +57,7 @@ pub async fn observe<C: Cloud>(
         access_point,
         sync,
         sources,
+        stored,
         sync_report,
         inference,
         versions,
@@ -220,19 +222,29 @@ async fn sources<C: Cloud>(
     };
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
 }
-async fn sync_report<C: Cloud>(
+
+/// What lies on the file system, and how far that is what is wanted.
+async fn on_disk<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
     sync: &ObservedFunction,
     sources: &BTreeMap<String, Read<Source>>,
-) -> Read<Option<SyncReport>> {
+) -> (Read<Option<Inventory>>, Read<Option<SyncReport>>) {
     let is_ready = matches!(&sync.function, Ok(Remote::Ready(_)));
-    match sync_request(&endpoint.models, sources) {
-        Some(request) if is_ready && !endpoint.deleting => {
-            read(cloud.sync_status(&endpoint.names.sync_function, &request)).await.map(Some)
-        }
-        Some(_) | None => Ok(None),
+    if !is_ready || endpoint.deleting {
+        return (Ok(None), Ok(None));
     }
+    let function = &endpoint.names.sync_function;
+    let stored = match read(cloud.inventory(function)).await {
+        Ok(stored) => stored,
+        // What is wanted depends on it.
+        Err(problem) => return (Err(problem.clone()), Err(problem)),
+    };
+    let report = match sync_request(&endpoint.models, sources, Some(&stored)) {
+        Some(request) => read(cloud.sync_status(function, &request)).await.map(Some),
+        None => Ok(None),
+    };
+    (Ok(Some(stored)), report)
 }
 
 /// Whether a model's source was found changed while it was copied: its listing is no longer true.

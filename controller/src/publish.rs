@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
-use larder_core::status::is_same;
+use larder_core::status::{is_same, size};
 use larder_crds::{InferenceEndpoint, InferenceEndpointStatus};
 use serde_json::json;
 
@@ -32,13 +32,44 @@ pub async fn publish(
         "status": status,
     });
     api.patch_status(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await?;
-    for event in events(&before.conditions, &status.conditions) {
+    for event in events(&before.conditions, &status.conditions).into_iter().chain(upkeep(before, status)) {
         // An Event that is lost costs nobody a model.
         if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
             tracing::debug!(%error, "an Event could not be written");
         }
     }
     Ok(())
+}
+
+/// An Event for what a collection freed, and one for each model that was read again and found right.
+#[must_use]
+pub fn upkeep(before: &InferenceEndpointStatus, after: &InferenceEndpointStatus) -> Vec<Event> {
+    let event = |reason: &str, note: String| Event {
+        type_: EventType::Normal,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: "StorageMaintained".to_owned(),
+        secondary: None,
+    };
+    let bytes = |status: &InferenceEndpointStatus| {
+        let storage = status.storage.as_ref()?;
+        Some((storage.freed_bytes?, storage.used_bytes?))
+    };
+    let freed = match (bytes(before), bytes(after)) {
+        (Some((before, _)), Some((after, used))) if after > before => {
+            let note = format!("{} are freed; the models take {} now", size(after - before), size(used));
+            Some(event("Collected", note))
+        }
+        _ => None,
+    };
+    let verified = after.models.iter().filter(|model| model.last_verified_time.is_some()).filter(|model| {
+        let was = before.models.iter().find(|it| it.name == model.name);
+        was.is_some_and(|was| was.last_verified_time != model.last_verified_time)
+    });
+    let verified = verified.map(|model| {
+        event("Verified", format!("model {}: its bytes are those that were copied", model.name))
+    });
+    freed.into_iter().chain(verified).collect()
 }
 
 /// An Event for each condition whose status or reason changed.

@@ -130,7 +130,9 @@ fn again(
     let of_area = |area: &Area| match (outcome.waits.get(area), plans.get(*area)) {
         (Some(wait), _) => (*wait).max(Duration::from_millis(100)),
         // An asynchronous invoke takes a moment until its work shows; looked for too soon, it is made again.
-        (None, plan) if plan.steps().iter().any(|s| matches!(s, Step::StartSync { .. })) => {
+        (None, plan)
+            if plan.steps().iter().any(|s| matches!(s, Step::StartSync { .. } | Step::Verify { .. })) =>
+        {
             Duration::from_secs(2)
         }
         (None, Plan::Do(_) | Plan::Retry { .. }) => Duration::from_millis(500),

@@ -59,6 +59,9 @@ pub struct Summary {
     /// Warm sandboxes, of those wanted: `2/2`.
     #[serde(default)]
     pub capacity: String,
+    /// What the models take on the file system: `1.2 GiB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
     /// When a model last became ready, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<String>,
@@ -96,6 +99,9 @@ pub struct ModelStatus {
     /// When the content at the source last changed, as far as was seen, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_time: Option<String>,
+    /// When its bytes on the file system were last read again and found right, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verified_time: Option<String>,
     /// What went wrong, and what to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -118,6 +124,28 @@ pub struct StorageStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["zone".into()]))]
     pub mount_targets: Vec<MountTargetStatus>,
+    /// Bytes in the access point's folder, each file counted once, as of the last copy or collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_bytes: Option<i64>,
+    /// Bytes that collections have freed, in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed_bytes: Option<i64>,
+    /// Revisions that nothing needs, marked to be deleted; the first twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub collectable: Vec<CollectableStatus>,
+}
+
+/// A revision that nothing needs.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectableStatus {
+    /// Its digest.
+    pub digest: String,
+    /// Its bytes, also those that it shares with others.
+    pub bytes: i64,
+    /// Since when it is marked, RFC 3339. It is deleted when the mark is `storage.collectAfterSeconds` old.
+    pub since: String,
 }
 
 /// A mount target.

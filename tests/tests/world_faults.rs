@@ -31,7 +31,7 @@ fn hurry(world: &World) {
 
 /// What a user, AWS or fate does next.
 fn disturb(run: &mut Run, rng: &mut fastrand::Rng) -> Result<(), Stuck> {
-    match rng.u32(0..16) {
+    match rng.u32(0..17) {
         0 | 1 => {
             let memory = rng.choice([1024, 2048, 4096]).unwrap();
             run.change(|spec| spec.function.memory_mib = memory)
@@ -91,6 +91,15 @@ fn disturb(run: &mut Run, rng: &mut fastrand::Rng) -> Result<(), Stuck> {
             Ok(())
         }
         14 => {
+            run.world.meddle(|account| {
+                for folder in account.folders.values_mut() {
+                    let any = rng.choice(folder.revisions.keys().copied());
+                    folder.damaged.extend(any);
+                }
+            });
+            Ok(())
+        }
+        15 => {
             let bad = rng.choice(["inference 1", "inference 2", "build 0"]).unwrap();
             run.world.meddle(|account| account.broken.init.insert(digest(bad)));
             Ok(())
@@ -126,6 +135,11 @@ fn schedule(seed: u64) -> Result<(), Stuck> {
         object.spec.storage.efs.managed = None;
         object.spec.storage.efs.file_system_id = Some(BROUGHT.to_owned());
     }
+    // Short, so that a schedule lives to see it.
+    object.spec.storage.collect_after_seconds = rng.i64(5..60);
+    object.spec.storage.retain_revisions = rng.i32(0..2);
+    object.spec.storage.verify_every_seconds = rng.bool().then(|| rng.i64(20..100));
+    object.spec.rollout.history_limit = rng.i32(0..4);
     let keeps_data = object.spec.deletion_policy == DeletionPolicy::RetainData;
     let mut run = Run::new(world, object, defaults())?.with_seed(seed).with_controllers(controllers);
     let reads_lie = controllers > 1 || troubles.contains(&Trouble::Stale);

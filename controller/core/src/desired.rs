@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use larder_contract::revision::{MAX_COPIES, copy_name};
 use larder_contract::sync::{SyncRequest, SyncSource};
-use larder_contract::{Manifest, ManifestModel, layout};
+use larder_contract::upkeep::{Inventory, StoredRevision};
+use larder_contract::{Digest, Manifest, ManifestModel, layout};
 
 use crate::endpoint::{
     AccessPointSpec, Architecture, AuthType, CodeRef, DeletionPolicy, Endpoint, FileSystemRef, Model,
@@ -52,6 +54,12 @@ pub struct Desired {
     pub models: Vec<Model>,
     /// Seconds for which a source must not have changed before it is copied.
     pub settle_seconds: u32,
+    /// For each model, so many revisions that no version names are kept.
+    pub retain_revisions: usize,
+    /// How long something is not needed before it is deleted.
+    pub collect_after_seconds: u64,
+    /// How often what is needed is read again, if ever.
+    pub verify_every_seconds: Option<u64>,
     /// The inference function, without its manifest.
     pub inference: Want<FunctionWant>,
     /// Warm sandboxes.
@@ -119,7 +127,7 @@ impl Desired {
             memory_mib: SYNC_MEMORY_MIB,
             timeout_seconds: SYNC_TIMEOUT_SECONDS,
             ephemeral_mib: 512,
-            env: BTreeMap::new(),
+            env: BTreeMap::from([(layout::ENV_OWNER.to_owned(), endpoint.identity.place())]),
             reserved: None,
             ..inference.clone()
         };
@@ -136,6 +144,9 @@ impl Desired {
             sync: Want::unless_deleting(sync, deletion, false),
             models: endpoint.models.clone(),
             settle_seconds: endpoint.settle_seconds,
+            retain_revisions: endpoint.retain_revisions,
+            collect_after_seconds: endpoint.collect_after_seconds,
+            verify_every_seconds: endpoint.verify_every_seconds,
             inference: Want::unless_deleting(inference, deletion, false),
             provisioned: endpoint.provisioned,
             history_limit: endpoint.history_limit,
@@ -150,11 +161,13 @@ impl Desired {
 
 /// What must be synced for these models: none while a source is unknown or its content is refused.
 ///
-/// A pinned model is wanted by its pin, whatever the source holds now: what was once synced stays.
+/// A pinned model is wanted by its pin, whatever the source holds now: what was once synced stays. What was found
+/// damaged is wanted as another copy.
 #[must_use]
 pub fn sync_request(
     models: &[Model],
     sources: &BTreeMap<String, crate::observed::Read<Source>>,
+    stored: Option<&Inventory>,
 ) -> Option<SyncRequest> {
     let wanted = models
         .iter()
@@ -163,12 +176,14 @@ pub fn sync_request(
                 Some(Ok(Source::Found { revision, .. })) => Some(*revision),
                 Some(Ok(Source::Empty | Source::Unusable(_) | Source::Unmarked(_)) | Err(_)) | None => None,
             };
+            let content = model.pin.or(found)?;
+            let revision = copy_of(&content, stored);
             Some(ManifestModel {
                 name: model.name.clone(),
                 task: model.task,
-                copy_of: None,
+                revision,
+                copy_of: (revision != content).then_some(content),
                 parameters: model.parameters.clone(),
-                revision: model.pin.or(found)?,
                 preload: model.preload,
             })
         })
@@ -180,6 +195,24 @@ pub fn sync_request(
             .map(|model| SyncSource { model: model.name.clone(), source: model.source.clone() })
             .collect(),
     })
+}
+
+/// The name of the copy of `content` that is to be served: the first that lies there whole and was not found
+/// damaged; else the first that was not.
+#[must_use]
+pub fn copy_of(content: &Digest, stored: Option<&Inventory>) -> Digest {
+    let seen = |name: &Digest| stored.and_then(|all| all.revisions.iter().find(|it| it.revision == *name));
+    let names = || (0..MAX_COPIES).map(|nth| copy_name(content, nth));
+    names()
+        .find(|name| seen(name).is_some_and(|it| it.is_complete && !is_damaged(it)))
+        .or_else(|| names().find(|name| !seen(name).is_some_and(is_damaged)))
+        .unwrap_or(*content)
+}
+
+/// Whether a revision's bytes were found to be others than those that were copied.
+#[must_use]
+pub fn is_damaged(revision: &StoredRevision) -> bool {
+    revision.verified.as_ref().is_some_and(|look| !look.damage.is_empty())
 }
 
 /// Whether everything that is wanted for these models lies on the file system.

@@ -3,6 +3,10 @@
 
 use jiff::Timestamp;
 use larder_contract::sync::{ModelReport, ModelState, SyncReport};
+use larder_contract::upkeep::{
+    CollectRequest, Inventory, NamedRevision, StoredManifest, StoredRevision, Verified,
+};
+use larder_contract::{Digest, Manifest};
 
 use crate::desired::Desired;
 use crate::observed::{
@@ -138,6 +142,7 @@ fn apply(step: &Step, observed: &mut Observed) {
         }
         Step::DeleteFunctionConcurrency { name } => change(observed, name, |it| it.reserved = None),
         Step::StartSync { request, .. } => {
+            store(observed, &request.manifest);
             observed.sync_report = Ok(Some(SyncReport {
                 models: request
                     .manifest
@@ -156,6 +161,17 @@ fn apply(step: &Step, observed: &mut Observed) {
                 manifest_present: true,
                 running: false,
             }));
+        }
+        Step::Collect { request, .. } => collect(observed, request),
+        Step::Verify { request, .. } => {
+            for stored in observed.stored.iter_mut().flatten() {
+                let now = stored.now;
+                for revision in
+                    stored.revisions.iter_mut().filter(|it| request.revisions.contains(&it.revision))
+                {
+                    revision.verified = Some(Verified { at: now, damage: String::new() });
+                }
+            }
         }
         Step::PublishVersion { .. } => {
             let Ok(Remote::Ready(latest)) = &observed.inference.function else { return };
@@ -207,6 +223,48 @@ fn apply(step: &Step, observed: &mut Observed) {
     }
 }
 
+/// A copy is there.
+fn store(observed: &mut Observed, manifest: &Manifest) {
+    let Some(stored) = observed.stored.iter_mut().flatten().next() else { return };
+    let digest = manifest.digest();
+    stored.manifests.retain(|it| it.manifest != digest);
+    let models = manifest.models.iter();
+    let models = models.map(|it| NamedRevision { model: it.name.clone(), revision: it.revision }).collect();
+    stored.manifests.push(StoredManifest { manifest: digest, models, marked: None });
+    for model in &manifest.models {
+        stored.revisions.retain(|it| it.revision != model.revision);
+        stored.revisions.push(StoredRevision {
+            revision: model.revision,
+            is_complete: true,
+            bytes: 0,
+            copied: stored.now,
+            marked: None,
+            verified: None,
+            is_verifying: false,
+        });
+    }
+}
+
+fn collect(observed: &mut Observed, request: &CollectRequest) {
+    let Some(stored) = observed.stored.iter_mut().flatten().next() else { return };
+    let now = stored.now;
+    let deletes = |digest: Digest| request.delete.iter().any(|it| it.digest == digest);
+    let marked = |digest: Digest, marked: Option<u64>| match marked {
+        None if request.mark.contains(&digest) => Some(now),
+        Some(_) if request.spare.contains(&digest) => None,
+        other => other,
+    };
+    stored.revisions.retain(|it| !deletes(it.revision));
+    stored.manifests.retain(|it| !deletes(it.manifest));
+    for it in &mut stored.revisions {
+        it.marked = marked(it.revision, it.marked);
+    }
+    for it in &mut stored.manifests {
+        it.marked = marked(it.manifest, it.marked);
+    }
+    stored.is_deleting = false;
+}
+
 /// What waits for AWS comes about.
 fn settle(observed: &mut Observed) {
     fn settled<T>(remote: &mut Remote<T>) {
@@ -250,7 +308,12 @@ fn settle(observed: &mut Observed) {
     // The model-sync function can be asked once it is there.
     let is_there = matches!(observed.sync.function, Ok(Remote::Ready(_)));
     match &mut observed.sync_report {
-        Ok(None) if is_there => observed.sync_report = Ok(Some(SyncReport::default())),
+        Ok(None) if is_there => {
+            observed.sync_report = Ok(Some(SyncReport::default()));
+            if observed.stored == Ok(None) {
+                observed.stored = Ok(Some(Inventory::default()));
+            }
+        }
         Ok(Some(report)) if report.running => {
             report.running = false;
             report.manifest_present = true;

@@ -24,6 +24,14 @@ pub struct Identity {
     pub uid: String,
 }
 
+impl Identity {
+    /// Which object it is, whoever made it and how often: what a folder of models is for.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}/{}", self.cluster, self.namespace, self.name)
+    }
+}
+
 /// The value of [`OWNER_TAG`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(pub String);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use larder_contract::Digest;
 use larder_contract::sync::SyncReport;
+use larder_contract::upkeep::Inventory;
 
 use crate::endpoint::Architecture;
 use crate::retry::Problem;
@@ -305,6 +306,8 @@ pub struct Observed {
     pub sync: ObservedFunction,
     /// The listings of the models' sources, by the models' names.
     pub sources: BTreeMap<String, Read<Source>>,
+    /// What the model-sync function says that lies on the file system; none while it cannot be asked.
+    pub stored: Read<Option<Inventory>>,
     /// The answer of the model-sync function; none while it cannot be asked.
     pub sync_report: Read<Option<SyncReport>>,
     /// The inference function.
@@ -317,6 +320,14 @@ pub struct Observed {
     pub url: Read<Option<FunctionUrl>>,
     /// The ids of the statements of the alias's resource policy that begin with `larder-`.
     pub permissions: Read<BTreeSet<String>>,
+}
+
+impl Observed {
+    /// What lies on the file system, where that is known.
+    #[must_use]
+    pub fn inventory(&self) -> Option<&Inventory> {
+        self.stored.as_ref().ok()?.as_ref()
+    }
 }
 
 /// A function, its code as the spec names it, and its log group.

@@ -13,7 +13,7 @@ use larder_crds::InferenceEndpointStatus;
 use proptest::prelude::*;
 
 use support::any::{any_pair, lambda, living_pair, mended_pair};
-use support::wanted::{is_deleted, is_satisfied, touches_foreign};
+use support::wanted::{foresee_but_for_upkeep, is_deleted, is_satisfied, named, touches_foreign};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
@@ -36,6 +36,31 @@ proptest! {
     fn what_is_foreign_is_never_touched((endpoint, seen) in any_pair()) {
         for (_, step) in plan(&Desired::of(&endpoint), &seen).steps() {
             prop_assert!(!touches_foreign(step, &endpoint, &seen), "{}", step);
+        }
+    }
+
+    /// Nothing that a version or the spec names is ever deleted, nor anything that is not marked for long enough;
+    /// and nothing is done before all else is as wanted.
+    #[test]
+    fn what_can_serve_is_never_collected((endpoint, seen) in living_pair(), twice in any::<bool>()) {
+        let desired = Desired::of(&endpoint);
+        // At random it is hardly ever converged.
+        let seen = if twice { foresee_but_for_upkeep(&desired, &seen) } else { seen };
+        let plans = plan(&desired, &seen);
+        for (area, step) in plans.steps() {
+            let Step::Collect { request, .. } = step else { continue };
+            prop_assert!(area == Area::Upkeep && plans.is_converged());
+            let named = named(&endpoint, &seen);
+            let stored = seen.stored.as_ref().unwrap().as_ref().unwrap();
+            for digest in request.mark.iter().chain(request.delete.iter().map(|it| &it.digest)) {
+                prop_assert!(!named.contains(digest), "{} is named: {:#?}", digest, seen);
+            }
+            for it in &request.delete {
+                let mark = stored.revisions.iter().find(|r| r.revision == it.digest).map(|r| r.marked);
+                let mark = mark.or(stored.manifests.iter().find(|m| m.manifest == it.digest).map(|m| m.marked));
+                prop_assert_eq!(mark, Some(Some(it.since)));
+                prop_assert!(stored.now - it.since >= endpoint.collect_after_seconds);
+            }
         }
     }
 

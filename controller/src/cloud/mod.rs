@@ -10,6 +10,7 @@ use std::fmt;
 use jiff::Timestamp;
 use larder_contract::ObjectEntry;
 use larder_contract::sync::{SyncReport, SyncRequest};
+use larder_contract::upkeep::Inventory;
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
@@ -171,6 +172,9 @@ pub trait Cloud: Send + Sync {
 
     /// The bytes of a small object (`GetObject`). One of more than `limit` bytes is an error of class `Invalid`.
     fn object(&self, bucket: &str, key: &str, limit: u64) -> impl Future<Output = Result<Vec<u8>>> + Send;
+
+    /// What lies on the file system (`Invoke` of the model-sync function, synchronously).
+    fn inventory(&self, function: &str) -> impl Future<Output = Result<Inventory>> + Send;
 
     /// How far a copy is (`Invoke` of the model-sync function, synchronously).
     fn sync_status(

@@ -10,6 +10,29 @@ use serde::{Deserialize, Serialize};
 pub struct Storage {
     /// An Amazon EFS file system.
     pub efs: Efs,
+    /// For each model, so many revisions that no function version names are kept, the newest: going back to one of
+    /// them copies nothing.
+    #[serde(default = "two")]
+    #[schemars(range(min = 0, max = 100))]
+    pub retain_revisions: i32,
+    /// Seconds for which a revision is not needed, by any function version or by retainRevisions, before it is
+    /// deleted. No invocation runs longer than the least of them.
+    #[serde(default = "hour")]
+    #[schemars(range(min = 900, max = 31_536_000))]
+    pub collect_after_seconds: i64,
+    /// Seconds after which the models that function versions name are read again and compared with what was copied.
+    /// Never when absent: EFS charges for what is read. A damaged model is copied again and rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 3600, max = 31_536_000))]
+    pub verify_every_seconds: Option<i64>,
+}
+
+const fn two() -> i32 {
+    2
+}
+
+const fn hour() -> i64 {
+    3600
 }
 
 /// An Amazon EFS file system, made for this endpoint or brought along.

@@ -57,7 +57,8 @@ pub struct SyncSource {
 pub struct SyncReport {
     /// One for each model of the manifest, in its order.
     pub models: Vec<ModelReport>,
-    /// The manifest file and every model of it are there, and nothing of it is marked as not needed.
+    /// The manifest file and every model of it are there, and nothing of it is marked as not needed or was
+    /// found damaged.
     pub manifest_present: bool,
     /// A copy is at work: its heartbeat on the file system is fresh.
     pub running: bool,

@@ -94,6 +94,16 @@ pub struct Folder {
     pub failures: BTreeMap<Digest, (ModelState, String)>,
     /// When a copy of a revision last gave a sign of life.
     pub heartbeats: BTreeMap<Digest, Duration>,
+    /// When complete revisions were copied, in seconds since 1970.
+    pub copied: BTreeMap<Digest, u64>,
+    /// What is marked as not needed, and since when.
+    pub marks: BTreeMap<Digest, u64>,
+    /// What a look at a revision's bytes came to.
+    pub verified: BTreeMap<Digest, larder_contract::upkeep::Verified>,
+    /// Revisions whose bytes are not what was copied, known or not.
+    pub damaged: BTreeSet<Digest>,
+    /// Bytes that were freed.
+    pub freed: u64,
 }
 
 /// A running invoke of model-sync.
@@ -109,6 +119,17 @@ pub struct Copy {
     pub deadline: Duration,
     /// It does its work from here on.
     pub at: Duration,
+}
+
+/// A running look at a revision's bytes.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Where: file system and root.
+    pub folder: (String, String),
+    /// At what.
+    pub revision: Digest,
+    /// When it ends.
+    pub due: Duration,
 }
 
 /// A log group.
@@ -261,6 +282,10 @@ pub struct Account {
     pub folders: BTreeMap<(String, String), Folder>,
     /// Copies at work.
     pub copies: Vec<Copy>,
+    /// Looks at work.
+    pub looks: Vec<Look>,
+    /// Collections that go on after their caller has given them up: when, by which function, what.
+    pub late: Vec<(Duration, String, larder_contract::upkeep::CollectRequest)>,
     /// Log groups by name.
     pub log_groups: BTreeMap<String, LogGroup>,
     /// Functions by name.
@@ -286,6 +311,7 @@ impl Account {
     pub(super) fn advance(&mut self, by: Duration) {
         self.now += by;
         self.run_copies();
+        self.run_upkeep();
         self.settle();
     }
 

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use larder::cloud::{CloudError, Page, Result};
 use larder_core::{Class, Step};
@@ -10,6 +11,9 @@ use super::account::{Account, Refusal, refuse};
 use super::faults::{On, Trouble};
 use super::step::operation;
 use super::{Inner, World};
+
+/// How late a collection takes effect whose caller has given it up.
+const LATE: Duration = Duration::from_secs(45);
 
 /// Writes that Lambda's control plane takes in a second.
 const WRITES_A_SECOND: u32 = 15;
@@ -161,7 +165,11 @@ impl Inner {
         {
             return Some(Err(failed(operation, &resource, refusal)));
         }
-        let done = self.perform(step);
+        // Its function works on for as long as it may, when nobody waits for the answer any more.
+        let is_late = matches!(trouble, Some(Trouble::TimedOutAfter | Trouble::KilledAfter))
+            && self.writes.is_multiple_of(2);
+        let late = is_late.then(|| self.account.now + LATE);
+        let done = self.perform(step, late);
         if trouble == Some(Trouble::KilledAfter) {
             self.is_killed = true;
             return None;
@@ -173,7 +181,8 @@ impl Inner {
     }
 
     /// Lets a write happen, and watches it.
-    fn perform(&mut self, step: &Step) -> std::result::Result<(), Refusal> {
+    /// A collection may take effect only `late`.
+    fn perform(&mut self, step: &Step, late: Option<Duration>) -> std::result::Result<(), Refusal> {
         let second = self.account.now.as_secs();
         if self.writes_this_second.0 != second {
             self.writes_this_second = (second, 0);
@@ -183,7 +192,12 @@ impl Inner {
         let wanted = self.wanted.clone();
         let mut breaches = wanted.as_ref().map(|w| self.account.breaches_before(step, w)).unwrap_or_default();
         let before = self.account.clone();
-        let done = if is_too_fast {
+        let done = if let Some(at) = late
+            && let Step::Collect { function, request } = step
+        {
+            self.account.collect_late(at, function, request);
+            Ok(())
+        } else if is_too_fast {
             refuse(Class::Throttled, "TooManyRequestsException", "rate exceeded")
         } else {
             self.account.apply(step)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use larder::cloud::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Result};
 use larder_contract::sync::{SyncReport, SyncRequest};
+use larder_contract::upkeep::Inventory;
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
@@ -146,6 +147,10 @@ impl Cloud for World {
     async fn object(&self, bucket: &str, key: &str, _limit: u64) -> Result<Vec<u8>> {
         self.read("GetObject", &format!("object s3://{bucket}/{key}"), |account| account.content(bucket, key))
             .await
+    }
+
+    async fn inventory(&self, function: &str) -> Result<Inventory> {
+        self.read("Invoke", &format!("function {function}"), |account| account.inventory(function)).await
     }
 
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {

@@ -137,10 +137,23 @@ impl Account {
         let mut breaches = self.duplicates(wanted);
         for (name, function) in &self.functions {
             let ours = function.owner.as_ref() == Some(&wanted.owner);
+            if ours && !wanted.deleting {
+                breaches.extend(self.uncollectable(name, function));
+            }
             let Some(alias) = function.alias.as_ref().filter(|_| ours && !wanted.deleting) else { continue };
             breaches.extend(self.unservable(name, function, alias));
         }
         breaches
+    }
+
+    /// A version that can still be given requests, and whose models were collected.
+    fn uncollectable(&self, name: &str, function: &Function) -> Option<String> {
+        function.versions.iter().find_map(|(number, version)| {
+            let folder = self.folder_of(&version.body.config).and_then(|key| self.folders.get(&key))?;
+            (folder.freed > 0).then_some(())?;
+            let missing = self.missing_models(&version.body)?;
+            Some(format!("version {number} of {name} has lost its models: {missing}"))
+        })
     }
 
     /// What the requests that an alias takes would run into.

@@ -2,7 +2,7 @@
 //! moves.
 //!
 //! - [`account`]: what an account holds, as data; [`behaviour`]: how long things take in it, and what fails.
-//! - `efs`, `lambda`, `published`, `stores`, `sync`: how it changes, as the API references say;
+//! - `efs`, `lambda`, `published`, `stores`, `sync`, `upkeep`: how it changes, as the API references say;
 //!   [`step`] sends each write to its place.
 //! - [`faults`]: what goes wrong with calls. `calls`: how a call meets them. `cloud`: the trait.
 //! - [`invariants`]: what must hold at every write.
@@ -36,6 +36,7 @@ pub mod step;
 mod stores;
 mod sync;
 pub mod truth;
+mod upkeep;
 
 use account::{Account, Bucket, FileSystem, MountTarget, Object};
 use example::digest;
@@ -127,6 +128,9 @@ impl World {
     pub fn advance(&self, by: Duration) {
         let mut inner = self.lock();
         inner.account.advance(by);
+        let wanted = inner.wanted.clone();
+        let breaches = wanted.map(|wanted| inner.account.breaches(&wanted)).unwrap_or_default();
+        inner.breaches.extend(breaches.into_iter().map(|breach| format!("time went on: {breach}")));
         let now = inner.account.now;
         inner.before.now = now;
     }

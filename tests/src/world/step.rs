@@ -25,7 +25,7 @@ pub const fn operation(step: &Step) -> &'static str {
         Step::DeleteFunction { .. } | Step::DeleteVersion { .. } => "DeleteFunction",
         Step::PutFunctionConcurrency { .. } => "PutFunctionConcurrency",
         Step::DeleteFunctionConcurrency { .. } => "DeleteFunctionConcurrency",
-        Step::StartSync { .. } => "Invoke",
+        Step::StartSync { .. } | Step::Collect { .. } | Step::Verify { .. } => "Invoke",
         Step::PublishVersion { .. } => "PublishVersion",
         Step::PutProvisionedConcurrency { .. } => "PutProvisionedConcurrencyConfig",
         Step::DeleteProvisionedConcurrency { .. } => "DeleteProvisionedConcurrencyConfig",
@@ -83,6 +83,8 @@ pub fn target(step: &Step) -> Target<'_> {
         | Step::PutProvisionedConcurrency { name, .. }
         | Step::DeleteProvisionedConcurrency { name, .. }
         | Step::StartSync { function: name, .. }
+        | Step::Collect { function: name, .. }
+        | Step::Verify { function: name, .. }
         | Step::CreateAlias { function: name, .. }
         | Step::UpdateAlias { function: name, .. }
         | Step::DeleteAlias { function: name }
@@ -127,6 +129,8 @@ impl Account {
                 Ok(())
             }
             Step::StartSync { function, request } => self.start_sync(function, request),
+            Step::Collect { function, request } => self.collect(function, request),
+            Step::Verify { function, request } => self.start_verify(function, request),
             Step::CreateFunction { .. }
             | Step::UpdateFunctionCode { .. }
             | Step::UpdateFunctionConfiguration { .. }

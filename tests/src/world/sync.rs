@@ -70,7 +70,7 @@ impl Account {
         let models = &request.manifest.models;
         Ok(SyncReport {
             models: models.iter().map(model).collect(),
-            manifest_present: folder.manifests.contains_key(&request.manifest.digest().to_string()),
+            manifest_present: folder.is_served(&request.manifest),
             running: models.iter().any(|model| is_running(&model.revision)),
         })
     }
@@ -111,7 +111,7 @@ impl Account {
             }
             let failed = match (failure, found) {
                 (Some(message), _) => Some((ModelState::Failed, message)),
-                (None, Some((revision, ..))) if revision == model.revision => None,
+                (None, Some((revision, ..))) if revision == model.content() => None,
                 (None, _) => Some((ModelState::SourceChanged, "the source holds other content".to_owned())),
             };
             if let Some(failed) = failed {
@@ -130,10 +130,13 @@ impl Account {
             }
             folder.staging.remove(&model.revision);
             folder.revisions.insert(model.revision, (bytes, files));
+            folder.copied.insert(model.revision, 1_800_000_000 + until.as_secs());
         }
         let manifest = &copy.request.manifest;
         if let Some(folder) = self.folders.get_mut(&copy.folder) {
             folder.manifests.insert(manifest.digest().to_string(), manifest.clone());
+            folder.marks.remove(&manifest.digest());
+            folder.marks.retain(|marked, _| !manifest.models.iter().any(|model| model.revision == *marked));
         }
         self.end(copy);
         false

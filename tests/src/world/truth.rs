@@ -98,11 +98,11 @@ fn untrue_manifest(
             return Some(format!("model {} is served with other options", model.name));
         }
         let is_right = match model.pin {
-            Some(pin) => served.revision == pin,
+            Some(pin) => served.content() == pin,
             None => buckets.iter().any(|buckets| {
                 let view = Account { buckets: buckets.clone(), ..Account::default() };
                 let found = view.revision_at(&model.source);
-                found.is_some_and(|(revision, ..)| revision == served.revision)
+                found.is_some_and(|(revision, ..)| revision == served.content())
             }),
         };
         (!is_right).then(|| {

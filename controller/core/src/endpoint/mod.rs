@@ -250,6 +250,12 @@ pub struct Endpoint {
     pub settle_seconds: u32,
     /// The value of the reconcile-at annotation.
     pub asked_at: Option<String>,
+    /// For each model, so many revisions that no version names are kept.
+    pub retain_revisions: usize,
+    /// How long something is not needed before it is deleted.
+    pub collect_after_seconds: u64,
+    /// How often what is needed is read again, if ever.
+    pub verify_every_seconds: Option<u64>,
     /// The file system.
     pub file_system: FileSystemRef,
     /// The access point.

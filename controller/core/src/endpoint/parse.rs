@@ -50,6 +50,12 @@ impl Endpoint {
             max_refresh_seconds: u32::try_from(spec.refresh.max_interval_seconds).unwrap_or(1200),
             settle_seconds: u32::try_from(spec.refresh.settle_seconds).unwrap_or(30),
             asked_at: meta.annotations.as_ref().and_then(|a| a.get(larder_crds::RECONCILE_AT)).cloned(),
+            retain_revisions: usize::try_from(spec.storage.retain_revisions).unwrap_or_default(),
+            collect_after_seconds: u64::try_from(spec.storage.collect_after_seconds).unwrap_or(3600),
+            verify_every_seconds: spec
+                .storage
+                .verify_every_seconds
+                .and_then(|every| u64::try_from(every).ok()),
             file_system: file_system(&spec.storage.efs)?,
             access_point: access_point(spec.storage.efs.access_point.as_ref(), folder),
             subnets: spec.network.subnet_ids.iter().cloned().collect(),

@@ -92,7 +92,7 @@ fn attainable_reserve(want: &FunctionWant, observed: &Observed) -> Option<i32> {
 /// that a broken source does not hold up a change of, say, the memory size.
 fn manifest(desired: &Desired, observed: &Observed) -> Option<String> {
     let is_whole = is_synced(observed) && settle::settling(desired, observed).is_none();
-    let wanted = sync_request(&desired.models, &observed.sources).filter(|_| is_whole);
+    let wanted = sync_request(&desired.models, &observed.sources, observed.inventory()).filter(|_| is_whole);
     wanted.map(|request| request.manifest.digest().to_string()).or_else(|| {
         let function = observed.inference.function.as_ref().ok()?.ours()?;
         function.config.env.get(layout::ENV_MANIFEST).cloned()

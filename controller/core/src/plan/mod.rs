@@ -10,6 +10,7 @@
 //! - `capacity`: provisioned concurrency
 //! - `traffic`: the alias, and pruning old versions
 //! - `exposure`: function URL and its permissions
+//! - `upkeep`: collecting what is not needed, and reading again what is
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,9 +29,11 @@ mod models;
 mod settle;
 mod storage;
 mod traffic;
+mod upkeep;
 
 pub use function::target;
 pub use settle::settles_at;
+pub use traffic::names_damage;
 
 /// The areas of an endpoint, in the order in which a create goes through them. Each has a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,12 +50,27 @@ pub enum Area {
     Traffic,
     /// `Exposed`
     Exposure,
+    /// `StorageMaintained`. `Ready` does not wait for it.
+    Upkeep,
 }
 
 impl Area {
     /// All of them, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Storage, Self::Models, Self::Function, Self::Capacity, Self::Traffic, Self::Exposure];
+    pub const ALL: [Self; 7] = [
+        Self::Storage,
+        Self::Models,
+        Self::Function,
+        Self::Capacity,
+        Self::Traffic,
+        Self::Exposure,
+        Self::Upkeep,
+    ];
+
+    /// Whether `Ready` sums it up.
+    #[must_use]
+    pub const fn is_part_of_ready(self) -> bool {
+        !matches!(self, Self::Upkeep)
+    }
 
     /// The type of its condition.
     #[must_use]
@@ -64,6 +82,7 @@ impl Area {
             Self::Capacity => "CapacityReady",
             Self::Traffic => "TrafficReady",
             Self::Exposure => "Exposed",
+            Self::Upkeep => "StorageMaintained",
         }
     }
 }
@@ -90,6 +109,8 @@ pub enum Reason {
     SourceChanged,
     DigestMismatch,
     SyncFailed,
+    Damaged,
+    SharedFolder,
     CodeNotFound,
     FileSystemNotFound,
     FileSystemFailed,
@@ -225,10 +246,10 @@ impl Plans {
         self.0.get(&area).unwrap_or(&Plan::Converged)
     }
 
-    /// Every area is converged.
+    /// Every area that `Ready` sums up is converged.
     #[must_use]
     pub fn is_converged(&self) -> bool {
-        self.0.values().all(|plan| *plan == Plan::Converged)
+        self.0.iter().all(|(area, plan)| !area.is_part_of_ready() || *plan == Plan::Converged)
     }
 
     /// Every step, in order, with its area.
@@ -240,22 +261,20 @@ impl Plans {
 /// The steps from `observed` to `desired`. Total: every pair has a plan.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plans {
-    Plans(
-        Area::ALL
-            .into_iter()
-            .map(|area| {
-                let plan = match area {
-                    Area::Storage => storage::plan(desired, observed),
-                    Area::Models => models::plan(desired, observed),
-                    Area::Function => function::plan(desired, observed),
-                    Area::Capacity => capacity::plan(desired, observed),
-                    Area::Traffic => traffic::plan(desired, observed),
-                    Area::Exposure => exposure::plan(desired, observed),
-                };
-                (area, plan)
-            })
-            .collect(),
-    )
+    let mut plans = Plans(BTreeMap::new());
+    for area in Area::ALL {
+        let plan = match area {
+            Area::Storage => storage::plan(desired, observed),
+            Area::Models => models::plan(desired, observed),
+            Area::Function => function::plan(desired, observed),
+            Area::Capacity => capacity::plan(desired, observed),
+            Area::Traffic => traffic::plan(desired, observed),
+            Area::Exposure => exposure::plan(desired, observed),
+            Area::Upkeep => upkeep::plan(desired, observed, &plans),
+        };
+        plans.0.insert(area, plan);
+    }
+    plans
 }
 
 /// Areas answer with `Result<what is ready, what is to be done first>`; both sides are a plan.

@@ -34,7 +34,7 @@ fn present(
     if let Some(wrong) = wrong {
         return Err(wrong);
     }
-    let Some(request) = sync_request(&desired.models, &observed.sources) else {
+    let Some(request) = sync_request(&desired.models, &observed.sources, observed.inventory()) else {
         return Err(Plan::wait(Reason::Waiting, "the sources to be listed"));
     };
     if let Some(wait) = settle::settling(desired, observed) {

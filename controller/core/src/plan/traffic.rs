@@ -1,7 +1,10 @@
 //! The alias that clients reach the function by, and the versions that nobody needs any more.
 
 use super::{Plan, Reason, capacity, either, target};
-use crate::desired::{Desired, Want};
+use larder_contract::upkeep::Inventory;
+use larder_contract::{Digest, layout};
+
+use crate::desired::{Desired, Want, is_damaged};
 use crate::observed::{Alias, Observed, Version};
 use crate::step::Step;
 
@@ -35,21 +38,38 @@ fn present(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {
         }])),
         Some(alias) => {
             let versions = observed.versions.as_ref().map_err(Plan::from)?;
-            Ok(Plan::of(prune(desired, versions, alias)))
+            Ok(Plan::of(prune(desired, observed, versions, alias)))
         }
     }
 }
 
-/// Deletes all but the newest `history_limit` versions that no request can reach and nothing keeps warm.
-fn prune(desired: &Desired, versions: &[Version], alias: &Alias) -> Vec<Step> {
-    versions
+/// Deletes all but the newest `history_limit` versions that no request can reach and nothing keeps warm. Going back
+/// to one whose models are damaged would help nobody, so such a one is not kept.
+fn prune(desired: &Desired, observed: &Observed, versions: &[Version], alias: &Alias) -> Vec<Step> {
+    let (damaged, whole): (Vec<&Version>, Vec<&Version>) = versions
         .iter()
         .rev()
         .filter(|v| !alias.serves(v.number))
-        .skip(desired.history_limit)
+        .partition(|v| names_damage(v, observed.inventory()));
+    let surplus = whole.into_iter().skip(desired.history_limit).chain(damaged);
+    surplus
         .filter(|v| v.provisioned.is_none())
         .map(|v| Step::DeleteVersion { name: desired.names.function.clone(), version: v.number })
         .collect()
+}
+
+/// Whether a version serves a revision that was found damaged.
+#[must_use]
+pub fn names_damage(version: &Version, stored: Option<&Inventory>) -> bool {
+    let named = || {
+        let manifest =
+            version.function.ours()?.config.env.get(layout::ENV_MANIFEST)?.parse::<Digest>().ok()?;
+        let stored = stored?;
+        let manifest = stored.manifests.iter().find(|it| it.manifest == manifest)?;
+        let is_named = |revision| manifest.models.iter().any(|model| model.revision == revision);
+        Some(stored.revisions.iter().any(|it| is_damaged(it) && is_named(it.revision)))
+    };
+    named().unwrap_or(false)
 }
 
 fn absent(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {

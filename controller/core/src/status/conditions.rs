@@ -98,10 +98,12 @@ pub(super) fn summarise(
     // The area that tells the most: one that failed or is blocked, else the first that is not there yet.
     let unready: Vec<&Condition> = Area::ALL
         .iter()
+        .filter(|area| area.is_part_of_ready())
         .filter_map(|area| conditions.iter().find(|c| c.type_ == area.condition() && c.status == "False"))
         .collect();
-    let stalled = Area::ALL.into_iter().find(|area| is_stalled(plans.get(*area), failures.get(area)));
-    let failed = Area::ALL.into_iter().find(|area| {
+    let mut areas = Area::ALL.into_iter().filter(|area| area.is_part_of_ready());
+    let stalled = areas.clone().find(|area| is_stalled(plans.get(*area), failures.get(area)));
+    let failed = areas.find(|area| {
         failures.contains_key(area) || matches!(plans.get(*area), Plan::Retry { .. } | Plan::Blocked { .. })
     });
     let telling = stalled

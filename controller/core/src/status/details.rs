@@ -1,17 +1,16 @@
 //! Everything in the status but its conditions.
 
 use jiff::Timestamp;
-use larder_contract::layout;
 use larder_contract::sync::{ModelReport, ModelState};
+use larder_contract::{Digest, layout};
 use larder_crds::status::{
-    CapacityStatus, FunctionStatus, InferenceEndpointStatus, ModelStatus, MountTargetStatus, StorageStatus,
-    TrafficStatus, VersionStatus,
+    CapacityStatus, FunctionStatus, InferenceEndpointStatus, ModelStatus, TrafficStatus, VersionStatus,
 };
 
-use crate::desired::{Desired, sync_request};
+use crate::desired::{Desired, copy_of, sync_request};
 use crate::endpoint::Endpoint;
 use crate::names::ALIAS;
-use crate::observed::{Observed, ProvisionedStatus, Read, Remote, Source, Version};
+use crate::observed::{Observed, ProvisionedStatus, Read, Source, Version};
 use crate::plan::target;
 
 /// The version that the alias points at.
@@ -46,9 +45,11 @@ pub(super) fn models(
                 Some(Ok(Source::Found { revision, bytes, files, .. })) => Some((*revision, *bytes, *files)),
                 Some(Ok(Source::Empty | Source::Unusable(_) | Source::Unmarked(_)) | Err(_)) | None => None,
             };
-            let wanted = model.pin.or(found.map(|(revision, ..)| revision)).map(|d| d.to_string());
+            let wanted = model.pin.or(found.map(|(revision, ..)| revision));
+            let copy = wanted.map(|content| copy_of(&content, observed.inventory()));
             let seen = report.and_then(|r| r.models.iter().find(|m| m.model == model.name));
-            let seen = seen.filter(|m| Some(m.revision.to_string()) == wanted);
+            let seen = seen.filter(|m| Some(m.revision) == copy);
+            let wanted = wanted.map(|d| d.to_string());
             let active =
                 if is_active { wanted.clone() } else { before.and_then(|b| b.active_digest.clone()) };
             let state = model_state(seen, source);
@@ -65,6 +66,7 @@ pub(super) fn models(
                     ("Ready", false) => Some(now.to_string()),
                     _ => before.and_then(|b| b.last_sync_time.clone()),
                 },
+                last_verified_time: last_verified(copy, observed, before),
                 desired_digest: wanted,
                 active_digest: active,
                 state: state.to_owned(),
@@ -81,7 +83,19 @@ pub(super) fn models(
         .collect()
 }
 
-fn signed(number: u64) -> i64 {
+/// When all bytes of a revision were last read again and found right.
+fn last_verified(
+    revision: Option<Digest>,
+    observed: &Observed,
+    before: Option<&ModelStatus>,
+) -> Option<String> {
+    let Some(stored) = observed.inventory() else { return before?.last_verified_time.clone() };
+    let stored = stored.revisions.iter().find(|it| Some(it.revision) == revision)?;
+    let look = stored.verified.as_ref().filter(|look| look.damage.is_empty())?;
+    super::storage::time(look.at)
+}
+
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -111,32 +125,12 @@ fn model_message(seen: Option<&ModelReport>, source: Option<&Read<Source>>) -> S
 
 /// The version that takes all requests serves the wanted manifest.
 fn is_wanted_manifest_active(endpoint: &Endpoint, observed: &Observed) -> bool {
-    let wanted = sync_request(&endpoint.models, &observed.sources).map(|r| r.manifest.digest().to_string());
+    let wanted = sync_request(&endpoint.models, &observed.sources, observed.inventory())
+        .map(|r| r.manifest.digest().to_string());
     let serving = serving(observed).and_then(|n| versions(observed).iter().find(|v| v.number == n));
     let active =
         serving.and_then(|v| v.function.ours()).and_then(|f| f.config.env.get(layout::ENV_MANIFEST)).cloned();
     wanted.is_some() && wanted == active
-}
-
-pub(super) fn storage(observed: &Observed) -> Option<StorageStatus> {
-    let file_system = observed.file_system.as_ref().ok()?.ours()?;
-    let mut mount_targets: Vec<MountTargetStatus> = observed
-        .mount_targets
-        .as_ref()
-        .map_or(&[][..], Vec::as_slice)
-        .iter()
-        .map(|mt| MountTargetStatus { zone: mt.zone.clone(), id: mt.id.clone(), state: mt.state.clone() })
-        .collect();
-    // The list is a map by zone. EFS has one mount target a zone, but one may go while another comes.
-    mount_targets.sort_by(|a, b| a.zone.cmp(&b.zone).then(a.state.cmp(&b.state)));
-    mount_targets.dedup_by(|a, b| a.zone == b.zone);
-    let access_point = observed.access_point.as_ref().ok().and_then(Remote::ours);
-    Some(StorageStatus {
-        file_system_id: Some(file_system.id.clone()),
-        access_point_arn: access_point.map(|ap| ap.arn.clone()),
-        throughput_mode: Some(file_system.throughput_mode.clone()),
-        mount_targets,
-    })
 }
 
 pub(super) fn function(

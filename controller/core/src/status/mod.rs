@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use larder_crds::status::{InferenceEndpointStatus, Summary};
 
 use self::conditions::{area_condition, dated, draft, kept, summarise};
+pub use self::storage::size;
 use crate::desired::Desired;
 use crate::endpoint::{Endpoint, Refused};
 use crate::observed::Observed;
@@ -15,6 +16,7 @@ use crate::retry::{Class, Problem};
 
 mod conditions;
 mod details;
+mod storage;
 
 /// The steps that failed in this pass, by area.
 pub type Failures = BTreeMap<Area, Problem>;
@@ -33,6 +35,7 @@ pub fn status(
     let models = details::models(endpoint, observed, previous, now);
     let serving = details::serving(observed);
     let provisioned = details::newest_provisioned(&desired, observed);
+    let storage = storage::storage(observed, previous);
     let mut conditions = vec![draft("Accepted", true, Reason::Accepted, "the spec is valid".to_owned())];
     for area in Area::ALL {
         conditions.push(area_condition(area, plans.get(area), failures.get(&area)));
@@ -54,11 +57,12 @@ pub fn status(
                 || "-".to_owned(),
                 |wanted| format!("{}/{wanted}", provisioned.as_ref().map_or(0, |p| p.available)),
             ),
+            storage: storage::in_words(storage.as_ref()),
             last_sync: models.iter().filter_map(|m| m.last_sync_time.clone()).max(),
         },
         conditions: dated(conditions, endpoint.generation, &previous.conditions, now),
         models,
-        storage: details::storage(observed),
+        storage,
         function: details::function(endpoint, observed, serving),
         capacity: provisioned,
         traffic: details::traffic(observed),
@@ -132,7 +136,7 @@ fn frozen(
 }
 
 /// The condition types that are Larder's. Others are somebody else's, and are kept.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "Accepted",
     "StorageReady",
     "ModelsSynced",
@@ -140,6 +144,7 @@ const OWN: [&str; 11] = [
     "CapacityReady",
     "TrafficReady",
     "Exposed",
+    "StorageMaintained",
     "Ready",
     "Reconciling",
     "Stalled",

@@ -2,6 +2,7 @@
 //! takes one. Tokens come from the object's UID and the content, never from the clock.
 
 use larder_contract::sync::SyncRequest;
+use larder_contract::upkeep::{CollectRequest, VerifyRequest};
 
 use crate::endpoint::{AccessPointSpec, Architecture};
 use crate::names::Owner;
@@ -155,6 +156,20 @@ pub enum Step {
         function: String,
         /// What to make present.
         request: SyncRequest,
+    },
+    /// An `Invoke` of the model-sync function.
+    Collect {
+        /// The function.
+        function: String,
+        /// What to mark and delete.
+        request: CollectRequest,
+    },
+    /// An asynchronous `Invoke` of the model-sync function.
+    Verify {
+        /// The function.
+        function: String,
+        /// What to read again.
+        request: VerifyRequest,
     },
     /// `PublishVersion`
     PublishVersion {

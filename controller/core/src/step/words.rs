@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use larder_contract::Digest;
+use larder_contract::upkeep::CollectRequest;
+
 use super::Step;
 use crate::observed::{Code, Package};
 
@@ -65,7 +68,7 @@ impl Step {
             | Self::DeleteAlias { .. }
             | Self::DeleteFunctionUrl { .. }
             | Self::RemovePermission { .. } => Effect::Deletes,
-            Self::StartSync { .. } => Effect::Runs,
+            Self::StartSync { .. } | Self::Collect { .. } | Self::Verify { .. } => Effect::Runs,
         }
     }
 }
@@ -128,6 +131,11 @@ impl fmt::Display for Step {
                     .iter()
                     .try_for_each(|m| write!(f, " {}@{}", m.name, m.revision.short()))
             }
+            Self::Collect { function, request } => collection(f, function, request),
+            Self::Verify { function, request } => {
+                write!(f, "read again with function {function}:")?;
+                request.revisions.iter().try_for_each(|revision| write!(f, " {}", revision.short()))
+            }
             Self::PublishVersion { name, .. } => write!(f, "publish a version of function {name}"),
             Self::DeleteVersion { name, version } => write!(f, "delete version {version} of function {name}"),
             Self::PutProvisionedConcurrency { name, version, count } => {
@@ -162,6 +170,24 @@ impl fmt::Display for Step {
             }
         }
     }
+}
+
+fn collection(f: &mut fmt::Formatter<'_>, function: &str, request: &CollectRequest) -> fmt::Result {
+    let deleted: Vec<Digest> = request.delete.iter().map(|marked| marked.digest).collect();
+    let parts = [
+        ("delete what is not needed", &deleted),
+        ("mark as not needed", &request.mark),
+        ("keep what is needed again", &request.spare),
+    ];
+    let parts = parts.into_iter().filter(|(_, digests)| !digests.is_empty());
+    let words: Vec<String> = parts
+        .map(|(what, digests)| {
+            let digests: Vec<String> = digests.iter().map(Digest::short).collect();
+            format!("{what}: {}", digests.join(" "))
+        })
+        .collect();
+    let words = if words.is_empty() { "delete what was taken out".to_owned() } else { words.join("; ") };
+    write!(f, "{words}, with function {function}")
 }
 
 impl fmt::Display for Code {

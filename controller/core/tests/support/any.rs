@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use jiff::Timestamp;
+use larder_contract::revision::copy_name;
 use larder_contract::sync::{ModelReport, ModelState, SyncReport};
+use larder_contract::upkeep::{Inventory, NamedRevision, StoredManifest, StoredRevision, Verified};
 use larder_contract::{Digest, layout};
 use larder_core::endpoint::{Architecture, CodeRef, FileSystemRef};
 use larder_core::observed::{
@@ -273,6 +275,51 @@ fn found(revision: Digest, age: i64) -> Source {
     Source::Found { revision, bytes: 2, files: 1, changed, listed: Timestamp::UNIX_EPOCH }
 }
 
+/// Revisions, and manifests that name some of them.
+fn inventory(models: usize) -> impl Strategy<Value = Inventory> {
+    let look =
+        proptest::option::of((0u64..2_000, proptest::bool::weighted(0.3)).prop_map(|(at, is_damaged)| {
+            Verified { at, damage: if is_damaged { "m: it is not there".to_owned() } else { String::new() } }
+        }));
+    let mark = || proptest::option::weighted(0.4, 0u64..2_000);
+    let revision = (proptest::bool::weighted(0.8), 0u64..2_000, mark(), look, proptest::bool::weighted(0.1));
+    let revision =
+        (0u8..6, 0u32..3, revision).prop_map(|(n, nth, (is_complete, copied, marked, verified, busy))| {
+            StoredRevision {
+                revision: copy_name(&content(n), nth),
+                is_complete,
+                bytes: 1,
+                copied,
+                marked,
+                verified: verified.filter(|_| is_complete),
+                is_verifying: busy,
+            }
+        });
+    let manifest = (0u8..4, proptest::collection::vec((0u8..6, 0u32..2), models), mark());
+    let manifest = manifest.prop_map(|(n, named, marked)| StoredManifest {
+        manifest: content(n),
+        models: (0..)
+            .zip(named)
+            .map(|(m, (n, nth))| NamedRevision {
+                model: format!("m{m}"),
+                revision: copy_name(&content(n), nth),
+            })
+            .collect(),
+        marked,
+    });
+    let revisions = proptest::collection::vec(revision, 0..8);
+    let manifests = proptest::collection::vec(manifest, 0..5);
+    (revisions, manifests, proptest::bool::weighted(0.1)).prop_map(
+        |(mut revisions, mut manifests, is_deleting)| {
+            revisions.sort_by_key(|it| it.revision);
+            revisions.dedup_by_key(|it| it.revision);
+            manifests.sort_by_key(|it| it.manifest);
+            manifests.dedup_by_key(|it| it.manifest);
+            Inventory { now: 2_000, revisions, manifests, is_deleting, ..Inventory::default() }
+        },
+    )
+}
+
 /// Everything at random, held together only as `observe` holds it together.
 fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
     let names = endpoint.names.clone();
@@ -316,12 +363,18 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
             observed_function(&names.sync_function),
             sources,
             read(proptest::option::of(report(endpoint.models.len()))),
+            read(proptest::option::weighted(0.9, inventory(endpoint.models.len()))),
         ),
         (observed_function(&names.function), read(versions(&names.function))),
         (read(alias), read(url), read(permissions)),
     )
         .prop_map(
-            |(storage, (sync, sources, sync_report), (inference, versions), (alias, url, permissions))| {
+            |(
+                storage,
+                (sync, sources, sync_report, stored),
+                (inference, versions),
+                (alias, url, permissions),
+            )| {
                 let (subnets, file_system, mount_targets, access_point) = storage;
                 let mut seen = Observed {
                     at: Timestamp::UNIX_EPOCH,
@@ -331,6 +384,7 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
                     access_point,
                     sync,
                     sources,
+                    stored,
                     sync_report,
                     inference,
                     versions,
@@ -424,6 +478,9 @@ fn mend(endpoint: &Endpoint, seen: &mut Observed) {
     }
     if seen.sync_report.is_err() || !matches!(seen.sync.function, Ok(Remote::Ready(_))) {
         seen.sync_report = Ok(None);
+    }
+    if seen.stored.is_err() || !matches!(seen.sync.function, Ok(Remote::Ready(_))) {
+        seen.stored = Ok(None);
     }
     if seen.versions.is_err() {
         seen.versions = Ok(Vec::new());

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use larder_contract::layout;
+use larder_contract::{Digest, layout};
 use larder_core::desired::{FunctionWant, Want, sync_request};
 use larder_core::endpoint::{AuthType, DeletionPolicy, FileSystemRef};
+use larder_core::foresee::foresee;
 use larder_core::names::Names;
 use larder_core::observed::{LastUpdate, ObservedFunction, ProvisionedStatus};
+use larder_core::plan::names_damage;
 use larder_core::{Desired, Endpoint, Observed, Remote, Step};
 
 fn is_function_right(
@@ -60,7 +62,7 @@ pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observ
         })
     }) && (!is_managed
         || targets.iter().all(|mt| zones.contains(&mt.zone) || mt.state != "available"));
-    let Some(request) = sync_request(&endpoint.models, &seen.sources) else { return false };
+    let Some(request) = sync_request(&endpoint.models, &seen.sources, seen.inventory()) else { return false };
     let manifest = request.manifest.digest().to_string();
     let is_synced = matches!(&seen.sync_report, Ok(Some(report)) if report.manifest_present);
     let (Ok(versions), Ok(Some(alias))) = (&seen.versions, &seen.alias) else { return false };
@@ -91,7 +93,9 @@ pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observ
         && runs_the_same
         && is_warm
         && are_others_cold
-        && versions.len() <= 1 + endpoint.history_limit
+        && versions.iter().filter(|v| v.number != live.number && !names_damage(v, seen.inventory())).count()
+            <= endpoint.history_limit
+        && !versions.iter().any(|v| v.number != live.number && names_damage(v, seen.inventory()))
         && is_public == wanted_public
         && permissions.iter().map(String::as_str).eq(wanted_permissions.iter().copied())
 }
@@ -123,6 +127,8 @@ fn function_of(step: &Step) -> Option<&String> {
         | Step::PutProvisionedConcurrency { name, .. }
         | Step::DeleteProvisionedConcurrency { name, .. }
         | Step::StartSync { function: name, .. }
+        | Step::Collect { function: name, .. }
+        | Step::Verify { function: name, .. }
         | Step::CreateAlias { function: name, .. }
         | Step::UpdateAlias { function: name, .. }
         | Step::DeleteAlias { function: name }
@@ -160,4 +166,38 @@ pub(crate) fn touches_foreign(step: &Step, endpoint: &Endpoint, seen: &Observed)
         // File systems and mount targets.
         _ => is_storage_foreign,
     }
+}
+
+/// What `foresee` ends with, with what lies on the file system as it was, but for what was copied.
+pub(crate) fn foresee_but_for_upkeep(desired: &Desired, seen: &Observed) -> Observed {
+    let mut end = foresee(desired, seen).observed;
+    let (Ok(Some(before)), Ok(Some(after))) = (&seen.stored, &mut end.stored) else { return end };
+    for it in &before.revisions {
+        after.revisions.retain(|other| other.revision != it.revision);
+        after.revisions.push(it.clone());
+    }
+    for it in &before.manifests {
+        after.manifests.retain(|other| other.manifest != it.manifest);
+        after.manifests.push(it.clone());
+    }
+    end
+}
+
+/// The manifests and revisions that a version, `$LATEST` or the spec names.
+pub(crate) fn named(endpoint: &Endpoint, seen: &Observed) -> BTreeSet<Digest> {
+    let stored = seen.inventory();
+    let mut named = BTreeSet::new();
+    if let Some(request) = sync_request(&endpoint.models, &seen.sources, stored) {
+        named.insert(request.manifest.digest());
+        named.extend(request.manifest.models.iter().map(|model| model.revision));
+    }
+    let functions = seen.versions.iter().flatten().filter_map(|version| version.function.ours());
+    for function in functions.chain(seen.inference.function.iter().filter_map(Remote::ours)) {
+        let Some(manifest) = function.config.env.get(layout::ENV_MANIFEST) else { continue };
+        let manifest: Digest = manifest.parse().unwrap();
+        named.insert(manifest);
+        let models = stored.iter().flat_map(|all| &all.manifests).filter(|it| it.manifest == manifest);
+        named.extend(models.flat_map(|it| &it.models).map(|it| it.revision));
+    }
+    named
 }

@@ -19,6 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use larder_contract::sync::{SyncReport, SyncRequest};
+use larder_contract::upkeep::Inventory;
 use larder_core::Step;
 use larder_core::endpoint::CodeRef;
 use larder_core::names::{OWNER_TAG, Owner};
@@ -150,6 +151,10 @@ impl Cloud for AwsCloud {
 
     async fn object(&self, bucket: &str, key: &str, limit: u64) -> Result<Vec<u8>> {
         self.0.object(bucket, key, limit).await
+    }
+
+    async fn inventory(&self, function: &str) -> Result<Inventory> {
+        self.0.inventory(function).await
     }
 
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {

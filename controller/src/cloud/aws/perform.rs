@@ -55,6 +55,8 @@ impl Clients {
             Step::PutFunctionConcurrency { name, reserved } => self.put_concurrency(name, *reserved).await,
             Step::DeleteFunctionConcurrency { name } => self.delete_concurrency(name).await,
             Step::StartSync { function, request } => self.start_sync(function, request).await,
+            Step::Collect { function, request } => self.collect(function, request).await,
+            Step::Verify { function, request } => self.start_verify(function, request).await,
             Step::PublishVersion { name, code_sha256, revision_id } => {
                 self.publish_version(name, code_sha256, revision_id).await
             }

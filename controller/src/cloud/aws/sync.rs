@@ -3,7 +3,9 @@
 use aws_sdk_lambda::types::InvocationType;
 use aws_smithy_types::Blob;
 use larder_contract::sync::{SyncEvent, SyncReport, SyncRequest};
+use larder_contract::upkeep::{CollectRequest, Inventory, VerifyRequest};
 use larder_core::Class;
+use serde::de::DeserializeOwned;
 
 use super::clients::Clients;
 use super::error::Call;
@@ -13,22 +15,41 @@ use crate::cloud::{CloudError, Result};
 impl Clients {
     /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
     pub(super) async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {
+        self.ask(function, &SyncEvent::Status(request.clone())).await
+    }
+
+    pub(super) async fn inventory(&self, function: &str) -> Result<Inventory> {
+        self.ask(function, &SyncEvent::Inventory).await
+    }
+
+    pub(super) async fn collect(&self, function: &str, request: &CollectRequest) -> Result<()> {
+        self.ask(function, &SyncEvent::Collect(request.clone())).await.map(|_: Inventory| ())
+    }
+
+    pub(super) async fn start_verify(&self, function: &str, request: &VerifyRequest) -> Result<()> {
+        self.start(function, &SyncEvent::Verify(request.clone())).await
+    }
+
+    pub(super) async fn start_sync(&self, function: &str, request: &SyncRequest) -> Result<()> {
+        self.start(function, &SyncEvent::Copy(request.clone())).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, function: &str, event: &SyncEvent) -> Result<T> {
         let call = Call::new("Invoke", named(function));
-        let payload = payload(&call, &SyncEvent::Status(request.clone()))?;
-        let request = self.invoke.invoke().function_name(function).payload(payload);
+        let request = self.invoke.invoke().function_name(function).payload(payload(&call, event)?);
         let answer = call.answer(request.invocation_type(InvocationType::RequestResponse).send().await)?;
         let body = answer.payload.map(Blob::into_inner).unwrap_or_default();
         match answer.function_error {
             Some(kind) => Err(failure(&call, &kind, &body)),
             // The text is the function's own: it may hold what is nobody's business.
-            None => serde_json::from_slice(&body).map_err(|_| call.lacks("readable report")),
+            None => serde_json::from_slice(&body).map_err(|_| call.lacks("readable answer")),
         }
     }
 
-    /// As [`Self::sync_status`], without waiting for the end.
-    pub(super) async fn start_sync(&self, function: &str, request: &SyncRequest) -> Result<()> {
+    /// As [`Self::ask`], without waiting for the end.
+    async fn start(&self, function: &str, event: &SyncEvent) -> Result<()> {
         let call = Call::new("Invoke", named(function));
-        let payload = payload(&call, &SyncEvent::Copy(request.clone()))?;
+        let payload = payload(&call, event)?;
         let request = self.invoke.invoke().function_name(function).payload(payload);
         call.done(request.invocation_type(InvocationType::Event).send().await)
     }

@@ -178,13 +178,18 @@ pub fn keep_failure(root: &Path, revision: &Digest, failure: &Failure) -> Result
     })
 }
 
-/// Whether the manifest and all of its models are there for `owner`, and nothing of it is marked as not needed.
+/// Whether the manifest and all of its models are there for `owner`, and nothing of it is marked as not needed or
+/// was found damaged.
 #[must_use]
 pub fn is_served(root: &Path, manifest: &Manifest, owner: Option<&str>) -> bool {
+    let digest = manifest.digest();
     let revisions = || manifest.models.iter().map(|model| &model.revision);
     has_manifest(root, manifest)
         && revisions().all(|revision| is_present(root, revision))
-        && revisions().chain([&manifest.digest()]).all(|digest| marks::marked(root, digest).is_none())
+        && revisions().chain([&digest]).all(|digest| marks::marked(root, digest).is_none())
+        && revisions().all(|revision| {
+            crate::reverify::verified(root, revision).is_none_or(|look| look.damage.is_empty())
+        })
         && owner.is_none_or(|owner| marks::is_claimed(root, owner))
 }
 

@@ -1,0 +1,103 @@
+//! The file system, and what is on it.
+
+use jiff::Timestamp;
+use larder_contract::upkeep::Inventory;
+use larder_crds::status::{CollectableStatus, InferenceEndpointStatus, MountTargetStatus, StorageStatus};
+
+use super::details::signed;
+use crate::observed::{Observed, Remote};
+
+/// So many marked revisions are shown.
+const SHOWN: usize = 20;
+
+pub(super) fn storage(observed: &Observed, previous: &InferenceEndpointStatus) -> Option<StorageStatus> {
+    let file_system = observed.file_system.as_ref().ok()?.ours()?;
+    let mut mount_targets: Vec<MountTargetStatus> = observed
+        .mount_targets
+        .as_ref()
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|mt| MountTargetStatus { zone: mt.zone.clone(), id: mt.id.clone(), state: mt.state.clone() })
+        .collect();
+    // The list is a map by zone. EFS has one mount target a zone, but one may go while another comes.
+    mount_targets.sort_by(|a, b| a.zone.cmp(&b.zone).then(a.state.cmp(&b.state)));
+    mount_targets.dedup_by(|a, b| a.zone == b.zone);
+    let before = previous.storage.clone().unwrap_or_default();
+    let (used_bytes, freed_bytes, collectable) = match observed.inventory() {
+        Some(stored) => {
+            (Some(signed(stored.used_bytes)), Some(signed(stored.freed_bytes)), collectable(stored))
+        }
+        None => (before.used_bytes, before.freed_bytes, before.collectable),
+    };
+    let access_point = observed.access_point.as_ref().ok().and_then(Remote::ours);
+    Some(StorageStatus {
+        file_system_id: Some(file_system.id.clone()),
+        access_point_arn: access_point.map(|ap| ap.arn.clone()),
+        throughput_mode: Some(file_system.throughput_mode.clone()),
+        mount_targets,
+        used_bytes,
+        freed_bytes,
+        collectable,
+    })
+}
+
+/// The marked revisions, those that go first before the others. Manifests are too small to speak of.
+fn collectable(stored: &Inventory) -> Vec<CollectableStatus> {
+    let marked = stored.revisions.iter().filter_map(|it| Some((it.marked?, it.revision, it.bytes)));
+    let mut marked: Vec<_> = marked.collect();
+    marked.sort_unstable();
+    let show = |(since, revision, bytes): (u64, larder_contract::Digest, u64)| CollectableStatus {
+        digest: revision.to_string(),
+        bytes: signed(bytes),
+        since: time(since).unwrap_or_default(),
+    };
+    marked.into_iter().take(SHOWN).map(show).collect()
+}
+
+/// Seconds since 1970, as RFC 3339.
+pub(super) fn time(seconds: u64) -> Option<String> {
+    Some(Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?.to_string())
+}
+
+/// What the models take, for the columns: `1.2 GiB`, and what is marked.
+pub(super) fn in_words(storage: Option<&StorageStatus>) -> Option<String> {
+    let storage = storage?;
+    let used = size(storage.used_bytes?);
+    Some(match storage.collectable.len() {
+        0 => used,
+        marked => format!("{used}, {marked} to go"),
+    })
+}
+
+/// Bytes for people, in binary units with one decimal.
+#[must_use]
+pub fn size(bytes: i64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut tenths, mut unit) = (u128::from(bytes.unsigned_abs()) * 10, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        (tenths, unit) = (tenths / 1024, unit + 1);
+    }
+    if unit == 0 {
+        format!("{} B", tenths / 10)
+    } else {
+        format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (62_914_560, "60.0 MiB"),
+            (i64::MAX, "8191.9 PiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}
