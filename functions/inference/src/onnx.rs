@@ -100,8 +100,9 @@ impl From<Level> for GraphOptimizationLevel {
 }
 
 impl Engine {
-    /// Loads the library and makes the environment: one pool of `threads` for all sessions, which sleep
-    /// when idle (spinning threads would take the processor from each other and from HTTP).
+    /// Loads the library and makes the environment: one pool of `threads` for all sessions. They spin
+    /// between the pieces of a run, of which there are thousands a second, and sleep between runs, where they
+    /// would take the processor from everything else.
     ///
     /// # Errors
     /// [`OnnxError::Library`] or [`OnnxError::Environment`], also when called twice in a process.
@@ -112,7 +113,7 @@ impl Engine {
             let pool = GlobalThreadPoolOptions::default()
                 .with_intra_threads(threads)?
                 .with_inter_threads(1)?
-                .with_spin_control(false)?
+                .with_spin_control(true)?
                 // The threads that call sessions do the same: see `larder_native::flush_subnormals`.
                 .with_flush_to_zero()?;
             builder.with_name("larder").with_telemetry(false).with_global_thread_pool(pool).build()
@@ -190,6 +191,9 @@ impl Engine {
             .with_optimization_level(level)?
             // A plan of one block for each shape that ever came would be kept: pictures have many.
             .with_memory_pattern(false)?
+            // Else the first session of a process turns it off on the thread that opens it.
+            .with_flush_to_zero()?
+            .with_config_entry("session.force_spinning_stop", "1")?
             .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?)
     }
 }
