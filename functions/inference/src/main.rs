@@ -93,7 +93,14 @@ fn main() -> ExitCode {
     let started = Instant::now();
     larder_native::share_one_heap();
     larder_native::flush_subnormals();
-    let runtime = match tokio::runtime::Runtime::new() {
+    // AWS Lambda sends one request at a time: handing it between threads would only take time.
+    let in_lambda = variable(lambda::ENV_RUNTIME_API).is_some();
+    let mut builder = if in_lambda {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             start_logging(LogFormat::Human);
@@ -101,12 +108,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(run(started))
+    runtime.block_on(run(started, in_lambda))
 }
 
-async fn run(started: Instant) -> ExitCode {
+async fn run(started: Instant, in_lambda: bool) -> ExitCode {
     let arguments = Arguments::parse();
-    let in_lambda = variable(lambda::ENV_RUNTIME_API).is_some();
     // CloudWatch Logs reads JSON; a person at a terminal does not.
     start_logging(if in_lambda { LogFormat::Json } else { arguments.log_format });
     let outcome = match arguments.command {

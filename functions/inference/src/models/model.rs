@@ -194,7 +194,11 @@ impl Model {
             ApiError::busy(message, 1)
         })?;
         let task = self.task();
-        let work = aside("decoding", move || decoded(input, task)).await?;
+        let work = match input {
+            Input::Texts(texts) => Work::Texts(texts),
+            Input::Tensors(tensors) => Work::Tensors(tensors),
+            Input::Pictures(pictures) => aside("decoding", move || decoded(&pictures, task)).await?,
+        };
         request::stage("loading");
         let in_use = self.acquired().await?;
         request::stage("waiting for other requests");
@@ -219,7 +223,7 @@ impl Model {
     }
 }
 
-fn decoded(input: Input, task: Task) -> Result<Work, ApiError> {
+fn decoded(pictures: &[Bytes], task: Task) -> Result<Work, ApiError> {
     let transparency = match task {
         Task::ImageClassification => Transparency::Ignored,
         Task::Ocr | Task::TextClassification | Task::FeatureExtraction | Task::Tensor => {
@@ -227,9 +231,5 @@ fn decoded(input: Input, task: Task) -> Result<Work, ApiError> {
         }
     };
     let decode = |picture: &Bytes| Picture::decode_with(picture, transparency);
-    Ok(match input {
-        Input::Texts(texts) => Work::Texts(texts),
-        Input::Tensors(tensors) => Work::Tensors(tensors),
-        Input::Pictures(pictures) => Work::Pictures(pictures.iter().map(decode).collect::<Result<_, _>>()?),
-    })
+    Ok(Work::Pictures(pictures.iter().map(decode).collect::<Result<_, _>>()?))
 }

@@ -18,8 +18,8 @@ use super::embedding::shortened;
 use super::task::few;
 use crate::error::ApiError;
 use crate::models::Model;
-use crate::request::aside;
 use crate::request::body::{body, json};
+use crate::request::work_on;
 use crate::routes::Served;
 use crate::tasks::{Answer, Embedding, Input, Text};
 
@@ -100,7 +100,7 @@ pub async fn embeddings(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Json<EmbeddingsAnswer>, ApiError> {
     let bytes = body(bytes)?;
-    let asked: EmbeddingsBody = aside("parsing", move || json(&bytes)).await?;
+    let asked: EmbeddingsBody = work_on(bytes.len(), "parsing", move || json(&bytes)).await?;
     let model = served.models.model(&asked.model)?;
     if model.task() != Task::FeatureExtraction {
         let (name, task) = (model.name(), model.task().as_str());
@@ -119,8 +119,10 @@ pub async fn embeddings(
         return Err(ApiError::bad_request(format!("model {:?} gives no embeddings", model.name())));
     };
     let name = model.name().to_owned();
-    aside("answering", move || written(name, embeddings, asked.encoding_format, asked.dimensions).map(Json))
-        .await
+    // About what a number takes as text.
+    let bytes = embeddings.iter().map(|e| e.values.len() * 12).sum();
+    let write = move || written(name, embeddings, asked.encoding_format, asked.dimensions).map(Json);
+    work_on(bytes, "answering", write).await
 }
 
 fn written(

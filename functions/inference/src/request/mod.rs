@@ -130,6 +130,26 @@ pub fn concerns(model: &str, task: Task) {
     });
 }
 
+/// Work on no more bytes than this is done where it is: handing it to another thread and back takes longer.
+const SMALL: usize = 32 * 1024;
+
+/// Does work on this many bytes, as part of the request: off the threads that serve connections, unless
+/// there is little of it.
+///
+/// # Errors
+/// Those of the work; 500 when it panics.
+pub async fn work_on<T: Send + 'static>(
+    bytes: usize,
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes > SMALL {
+        return aside(operation, work).await;
+    }
+    stage(operation);
+    work()
+}
+
 /// Does work that takes longer than a moment off the threads that serve connections, as part of the
 /// request.
 ///

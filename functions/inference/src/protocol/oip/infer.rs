@@ -13,6 +13,7 @@ use super::request::{Request, Wanted, fitted, parse};
 use super::{ModelPath, classification, forms, json, ports};
 use crate::error::ApiError;
 use crate::models::Model;
+use crate::request::work_on;
 use crate::routes::{Served, aside, body};
 use crate::tasks::tensor::{NamedTensor, Port};
 use crate::tasks::{Input, TensorInput};
@@ -34,6 +35,7 @@ pub async fn infer(
     let json_length = json_length(&headers)?;
     let ports = ports(model).await?;
     let task = model.task();
+    let length = bytes.len();
     let understand = move || {
         let Request { id, parameters, inputs, outputs, is_binary } = parse(&bytes, json_length)?;
         let wanted = wanted(outputs, is_binary, &ports.outputs)?;
@@ -45,7 +47,7 @@ pub async fn infer(
         };
         Ok(Asked { id, input, parameters, wanted })
     };
-    let asked = aside("parsing", understand).await?;
+    let asked = work_on(length, "parsing", understand).await?;
     answered(model, asked).await
 }
 

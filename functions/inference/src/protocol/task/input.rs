@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::error::ApiError;
 use crate::models::Model;
 use crate::request::body::json;
-use crate::request::{aside, stage};
+use crate::request::{stage, work_on};
 use crate::routes::Served;
 use crate::tasks::{Input, Text};
 
@@ -132,7 +132,7 @@ pub(super) async fn asked(
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
     }
-    let body: TaskBody = aside("parsing", move || json(&bytes)).await?;
+    let body: TaskBody = work_on(bytes.len(), "parsing", move || json(&bytes)).await?;
     let TaskBody { inputs, parameters, normalize, truncate, dimensions, .. } = body;
     let at_root = Parameters { normalize, truncate, ..Parameters::default() };
     let parameters = parameters.unwrap_or_default().or(&at_root);
