@@ -133,38 +133,7 @@ impl Picture {
         self.pixels.reverse();
         self
     }
-
-    /// Writes the picture, each value mapped to −1..=1, as three planes into a batch slot that is
-    /// `plane_width` wide. What the picture does not reach stays as it is.
-    pub(crate) fn write_planes(&self, slot: &mut [f32], plane_width: usize) {
-        let plane = plane_width * self.height;
-        let (blue, rest) = slot.split_at_mut(plane);
-        let (green, red) = rest.split_at_mut(plane);
-        let rows = self.pixels.chunks_exact(self.width);
-        let planes = blue
-            .chunks_exact_mut(plane_width)
-            .zip(green.chunks_exact_mut(plane_width))
-            .zip(red.chunks_exact_mut(plane_width));
-        for (((blue, green), red), source) in planes.zip(rows) {
-            for (((b, g), r), pixel) in blue.iter_mut().zip(green).zip(red).zip(source) {
-                [*b, *g, *r] = pixel.map(|value| SCALED[usize::from(value)]);
-            }
-        }
-    }
 }
-
-/// Each value mapped to −1..=1.
-static SCALED: [f32; 256] = {
-    let mut scaled = [0.0; 256];
-    let mut value = 0;
-    while value < 256 {
-        #[expect(clippy::cast_precision_loss, reason = "below 2^24")]
-        let share = value as f32 / 255.0;
-        scaled[value] = (share - 0.5) / 0.5;
-        value += 1;
-    }
-    scaled
-};
 
 /// Blends transparent pixels onto white when what shows is dark on the whole, else onto black.
 fn blended(picture: &image::RgbaImage) -> Vec<[u8; 3]> {
@@ -216,15 +185,6 @@ mod tests {
         let padded = numbered(2, 1).padded(1);
         assert_eq!((padded.width, padded.height), (2, 3));
         assert_eq!(values(&padded), [0, 0, 0, 1, 0, 0]);
-    }
-
-    #[test]
-    fn planes_are_blue_green_red_and_leave_padding_alone() {
-        let picture = Picture { width: 1, height: 2, pixels: vec![[0, 255, 51], [255, 0, 204]] };
-        let mut slot = [9.0; 12];
-        picture.write_planes(&mut slot, 2);
-        let rounded: Vec<f32> = slot.iter().map(|v| (v * 10.0).round() / 10.0).collect();
-        assert_eq!(rounded, [-1.0, 9.0, 1.0, 9.0, 1.0, 9.0, -1.0, 9.0, -0.6, 9.0, 0.6, 9.0]);
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl PaddleModel {
     fn detect(&mut self, picture: &Picture) -> Result<Vec<Quad>, OcrError> {
         let [width, height] = detect::network_size(picture.width, picture.height);
         let mut values = vec![0.0; 3 * width * height];
-        resize::resized(picture, width, height).write_planes(&mut values, width);
+        resize::write_planes(picture, [width, height], &mut values, width);
         let boxes = self.detector.run_one([1, 3, height, width], values, |(shape, probabilities)| {
             let fits = *shape == [1, 1, signed(height), signed(width)];
             fits.then(|| detect::boxes(Map { width, height, probabilities }, picture.width, picture.height))

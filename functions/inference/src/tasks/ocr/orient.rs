@@ -1,6 +1,6 @@
 //! Orientation: which crops are upside down.
 
-use super::resize::resized;
+use super::resize::write_planes;
 use crate::tasks::picture::Picture;
 
 /// The size that crops are looked at.
@@ -24,7 +24,7 @@ pub(crate) fn tensor(crops: &[Picture]) -> Vec<f32> {
     let mut values = vec![0.0; crops.len() * slot];
     for (crop, slot) in crops.iter().zip(values.chunks_exact_mut(slot)) {
         let width = ((HEIGHT * crop.width) as f64 / crop.height as f64).ceil() as usize;
-        resized(crop, width.clamp(1, WIDTH), HEIGHT).write_planes(slot, WIDTH);
+        write_planes(crop, [width.clamp(1, WIDTH), HEIGHT], slot, WIDTH);
     }
     values
 }

@@ -1,6 +1,6 @@
 //! From straightened crops to text: strips, and CTC decoding.
 
-use super::resize::resized;
+use super::resize::write_planes;
 use crate::tasks::picture::Picture;
 
 /// The height that crops are read at, in pixels.
@@ -107,7 +107,7 @@ pub(crate) fn strip(crop: &Picture) -> Strip {
     let scaled = (HEIGHT as f64 * crop.width as f64 / crop.height as f64).ceil() as usize;
     let width = scaled.max(LEAST_WIDTH);
     let mut values = vec![0.0; 3 * HEIGHT * width];
-    resized(crop, scaled, HEIGHT).write_planes(&mut values, width);
+    write_planes(crop, [scaled, HEIGHT], &mut values, width);
     Strip { width, values }
 }
 
