@@ -20,7 +20,7 @@ if os.environ.get("TUNED"):
         options.intra_op_num_threads = int(os.environ["THREADS"])
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         return options
 
