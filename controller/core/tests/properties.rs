@@ -52,6 +52,7 @@ proptest! {
             prop_assert!(area == Area::Upkeep && plans.is_converged());
             let named = named(&endpoint, &seen);
             let stored = seen.stored.as_ref().unwrap().as_ref().unwrap();
+            prop_assert!(stored.others.is_empty(), "others use the folder, too");
             for digest in request.mark.iter().chain(request.delete.iter().map(|it| &it.digest)) {
                 prop_assert!(!named.contains(digest), "{} is named: {:#?}", digest, seen);
             }

@@ -309,13 +309,14 @@ fn inventory(models: usize) -> impl Strategy<Value = Inventory> {
     });
     let revisions = proptest::collection::vec(revision, 0..8);
     let manifests = proptest::collection::vec(manifest, 0..5);
-    (revisions, manifests, proptest::bool::weighted(0.1)).prop_map(
-        |(mut revisions, mut manifests, is_deleting)| {
+    (revisions, manifests, proptest::bool::weighted(0.1), proptest::bool::weighted(0.1)).prop_map(
+        |(mut revisions, mut manifests, is_deleting, is_shared)| {
             revisions.sort_by_key(|it| it.revision);
             revisions.dedup_by_key(|it| it.revision);
             manifests.sort_by_key(|it| it.manifest);
             manifests.dedup_by_key(|it| it.manifest);
-            Inventory { now: 2_000, revisions, manifests, is_deleting, ..Inventory::default() }
+            let others = if is_shared { vec!["c/vision/other".to_owned()] } else { Vec::new() };
+            Inventory { now: 2_000, revisions, manifests, is_deleting, others, ..Inventory::default() }
         },
     )
 }
