@@ -1,6 +1,8 @@
 """Writes ONNX files for tests, field by field: what is written here is what the bytes say, no library checks it.
 
     onnx_files.py layers OUT --seed N --width W    multiplications by seeded W×W matrices, W inputs, W outputs
+                        --folded                   with the width in two between, by a Reshape
+    onnx_files.py loop OUT --width W               as many multiplications by a W×W matrix as its input n says
     onnx_files.py hostile OUT                      a folder for each way to be corrupt or ill-meant, as models
     onnx_files.py answers FILE…                    what onnxruntime answers to a fixed input, as JSON
 
@@ -31,7 +33,7 @@ def field(number, value):
     return varint(number << 3 | 2) + varint(len(data)) + data
 
 
-FLOAT = 1
+FLOAT, INT64, BOOL = 1, 7, 9
 
 
 def tensor_type(dims):
@@ -41,6 +43,10 @@ def tensor_type(dims):
 
 def value_info(name, dims):
     return field(1, name) + field(2, tensor_type(dims))
+
+
+def scalar(name, element):
+    return field(1, name) + field(2, field(1, field(1, element) + field(2, b"")))
 
 
 def node(operator, inputs, outputs, attributes=()):
@@ -72,7 +78,13 @@ def model(graph_bytes, opset=17):
     return field(1, 8) + field(2, "larder-tests") + field(7, graph_bytes) + field(8, field(2, opset))
 
 
-def layers(seed, width, depth=6):
+def integers(name, values):
+    """A tensor of 64-bit integers."""
+    raw = b"".join(struct.pack("<q", value) for value in values)
+    return field(1, len(values)) + field(2, INT64) + field(8, name) + field(9, raw)
+
+
+def layers(seed, width, depth=6, folded=False):
     import numpy
 
     random = numpy.random.default_rng(seed)
@@ -83,7 +95,31 @@ def layers(seed, width, depth=6):
         nodes.append(node("MatMul", [last, f"w{layer}"], [f"m{layer}"]))
         last = "y" if layer == depth - 1 else f"t{layer}"
         nodes.append(node("Tanh", [f"m{layer}"], [last]))
+    if folded:
+        nodes[1:2] = [
+            node("Reshape", ["m0", "two"], ["f0"]),
+            node("Tanh", ["f0"], ["g0"]),
+            node("Reshape", ["g0", "one"], ["t0"]),
+        ]
+        weights += [integers("two", [-1, 2, width // 2]), integers("one", [-1, width])]
     return model(graph(nodes, weights, [value_info("x", ["n", width])], [value_info("y", ["n", width])]))
+
+
+def looped(width):
+    """Takes n, a number of 64 bits, and x; gives x after n layers."""
+    import numpy
+
+    values = numpy.eye(width, dtype="<f4")
+    body = graph(
+        [node("Identity", ["on"], ["on_"]), node("MatMul", ["x_", "w"], ["m"]), node("Tanh", ["m"], ["y_"])],
+        [tensor("w", [width, width], values.tobytes())],
+        [scalar("i", INT64), scalar("on", BOOL), value_info("x_", [width, width])],
+        [scalar("on_", BOOL), value_info("y_", [width, width])],
+    )
+    attribute = field(1, "body") + field(6, body) + field(20, 5)
+    loop = node("Loop", ["n", "", "x"], ["y"], [attribute])
+    inputs = [scalar("n", INT64), value_info("x", [width, width])]
+    return model(graph([loop], [], inputs, [value_info("y", [width, width])]))
 
 
 def row(nodes, initializers=(), dims=("n", 4)):
@@ -223,6 +259,10 @@ def main():
     command.add_argument("out")
     command.add_argument("--seed", type=int, required=True)
     command.add_argument("--width", type=int, default=1024)
+    command.add_argument("--folded", action="store_true")
+    command = commands.add_parser("loop")
+    command.add_argument("out")
+    command.add_argument("--width", type=int, required=True)
     command = commands.add_parser("hostile")
     command.add_argument("out")
     command = commands.add_parser("answers")
@@ -230,7 +270,10 @@ def main():
     given = parser.parse_args()
     if given.command == "layers":
         with open(given.out, "wb") as out:
-            out.write(layers(given.seed, given.width))
+            out.write(layers(given.seed, given.width, folded=given.folded))
+    elif given.command == "loop":
+        with open(given.out, "wb") as out:
+            out.write(looped(given.width))
     elif given.command == "hostile":
         write_hostile(given.out)
     else:

@@ -1,17 +1,22 @@
-//! ONNX Runtime: finding the library, one environment with one thread pool, and sessions.
+//! ONNX Runtime: finding the library, one environment with one thread pool, and `session`s, whose runs an
+//! `interrupt` ends.
+
+mod interrupt;
+mod session;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use larder_native::MappedFile;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::ep;
 use ort::session::Session as OrtSession;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{Tensor, ValueType};
 
 use crate::error::chain;
 use crate::prepared::Prepared;
+pub(crate) use interrupt::Interrupt;
+pub use session::Session;
+use session::{Mapped, Opened};
 
 /// Environment variable: the path of the ONNX Runtime library.
 pub const ENV_LIBRARY: &str = "ORT_DYLIB_PATH";
@@ -79,6 +84,7 @@ pub enum OnnxError {
 pub struct Engine {
     environment: Environment,
     prepared: Option<Prepared>,
+    interrupt: Interrupt,
 }
 
 /// How far a graph is optimised.
@@ -119,13 +125,18 @@ impl Engine {
             builder.with_name("larder").with_telemetry(false).with_global_thread_pool(pool).build()
         };
         let environment = build().map_err(|source| OnnxError::Environment { source })?;
-        Ok(Self { environment, prepared: None })
+        Ok(Self { environment, prepared: None, interrupt: Interrupt::default() })
     }
 
-    /// The same, for a model that has these prepared files.
+    /// The same, for one model: it has these prepared files, and all its sessions' runs are ended together.
     #[must_use]
-    pub fn with_prepared(&self, prepared: Option<Prepared>) -> Self {
-        Self { prepared, ..self.clone() }
+    pub fn for_model(&self, prepared: Option<Prepared>) -> Self {
+        Self { prepared, interrupt: Interrupt::default(), environment: self.environment.clone() }
+    }
+
+    /// What ends the runs of the sessions that this opens.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     /// Opens an ONNX file, by what was prepared of it if that can be opened.
@@ -135,7 +146,7 @@ impl Engine {
     pub fn open(&self, path: &Path) -> Result<Session, OnnxError> {
         if let Some(artefact) = self.prepared.as_ref().and_then(|prepared| prepared.of(path)) {
             match self.open_prepared(&artefact) {
-                Ok(session) => return Ok(Session { path: path.to_owned(), ..session }),
+                Ok(session) => return Ok(session.in_place_of(path, self)),
                 Err(error) => {
                     tracing::warn!(reason = %chain(&error), "the original is opened in place of what was prepared");
                 }
@@ -151,7 +162,7 @@ impl Engine {
     pub fn open_original(&self, path: &Path) -> Result<Session, OnnxError> {
         let open = || self.builder(GraphOptimizationLevel::All)?.commit_from_file(path);
         let inner = open().map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
-        Ok(Session { inner, path: path.to_owned(), _map: None })
+        Ok(Session::new(Opened::Original(inner), path, self))
     }
 
     /// Opens a file of ONNX Runtime's own format. It is not read but mapped, and the session's weights are
@@ -162,14 +173,11 @@ impl Engine {
     pub fn open_prepared(&self, path: &Path) -> Result<Session, OnnxError> {
         let map =
             MappedFile::open(path).map_err(|source| OnnxError::Map { path: path.to_owned(), source })?;
-        let open = || {
-            self.builder(GraphOptimizationLevel::All)?
-                .with_config_entry("session.use_ort_model_bytes_directly", "1")?
-                .with_config_entry("session.use_ort_model_bytes_for_initializers", "1")?
-                .commit_from_memory(&map)
-        };
-        let inner = open().map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
-        Ok(Session { inner, path: path.to_owned(), _map: Some(map) })
+        let opened = Mapped::try_new(map, |map| {
+            self.builder(GraphOptimizationLevel::All)?.commit_from_memory_directly(map)
+        });
+        let mapped = opened.map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
+        Ok(Session::new(Opened::Prepared(mapped), path, self))
     }
 
     /// Writes what ONNX Runtime makes of an ONNX file at this level, in its own format.
@@ -195,76 +203,6 @@ impl Engine {
             .with_flush_to_zero()?
             .with_config_entry("session.force_spinning_stop", "1")?
             .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?)
-    }
-}
-
-/// One model file, open.
-#[derive(Debug)]
-pub struct Session {
-    inner: OrtSession,
-    path: PathBuf,
-    // After `inner`, which looks at its bytes until it is dropped.
-    _map: Option<MappedFile>,
-}
-
-/// A tensor as ONNX Runtime shows it: its shape and its values, row by row.
-pub(crate) type View<'a> = (&'a [i64], &'a [f32]);
-
-impl Session {
-    /// The file it was opened from.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(crate) fn ort(&self) -> &OrtSession {
-        &self.inner
-    }
-
-    pub(crate) fn ort_mut(&mut self) -> &mut OrtSession {
-        &mut self.inner
-    }
-
-    /// Text that the model's author put into its metadata.
-    pub(crate) fn custom_metadata(&self, key: &str) -> Option<String> {
-        self.inner.metadata().ok()?.custom(key)
-    }
-
-    /// The last dimension of the first output, if it is fixed.
-    pub(crate) fn classes(&self) -> Option<usize> {
-        let ValueType::Tensor { shape, .. } = self.inner.outputs().first()?.dtype() else { return None };
-        usize::try_from(*shape.last()?).ok()
-    }
-
-    /// Refuses a model that does not have exactly one input and at least one output.
-    pub(crate) fn takes_one_picture(&self) -> Result<(), OnnxError> {
-        match (self.inner.inputs().len(), self.inner.outputs().len()) {
-            (1, 1..) => Ok(()),
-            (inputs, outputs) => Err(self.unfit(format!(
-                "has {inputs} inputs and {outputs} outputs, but a model of an ocr task has one of each"
-            ))),
-        }
-    }
-
-    /// Runs a model of one input and hands its first output to `read`.
-    pub(crate) fn run_one<R>(
-        &mut self,
-        shape: [usize; 4],
-        values: Vec<f32>,
-        read: impl FnOnce(View<'_>) -> R,
-    ) -> Result<R, OnnxError> {
-        let path = &self.path;
-        let failed = |source| OnnxError::Run { path: path.clone(), source };
-        let input = Tensor::from_array((shape, values)).map_err(failed)?;
-        let started = Instant::now();
-        let outputs = self.inner.run(ort::inputs![input]).map_err(failed)?;
-        tracing::debug!(model = %path.display(), microseconds = started.elapsed().as_micros(), "run");
-        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        Ok(read((shape, values)))
-    }
-
-    pub(crate) fn unfit(&self, problem: String) -> OnnxError {
-        OnnxError::Unfit { path: self.path.clone(), problem }
     }
 }
 

@@ -9,7 +9,7 @@ mod common;
 use std::collections::VecDeque;
 use std::io::Read as _;
 use std::path::{Path as Root, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use common::program::{Running, program};
 use larder_contract::{Digest, Manifest, ManifestModel, Parameters, layout};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -57,16 +58,6 @@ async fn take(State(host): State<Host>, Path((_, kind)): Path<(String, String)>,
     let value = serde_json::from_str(&body).unwrap();
     host.outcomes.send(if kind == "response" { Ok(value) } else { Err(value) }).unwrap();
     StatusCode::ACCEPTED
-}
-
-/// Ends the program when the test does, whichever way.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// What came of events, and what the function wrote meanwhile.
@@ -112,10 +103,8 @@ async fn play_at(root: &Root, events: Vec<(Value, Duration)>, variables: &[(&str
     let address = listener.local_addr().unwrap().to_string();
     let serving = tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_larder-inference"));
+    let mut command = program(&[], &[]);
     command
-        .env_clear()
-        .env("ORT_DYLIB_PATH", common::library())
         .env("AWS_LAMBDA_RUNTIME_API", &address)
         .env("AWS_LAMBDA_FUNCTION_NAME", "f")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "7")
@@ -125,32 +114,24 @@ async fn play_at(root: &Root, events: Vec<(Value, Duration)>, variables: &[(&str
         .env("LARDER_ROOT", root)
         .env("LARDER_MANIFEST", manifest.digest().to_string())
         .envs(variables.iter().copied());
-    let mut running =
-        Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-    let mut pipes = (running.0.stdout.take().unwrap(), running.0.stderr.take().unwrap());
+    let mut running = Running::start({
+        command.stdout(Stdio::piped());
+        command
+    });
+    let mut pipe = running.stdout().unwrap();
     // Read while it writes: a full pipe would hold it up.
     let stdout = std::thread::spawn(move || {
         let mut text = String::new();
-        pipes.0.read_to_string(&mut text).map(|_| text)
-    });
-    let stderr = std::thread::spawn(move || {
-        let mut text = String::new();
-        pipes.1.read_to_string(&mut text).map(|_| text)
+        pipe.read_to_string(&mut text).map(|_| text)
     });
     let mut all = Vec::new();
     for _ in 0..count {
         all.push(tokio::time::timeout(Duration::from_mins(2), came.recv()).await.unwrap().unwrap());
     }
-    let maps = std::fs::read_to_string(format!("/proc/{}/maps", running.0.id())).unwrap();
-    let mapped = maps.lines().filter_map(|line| Some(line[line.find('/')?..].into())).collect();
-    drop(running);
+    let mapped = running.maps().lines().filter_map(|line| Some(line[line.find('/')?..].into())).collect();
+    let stderr = running.killed();
     serving.abort();
-    Played {
-        outcomes: all,
-        stdout: stdout.join().unwrap().unwrap(),
-        stderr: stderr.join().unwrap().unwrap(),
-        mapped,
-    }
+    Played { outcomes: all, stdout: stdout.join().unwrap().unwrap(), stderr, mapped }
 }
 
 /// An event of `events/`, with a picture in it.

@@ -7,9 +7,7 @@
 mod common;
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,27 +18,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use common::program::{Running, program, server};
 use larder_contract::{Digest, Manifest, ManifestModel, layout};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-
-/// The program with nothing but `variables` and the library in its environment.
-fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_larder-inference"));
-    command.args(arguments).env_clear().env("ORT_DYLIB_PATH", common::library());
-    command.envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
-    command
-}
-
-/// Ends the program when the test does, whichever way.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn refuses(arguments: &[&str], variables: &[(&str, &str)], parts: &[&str]) {
     let output = program(arguments, variables).output().unwrap();
@@ -109,25 +90,12 @@ fn what_cannot_be_served_ends_the_program_and_says_why() {
 fn serves_until_it_is_told_to_stop() {
     let folder = tempfile::tempdir().unwrap();
     common::folder_of(folder.path(), "net", &common::models("v6")[..1]);
-    let arguments = ["--log-format", "json", "serve", "--listen", "127.0.0.1:0", "--models"];
-    let mut command = program(&arguments, &[]);
-    let mut running = Running(command.arg(folder.path()).spawn().unwrap());
-    let mut log = BufReader::new(running.0.stderr.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
-        let entry: Value = serde_json::from_str(&line).unwrap();
-        if let Some(address) = entry["fields"]["address"].as_str() {
-            break address.to_owned();
-        }
-    };
+    let running = server(folder.path(), &[], &[]);
+    let address = running.address();
     assert!(std::net::TcpStream::connect(&address).is_ok(), "{address}");
-    let pid = running.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let mut rest = String::new();
-    log.read_to_string(&mut rest).unwrap();
-    assert!(running.0.wait().unwrap().success(), "{rest}");
-    assert!(rest.contains("stopping"), "{rest}");
+    let (status, log) = running.terminated();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("stopping"), "{log}");
 }
 
 /// The Runtime API's side: hands out events, collects what comes back.
@@ -235,5 +203,5 @@ fn start_function(address: &str, root: &Path, manifest: &Digest) -> Running {
         ("LARDER_ROOT", root.to_str().unwrap()),
         ("LARDER_MANIFEST", &manifest.to_string()),
     ];
-    Running(program(&[], &variables).stderr(Stdio::inherit()).spawn().unwrap())
+    Running::start(program(&[], &variables))
 }

@@ -8,15 +8,15 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use common::program::server;
 use serde_json::{Value, json};
 
 /// Clients at once.
@@ -24,21 +24,28 @@ const CLIENTS: u64 = 3;
 /// Memory may grow by this much after the warm-up: allocator's rests, not a leak at this rate of requests.
 const MOST_GROWTH: f64 = 1.10;
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A request, and the status of its answer.
 struct Case {
     line: String,
     content_type: &'static str,
     body: Vec<u8>,
     status: u16,
+}
+
+impl Case {
+    /// What it is counted under.
+    fn kind(&self) -> &'static str {
+        let kinds = [
+            ("/ocr", "pictures read"),
+            ("/models/s", "texts"),
+            ("/models/emotions", "texts"),
+            ("/v1/embeddings", "texts"),
+            ("/models/animals", "pictures labelled"),
+            ("/infer", "tensors"),
+        ];
+        let kind = kinds.iter().find(|(part, _)| self.line.contains(part)).map(|(_, kind)| *kind);
+        if self.status == 200 { kind.unwrap_or("metadata") } else { "refused" }
+    }
 }
 
 fn case(line: &str, content_type: &'static str, body: impl Into<Vec<u8>>, status: u16) -> Case {
@@ -94,6 +101,11 @@ fn cases(sign: &[u8], wide: &[u8]) -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::cast_precision_loss, reason = "amounts of memory, to be shown")]
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
 /// Sends a request and reads the whole answer; a client that leaves sends `part` of it and goes.
 fn asked(address: &str, case: &Case, part: Option<usize>) -> Option<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -116,40 +128,6 @@ fn asked(address: &str, case: &Case, part: Option<usize>) -> Option<(u16, Vec<u8
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
     Some((status, answer.split_off(end + 4)))
-}
-
-/// Anonymous memory in MiB.
-fn resident(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
-}
-
-fn started(models: &Path) -> (Running, String) {
-    let mut running = Running(
-        Command::new(env!("CARGO_BIN_EXE_larder-inference"))
-            .env_clear()
-            .env("ORT_DYLIB_PATH", common::library())
-            .env("LARDER_MEMORY_MIB", "3538")
-            .args(["--log-format", "json", "serve", "--listen", "127.0.0.1:0", "--models"])
-            .arg(models)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let mut log = BufReader::new(running.0.stderr.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
-        let entry: Value = serde_json::from_str(&line).unwrap();
-        if let Some(address) = entry["fields"]["address"].as_str() {
-            break address.to_owned();
-        }
-    };
-    // A full pipe would stop the program.
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    (running, address)
 }
 
 #[test]
@@ -182,8 +160,8 @@ fn mixed_traffic_gets_right_answers_and_memory_stays() {
         &common::sign("North Gate", "北门"),
         &common::sign("Harbour Road to the Old Town Hall", "海港路"),
     );
-    let (running, address) = started(models.path());
-    let pid = running.0.id();
+    let running = server(models.path(), &[], &[("LARDER_MEMORY_MIB", "3538")]);
+    let address = running.address();
 
     // What each request is answered when nobody else asks, twice: it is the same. What tells the time is not.
     let settled = |case: &Case| !case.line.contains("/metrics") && !case.line.contains("/v1/");
@@ -195,20 +173,21 @@ fn mixed_traffic_gets_right_answers_and_memory_stays() {
     let begun = Instant::now();
     let length = Duration::from_secs(seconds);
     let memory: Mutex<Vec<(f64, f64)>> = Mutex::default();
-    let total: u64 = std::thread::scope(|scope| {
+    let start = running.status("RssAnon:");
+    let kinds: BTreeMap<&str, u64> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let (cases, alone, address) = (&cases, &alone, &address);
                 scope.spawn(move || {
                     let mut random = fastrand::Rng::with_seed(seed + client);
-                    let mut answers = 0;
+                    let mut kinds = BTreeMap::new();
                     while begun.elapsed() < length {
                         let at = random.usize(..cases.len());
                         let case = &cases[at];
                         let leaves = random.u8(..8) == 0;
                         let part = leaves.then(|| random.usize(..case.body.len() + 200));
+                        *kinds.entry(if leaves { "left" } else { case.kind() }).or_default() += 1;
                         let Some((status, body)) = asked(address, case, part) else { continue };
-                        answers += 1;
                         let expected = &alone[at];
                         let text = String::from_utf8_lossy(&body).into_owned();
                         assert_eq!(status, expected.0, "{}: {text}", case.line);
@@ -216,25 +195,37 @@ fn mixed_traffic_gets_right_answers_and_memory_stays() {
                             assert!(body == expected.1, "{}: {text}", case.line);
                         }
                     }
-                    answers
+                    kinds
                 })
             })
             .collect();
         scope.spawn(|| {
             while begun.elapsed() < length {
-                let now = (begun.elapsed().as_secs_f64() / length.as_secs_f64(), resident(pid));
+                let now =
+                    (begun.elapsed().as_secs_f64() / length.as_secs_f64(), mib(running.status("RssAnon:")));
                 memory.lock().unwrap().push(now);
                 std::thread::sleep(Duration::from_millis(200));
             }
         });
-        clients.into_iter().map(|client| client.join().unwrap()).sum()
+        let all = clients.into_iter().flat_map(|client| client.join().unwrap());
+        all.fold(BTreeMap::new(), |mut sums, (kind, count): (_, u64)| {
+            *sums.entry(kind).or_default() += count;
+            sums
+        })
     });
     let memory = memory.into_inner().unwrap();
     let greatest = |from: f64, to: f64| {
         memory.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, mib)| *mib).fold(0.0, f64::max)
     };
     let (early, late) = (greatest(0.2, 0.6), greatest(0.6, 1.0));
-    println!("{total} answers in {seconds} s, anonymous memory at most {early:.0} MiB, later {late:.0} MiB");
-    assert!(total >= 20, "{total} answers are too few to say anything");
+    let at = |part: f64| memory.iter().find(|(at, _)| *at >= part).or(memory.last()).unwrap().1;
+    println!("requests in {seconds} s: {kinds:?}");
+    println!(
+        "anonymous memory: {:.0} MiB at the start, {:.0} in the middle, {:.0} at the end; at most {early:.0}, later {late:.0}",
+        mib(start),
+        at(0.5),
+        at(1.0)
+    );
+    assert!(kinds.values().sum::<u64>() >= 20, "{kinds:?} are too few to say anything");
     assert!(late <= early * MOST_GROWTH, "memory grew from {early:.0} to {late:.0} MiB");
 }

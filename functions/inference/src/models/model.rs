@@ -11,7 +11,7 @@ use super::policy::Key;
 use super::residency::{InUse, Residency};
 use super::{LoadError, State, inside};
 use crate::error::ApiError;
-use crate::onnx::Engine;
+use crate::onnx::{Engine, Interrupt};
 use crate::prepared::Prepared;
 use crate::request::{self, aside};
 use crate::tasks::files::ModelFiles;
@@ -26,7 +26,12 @@ const MOST_WAITING: usize = 64;
 const ACTIVATIONS: u64 = 16 << 20;
 
 /// A model that is in memory. One request at a time: its sessions use all processors by themselves.
-pub(super) type Opened = Mutex<Loaded>;
+#[derive(Debug)]
+pub(super) struct Opened {
+    loaded: Arc<Mutex<Loaded>>,
+    /// Ends what a request runs when nobody waits for it any more.
+    interrupt: Interrupt,
+}
 
 /// What a model is made from.
 #[derive(Debug)]
@@ -57,9 +62,10 @@ impl Recipe {
         let files = self.look()?;
         let prepared = self.root.as_deref();
         let prepared = prepared.and_then(|root| Prepared::find(root, &self.revision, &self.folder));
-        let loaded = Loaded::open(&self.engine.with_prepared(prepared), files)?;
+        let engine = self.engine.for_model(prepared);
+        let loaded = Loaded::open(&engine, files)?;
         self.ports.get_or_init(|| loaded.ports());
-        Ok(Mutex::new(loaded))
+        Ok(Opened { loaded: Arc::new(Mutex::new(loaded)), interrupt: engine.interrupt().clone() })
     }
 
     /// What the model will take, in bytes, from the size of its files; and what loading it takes besides:
@@ -202,12 +208,18 @@ impl Model {
         request::stage("loading");
         let in_use = self.acquired().await?;
         request::stage("waiting for other requests");
-        let mut turn = Arc::clone(in_use.value()).lock_owned().await;
+        let mut turn = Arc::clone(&in_use.value().loaded).lock_owned().await;
+        let interrupt = in_use.value().interrupt.clone();
+        // Dropped with this future, when the time is over or the client is gone.
+        let _end_on_drop = interrupt.begin();
         let parameters = asked.or(&self.parameters);
         request::stage("inference");
-        // In use until the run ends, even when the client is gone before.
+        // In use until the run has ended, also when nobody waits for it any more.
         let run = move || {
             let answer = in_use.run(|| turn.answer(work, &parameters));
+            if interrupt.is_ended() {
+                tracing::info!("a run was ended: nobody waits for its answer");
+            }
             drop(turn);
             answer
         };

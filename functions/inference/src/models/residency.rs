@@ -463,13 +463,16 @@ impl<T: Send + Sync + 'static> InUse<T> {
         &self.value
     }
 
-    /// Runs the model, and learns from the first run after a load what it takes.
-    pub(crate) fn run<R>(&self, run: impl FnOnce() -> R) -> R {
+    /// Runs the model, and learns from the first whole run after a load what it takes.
+    pub(crate) fn run<R, E>(&self, run: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let Ticket { residency, key } = &self.ticket;
         let window = residency.first_run(*key);
         let answer = run();
-        if let Some(window) = window {
-            residency.learn(*key, window);
+        match window {
+            Some(window) if answer.is_ok() => residency.learn(*key, window),
+            // Refused or ended before it had taken what a whole one takes.
+            Some(_) => residency.lock().slots[*key].has_run = false,
+            None => {}
         }
         answer
     }

@@ -1,5 +1,5 @@
-//! Many models in one process, as the program: its memory, its idle time, models that are hostile, and models
-//! that were prepared.
+//! Many models in one process, as the program: its memory, its idle time, models that are hostile, models
+//! that were prepared, and runs that are ended.
 //!
 //! Needs `LARDER_PYTHON`; `make test` sets it.
 
@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
+mod late;
 mod memory;
 mod prepared;
 mod program;

@@ -1,12 +1,13 @@
 //! Models that were prepared answer as before, and what was prepared is really used.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::common;
-use crate::program::{Server, models};
+use crate::program::{Server, models, reference_of, write_models};
 
 /// Runs `prepare` and returns the prepared folders.
 fn prepare(models: &std::path::Path, root: &std::path::Path) -> Vec<PathBuf> {
@@ -69,6 +70,43 @@ fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
         server.ask(name, reference).unwrap();
     }
     assert!(artefacts.iter().all(|artefact| !server.maps(artefact)));
+}
+
+/// As when weights were laid out for another processor: ONNX Runtime opens the file without complaint, and
+/// cannot run it.
+#[test]
+fn a_prepared_file_that_opens_and_does_not_run_is_given_up_for_the_original() {
+    const WIDTH: i64 = 1022;
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("models/net");
+    std::fs::create_dir_all(&folder).unwrap();
+    let onnx = folder.join("model.onnx");
+    let width = WIDTH.to_string();
+    write_models(
+        &["layers", onnx.to_str().unwrap(), "--seed", "3", "--width", &width, "--folded"].map(OsStr::new),
+    );
+    let reference = reference_of(&onnx);
+    let prepared = prepare(&root.path().join("models"), root.path());
+    let artefact = prepared[0].join("model.onnx.ort");
+    assert!(artefact.is_file(), "nothing was worth preparing");
+
+    // One byte of the shape that the graph folds to.
+    let mut bytes = std::fs::read(&artefact).unwrap();
+    let shape = [-1, 2, WIDTH / 2].map(i64::to_le_bytes).concat();
+    let place = bytes.windows(shape.len()).position(|window| window == shape).unwrap();
+    bytes[place + 16] -= 1;
+    std::fs::write(&artefact, bytes).unwrap();
+
+    let arguments = ["--lazy", "--root", root.path().to_str().unwrap()];
+    let server = Server::start(&root.path().join("models"), 3538, &arguments);
+    assert_eq!(server.send("POST", "/v2/repository/models/net/load", "").0, 200);
+    assert!(server.maps(&artefact), "it opens");
+    for _ in 0..3 {
+        server.ask("net", &reference).unwrap();
+    }
+    assert!(!server.maps(&artefact), "it is closed");
+    let log = server.running.killed();
+    assert_eq!(log.matches("what was prepared does not run").count(), 1, "{log}");
 }
 
 #[test]

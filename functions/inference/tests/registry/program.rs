@@ -1,54 +1,28 @@
 //! The program as a server, and models to serve.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::common;
+use crate::common::program::Running;
 
 /// The program as a server, ended when the test is.
 pub(crate) struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    pub(crate) running: Running,
+    pub(crate) address: String,
 }
 
 impl Server {
     pub(crate) fn start(models: &Path, memory_mib: u64, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_larder-inference"))
-            .args(["--log-format", "json", "serve", "--listen", "127.0.0.1:0", "--models"])
-            .arg(models)
-            .args(more)
-            .env_clear()
-            .env("ORT_DYLIB_PATH", common::library())
-            .env("LARDER_MEMORY_MIB", memory_mib.to_string())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let address = loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
-            // ONNX Runtime writes lines of its own.
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = entry["fields"]["address"].as_str() {
-                break address.to_owned();
-            }
-        };
-        // Somebody has to read the log, else the program waits.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        let running =
+            common::program::server(models, more, &[("LARDER_MEMORY_MIB", &memory_mib.to_string())]);
+        let address = running.address();
+        Self { running, address }
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -68,20 +42,17 @@ impl Server {
 
     /// A number of `/proc/<pid>/status`.
     pub(crate) fn status(&self, field: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = text.lines().find_map(|l| l.strip_prefix(field)).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
+        self.running.status(field)
     }
 
     /// Whether it has mapped a file.
     pub(crate) fn maps(&self, file: &Path) -> bool {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
-        maps.lines().any(|line| line.ends_with(file.to_str().unwrap()))
+        self.running.maps().lines().any(|line| line.ends_with(file.to_str().unwrap()))
     }
 
     /// Processor time that it has taken, in ticks of 10 ms.
     pub(crate) fn ticks(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.running.id())).unwrap();
         let after_name = text.rsplit_once(')').unwrap().1;
         after_name.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().unwrap()).sum()
     }
@@ -119,6 +90,13 @@ pub(crate) fn write_models(arguments: &[&OsStr]) -> String {
     let writer = common::model_writer();
     let all: Vec<&OsStr> = std::iter::once(writer.as_os_str()).chain(arguments.iter().copied()).collect();
     common::run_python(&all)
+}
+
+/// What onnxruntime answers with one file.
+pub(crate) fn reference_of(file: &Path) -> Reference {
+    let all: Vec<Reference> =
+        serde_json::from_str(&write_models(&["answers".as_ref(), file.as_os_str()])).unwrap();
+    all.into_iter().next().unwrap()
 }
 
 /// `count` folders of one ONNX file each: real networks, and others of seeded layers.

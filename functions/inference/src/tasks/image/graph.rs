@@ -1,6 +1,6 @@
 //! A picture classifier's ONNX graph: colours first or last, as its input's shape says.
 
-use ort::session::SessionInputValue;
+use ort::session::SessionOutputs;
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 
 use super::processor::Processor;
@@ -84,19 +84,19 @@ impl PictureGraph {
         let path = self.session.path().to_owned();
         let failed = |source| OnnxError::Run { path: path.clone(), source };
         let input = tensor(self.half, shape, values).map_err(failed)?;
-        let inputs = vec![(self.input.as_str(), SessionInputValue::from(input))];
-        let answers = self.session.ort_mut().run(inputs).map_err(failed)?;
-        let scores = answers.get(&self.output).and_then(outputs::floats);
-        match scores {
+        let output = &self.output;
+        let answered = |answers: &mut SessionOutputs<'_>| match answers.get(output).and_then(outputs::floats)
+        {
             Some((_, scores)) if scores.len() >= rows && scores.len() % rows == 0 => {
                 scores.chunks_exact(scores.len() / rows).take(pictures.len()).for_each(&mut read);
                 Ok(())
             }
             _ => Err(OnnxError::Unfit {
                 path: path.clone(),
-                problem: format!("gave no scores of {rows} pictures in its output {}", self.output),
+                problem: format!("gave no scores of {rows} pictures in its output {output}"),
             }),
-        }
+        };
+        self.session.run(&[(self.input.clone(), input)], answered).map_err(failed)?
     }
 }
 

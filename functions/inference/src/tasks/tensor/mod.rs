@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ort::ErrorCode;
-use ort::session::{OutputSelector, RunOptions, SessionInputValue};
+use ort::session::SessionOutputs;
 use ort::value::{DynValue, Outlet, Tensor, ValueType};
 
 use crate::onnx::{OnnxError, Session};
@@ -56,13 +56,21 @@ impl TensorModel {
         let shapes: Vec<_> = inputs.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
         let mut values = Vec::with_capacity(inputs.len());
         for NamedTensor { name, shape, elements } in inputs {
-            values.push((name.clone(), SessionInputValue::from(value(&name, shape, elements, failed)?)));
+            let value = value(&name, shape, elements, failed)?;
+            values.push((name, value));
         }
-        let selection = wanted.iter().fold(OutputSelector::no_default(), OutputSelector::with);
-        let options = RunOptions::new().map_err(failed)?.with_outputs(selection);
         let disagree = sizes_disagree(self.session.ort().inputs(), &shapes);
-        let run = self.session.ort_mut().run_with_options(values, &options);
-        let mut answers = run.map_err(|source| {
+        let answered = |answers: &mut SessionOutputs<'_>| {
+            let mut one = |name: &String| {
+                let answer = answers.remove(name).and_then(|value| tensor(name, &value));
+                answer.ok_or_else(|| OnnxError::Unfit {
+                    path: path.clone(),
+                    problem: format!("has no tensor of a known type in its output {name}"),
+                })
+            };
+            wanted.iter().map(&mut one).collect::<Result<_, _>>()
+        };
+        let tensors: Result<_, OnnxError> = self.session.run(&values, answered).map_err(|source| {
             if source.code() != ErrorCode::InvalidArgument && !disagree {
                 return TaskError::from(failed(source));
             }
@@ -74,15 +82,7 @@ impl TensorModel {
                 shapes.join(", ")
             ))
         })?;
-        let mut tensors = Vec::with_capacity(wanted.len());
-        for name in wanted {
-            let answer = answers.remove(name).and_then(|value| tensor(name, &value));
-            tensors.push(answer.ok_or_else(|| OnnxError::Unfit {
-                path: path.clone(),
-                problem: format!("has no tensor of a known type in its output {name}"),
-            })?);
-        }
-        Ok(tensors)
+        Ok(tensors?)
     }
 }
 

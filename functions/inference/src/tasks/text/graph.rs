@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ort::session::SessionInputValue;
+use ort::session::SessionOutputs;
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, ValueType};
 use tokenizers::Encoding;
 
@@ -111,18 +111,21 @@ impl TextGraph {
         for input in &self.inputs {
             let filled = filled(input.role, batch, &tokens, [rows, length], padding);
             let value = tensor(input.wide, [rows, length], filled).map_err(failed)?;
-            values.push((input.name.as_str(), SessionInputValue::from(value)));
+            values.push((input.name.clone(), value));
         }
-        let answers = self.session.ort_mut().run(values).map_err(failed)?;
         let unfit = |problem: String| OnnxError::Unfit { path: path.clone(), problem };
-        let value = answers.get(output).ok_or_else(|| unfit(format!("gave no output {output}")))?;
-        let (shape, values) =
-            outputs::floats(value).ok_or_else(|| unfit(format!("has no floats in its output {output}")))?;
-        if shape.first() != i64::try_from(rows).ok().as_ref() || values.len() % rows != 0 {
-            let problem = format!("answers {rows} texts with a tensor {output} of the shape {shape:?}");
-            return Err(unfit(problem).into());
-        }
-        read(&Rows { values, shape, tokens })
+        let answered = |answers: &mut SessionOutputs<'_>| {
+            let value = answers.get(output).ok_or_else(|| unfit(format!("gave no output {output}")))?;
+            let floats = outputs::floats(value);
+            let (shape, values) =
+                floats.ok_or_else(|| unfit(format!("has no floats in its output {output}")))?;
+            if shape.first() != i64::try_from(rows).ok().as_ref() || values.len() % rows != 0 {
+                let problem = format!("answers {rows} texts with a tensor {output} of the shape {shape:?}");
+                return Err(unfit(problem).into());
+            }
+            read(&Rows { values, shape, tokens })
+        };
+        self.session.run(&values, answered).map_err(failed)?
     }
 }
 
