@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-sync-long test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-inference bench-sync
+.PHONY: help demo test test-fast test-sync-long test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-inference bench-reading bench-sync
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -51,7 +51,7 @@ deny: ## licences, bans and sources of what we depend on
 	@PATH="$$(tests/tools/setup.sh deny):$$PATH" $(CARGO) deny --workspace check --hide-inclusion-graph licenses bans sources
 
 soak: tools ## five minutes of mixed traffic on the inference function: right answers, flat memory
-	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; SOAK_SECONDS=$${SOAK_SECONDS:-300} $(CARGO) test -p larder-inference --locked --test soak -- --nocapture
+	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; SOAK_SECONDS=$${SOAK_SECONDS:-300} $(CARGO) test --profile bench -p larder-inference --locked --test soak -- --nocapture
 
 SECONDS_EACH ?= 20
 fuzz: ## fuzz every parser of outside bytes: make fuzz SECONDS_EACH=600
@@ -61,6 +61,10 @@ bench-inference: tools ## larder-inference against a Python function; BENCH="--q
 	@$(CARGO) build --release --locked -p larder-inference
 	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; \
 	  $$LARDER_PYTHON tests/benches/inference/bench.py $(TARGET)/release/larder-inference --out $(TARGET)/bench $(BENCH)
+
+bench-reading: tools ## ways to read models from a network file system that answers late; needs root and /dev/fuse
+	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; \
+	  $(CARGO) test --profile bench -p larder-inference --locked --test reading -- --exact bench --ignored --nocapture
 
 crd: ## write the CRD again after a change of crds/src
 	@UPDATE=1 $(CARGO) test --workspace -q --test generated

@@ -191,6 +191,7 @@ fn run_prepare(prepare: &Prepare) -> Result<(), StartError> {
         let prepared = prepared::prepare(&engine, &prepare.root, revision, folder)?;
         tracing::info!(model, folder = %prepared.display(), "model prepared");
     }
+    prepared::collect(&prepare.root);
     Ok(())
 }
 

@@ -1,12 +1,12 @@
-//! ONNX Runtime: finding the library, one environment with one thread pool, and `session`s, whose runs an
-//! `interrupt` ends.
+//! ONNX Runtime: finding the library, one environment with one thread pool, and `session`s, whose files come
+//! by [`reading`] and whose runs an `interrupt` ends.
 
 mod interrupt;
+pub mod reading;
 mod session;
 
 use std::path::{Path, PathBuf};
 
-use larder_native::MappedFile;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::ep;
 use ort::session::Session as OrtSession;
@@ -16,7 +16,7 @@ use crate::error::chain;
 use crate::prepared::Prepared;
 pub(crate) use interrupt::Interrupt;
 pub use session::Session;
-use session::{Mapped, Opened};
+use session::{InBytes, Opened};
 
 /// Environment variable: the path of the ONNX Runtime library.
 pub const ENV_LIBRARY: &str = "ORT_DYLIB_PATH";
@@ -53,9 +53,9 @@ pub enum OnnxError {
         /// ONNX Runtime's reason.
         source: ort::Error,
     },
-    /// A prepared file cannot be mapped.
-    #[error("{} cannot be mapped", path.display())]
-    Map {
+    /// A prepared file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -146,7 +146,10 @@ impl Engine {
     pub fn open(&self, path: &Path) -> Result<Session, OnnxError> {
         if let Some(artefact) = self.prepared.as_ref().and_then(|prepared| prepared.of(path)) {
             match self.open_prepared(&artefact) {
-                Ok(session) => return Ok(session.in_place_of(path, self)),
+                Ok(session) => {
+                    tracing::info!(file = %artefact.display(), "opened as it was prepared");
+                    return Ok(session.in_place_of(path, self));
+                }
                 Err(error) => {
                     tracing::warn!(reason = %chain(&error), "the original is opened in place of what was prepared");
                 }
@@ -160,24 +163,26 @@ impl Engine {
     /// # Errors
     /// [`OnnxError::Open`].
     pub fn open_original(&self, path: &Path) -> Result<Session, OnnxError> {
+        // ONNX Runtime tells better what is wrong with a file that cannot be read.
+        let _ = reading::ahead(path);
         let open = || self.builder(GraphOptimizationLevel::All)?.commit_from_file(path);
         let inner = open().map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
         Ok(Session::new(Opened::Original(inner), path, self))
     }
 
-    /// Opens a file of ONNX Runtime's own format. It is not read but mapped, and the session's weights are
-    /// the map's bytes.
+    /// Opens a file of ONNX Runtime's own format. It is read into one buffer, whose bytes are the session's
+    /// weights.
     ///
     /// # Errors
-    /// [`OnnxError::Map`] or [`OnnxError::Open`].
+    /// [`OnnxError::Read`] or [`OnnxError::Open`].
     pub fn open_prepared(&self, path: &Path) -> Result<Session, OnnxError> {
-        let map =
-            MappedFile::open(path).map_err(|source| OnnxError::Map { path: path.to_owned(), source })?;
-        let opened = Mapped::try_new(map, |map| {
-            self.builder(GraphOptimizationLevel::All)?.commit_from_memory_directly(map)
+        let bytes =
+            reading::whole(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
+        let opened = InBytes::try_new(bytes, |bytes| {
+            self.builder(GraphOptimizationLevel::All)?.commit_from_memory_directly(bytes)
         });
-        let mapped = opened.map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
-        Ok(Session::new(Opened::Prepared(mapped), path, self))
+        let opened = opened.map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
+        Ok(Session::new(Opened::Prepared(opened), path, self))
     }
 
     /// Writes what ONNX Runtime makes of an ONNX file at this level, in its own format.

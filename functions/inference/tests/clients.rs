@@ -104,9 +104,18 @@ async fn the_client_of_hugging_face_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pictures_are_tensors_in_base64_or_as_they_are() {
-    let models = tempfile::tempdir().unwrap();
+async fn pictures_and_texts_are_tensors_in_every_task() {
+    let models = exports(&[
+        ("sentiment", "sentiment-distilbert"),
+        ("sentences", "sentences-xlmr"),
+        ("animals", "animals-vit"),
+    ]);
     common::folder_of(models.path(), "signs", &common::models("v6"));
+    let easy = std::env::var_os("LARDER_EASYOCR").map(PathBuf::from);
+    let easy =
+        easy.expect("LARDER_EASYOCR is not set: `make test` makes EasyOCR's models and sets the variable");
+    let easy = common::copy_of(&easy.join("models"), models.path());
+    std::fs::rename(easy, models.path().join("easy")).unwrap();
     let picture: PathBuf = models.path().join("sign.png");
     std::fs::write(&picture, common::sign("Harbour Road", "海港路")).unwrap();
     let ask =

@@ -7,7 +7,7 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -33,6 +33,8 @@ fn sign() -> Bytes {
 /// A server of pictures on the loopback, as nobody's requests should reach.
 struct Host {
     address: SocketAddr,
+    /// The `traceparent` of each request for `/sign.png`.
+    traces: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -45,8 +47,15 @@ impl Drop for Host {
 impl Host {
     async fn start() -> Self {
         let redirect = |to: &'static str| get(async move || (StatusCode::FOUND, [(header::LOCATION, to)]));
+        let traces = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&traces);
+        let picture = async move |headers: HeaderMap| {
+            let trace = headers.get("traceparent").map(|trace| trace.to_str().unwrap().to_owned());
+            seen.lock().unwrap().extend(trace);
+            sign()
+        };
         let router = Router::new()
-            .route("/sign.png", get(async || sign()))
+            .route("/sign.png", get(picture))
             .route("/large", get(async || vec![0_u8; 1_200_000]))
             .route("/nothing", get(async || StatusCode::NOT_FOUND))
             .route("/once", redirect("/sign.png"))
@@ -58,7 +67,7 @@ impl Host {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, task }
+        Self { address, traces, task }
     }
 }
 
@@ -171,6 +180,25 @@ async fn upside_down_text_is_turned_when_asked() {
     assert_eq!(status, StatusCode::OK);
     // The lines come from top to bottom, so the lower one is first now.
     assert_eq!(answer["predicted_label"], format!("{ENGLISH} {CHINESE}"));
+}
+
+#[tokio::test]
+async fn a_links_host_is_told_the_trace_through_redirects_too() {
+    let server = Server::start(true).await;
+    let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for path in ["/sign.png", "/once"] {
+        let body = json!({"link": format!("http://{}{path}", server.host.address)}).to_string();
+        let request = Request::post("/ocr").header(header::CONTENT_TYPE, "application/json");
+        let request = request.header("traceparent", caller).body(Body::from(body)).unwrap();
+        let (status, headers, answer) = server.send(request).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let told = server.host.traces.lock().unwrap().pop().unwrap();
+        let of = |part: usize, trace: &str| trace.split('-').nth(part).unwrap().to_owned();
+        // The caller's trace, and as the parent this request's span, which the caller is told as well.
+        assert_eq!((of(1, &told), of(3, &told)), (of(1, caller), of(3, caller)));
+        assert_ne!(of(2, &told), of(2, caller));
+        assert_eq!(headers["traceparent"], told);
+    }
 }
 
 #[tokio::test]

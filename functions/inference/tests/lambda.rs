@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::program::{Running, program};
+use common::program::{Running, program, says_opened};
 use larder_contract::{Digest, Manifest, ManifestModel, Parameters, layout};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -65,8 +65,6 @@ struct Played {
     outcomes: Vec<Outcome>,
     stdout: String,
     stderr: String,
-    /// The files that it had mapped at the end.
-    mapped: Vec<PathBuf>,
 }
 
 /// Plays events, each with its time, to a function that serves the ocr model `signs`.
@@ -128,10 +126,9 @@ async fn play_at(root: &Root, events: Vec<(Value, Duration)>, variables: &[(&str
     for _ in 0..count {
         all.push(tokio::time::timeout(Duration::from_mins(2), came.recv()).await.unwrap().unwrap());
     }
-    let mapped = running.maps().lines().filter_map(|line| Some(line[line.find('/')?..].into())).collect();
     let stderr = running.killed();
     serving.abort();
-    Played { outcomes: all, stdout: stdout.join().unwrap().unwrap(), stderr, mapped }
+    Played { outcomes: all, stdout: stdout.join().unwrap().unwrap(), stderr }
 }
 
 /// An event of `events/`, with a picture in it.
@@ -289,7 +286,7 @@ fn operation(op: &str) -> (Value, Duration) {
 }
 
 #[tokio::test]
-async fn a_model_is_prepared_by_the_first_warm_up_and_mapped_by_every_start() {
+async fn a_model_is_prepared_by_the_first_warm_up_and_used_by_every_start() {
     let root = tempfile::tempdir().unwrap();
     let start = async |initialization: &str, memory: &str| {
         let variables =
@@ -319,7 +316,7 @@ async fn a_model_is_prepared_by_the_first_warm_up_and_mapped_by_every_start() {
     assert_eq!((artefacts(root.path()), lines(&second, "model prepared")), (made.clone(), 0));
     for (played, name) in [(first, "first"), (second, "second")] {
         for artefact in &made {
-            assert!(played.mapped.contains(artefact), "{name}: {}", artefact.display());
+            assert!(says_opened(&played.stderr, artefact), "{name}: {}", artefact.display());
         }
         assert_eq!(outcome(&played)["outcome"], "found", "{name}");
         let used: Vec<&str> = played.outcomes[1].as_ref().unwrap()["models"][0]["files"]

@@ -137,6 +137,24 @@ fn function_url_event(method: &str, path: &str, body: Option<&str>, stage: &str)
     })
 }
 
+/// Starts the Runtime API's side: where it is, what comes back, and the server.
+async fn host(
+    events: VecDeque<Value>,
+) -> (String, mpsc::UnboundedReceiver<Value>, tokio::task::JoinHandle<std::io::Result<()>>) {
+    let (answers, answered) = mpsc::unbounded_channel();
+    let host = Host { events: Arc::new(Mutex::new(events)), answers };
+    let invocation = "/2018-06-01/runtime/invocation";
+    let router = Router::new()
+        .route(&format!("{invocation}/next"), get(next_event))
+        .route(&format!("{invocation}/r-1/response"), post(take_answer))
+        .route(&format!("{invocation}/r-1/error"), post(take_answer))
+        .with_state(host);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, answered, serving)
+}
+
 #[tokio::test]
 async fn answers_invocations_of_lambda() {
     let root = tempfile::tempdir().unwrap();
@@ -154,18 +172,7 @@ async fn answers_invocations_of_lambda() {
         json!({"greeting": "hello"}),
         function_url_event("GET", "/healthz", None, "$default"),
     ];
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let host = Host { events: Arc::new(Mutex::new(events.into())), answers };
-    let invocation = "/2018-06-01/runtime/invocation";
-    let router = Router::new()
-        .route(&format!("{invocation}/next"), get(next_event))
-        .route(&format!("{invocation}/r-1/response"), post(take_answer))
-        .route(&format!("{invocation}/r-1/error"), post(take_answer))
-        .with_state(host);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-
+    let (address, mut answered, serving) = host(events.into()).await;
     let _running = start_function(&address, root.path(), &manifest.digest());
     let mut next =
         async || tokio::time::timeout(Duration::from_mins(1), answered.recv()).await.unwrap().unwrap();
@@ -189,6 +196,64 @@ async fn answers_invocations_of_lambda() {
     let refused = next().await;
     assert!(refused["error"].as_str().unwrap().contains("function URLs"), "{refused}");
     assert_eq!(next().await["body"], "ok\n", "it goes on after an event that it cannot take");
+    serving.abort();
+}
+
+/// Loads that take as long as the test says: a tokenizer that is a pipe is read when the test writes it.
+#[tokio::test]
+async fn models_are_preloaded_at_once_and_not_for_longer_than_lambda_waits() {
+    let root = tempfile::tempdir().unwrap();
+    let names = ["a", "b"];
+    let manifest = manifest_of(&names.map(|name| (name, Digest::of(name.as_bytes()))));
+    let path = layout::manifest_path(root.path(), &manifest.digest());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, manifest.canonical()).unwrap();
+    let export = common::export("sentiment-distilbert");
+    let pipes = names.map(|name| {
+        let folder = layout::revision_dir(root.path(), &Digest::of(name.as_bytes()));
+        std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        std::fs::rename(common::copy_of(&export, root.path()), &folder).unwrap();
+        let pipe = folder.join("tokenizer.json");
+        std::fs::remove_file(&pipe).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        pipe
+    });
+
+    let classify = BASE64_STANDARD.encode(r#"{"inputs": "a fine day"}"#);
+    let mut events = [
+        function_url_event("GET", "/models", None, "$default"),
+        function_url_event("POST", "/models/a", Some(&classify), "$default"),
+        function_url_event("POST", "/models/b", Some(&classify), "$default"),
+    ];
+    for event in &mut events {
+        event["headers"]["content-type"] = json!("application/json");
+    }
+    let (address, mut answered, serving) = host(events.into()).await;
+    let _running = start_function(&address, root.path(), &manifest.digest());
+    // Opening a pipe waits for who reads it: both do, before either has got anything.
+    let [a, b] = pipes;
+    let open = |pipe: std::path::PathBuf| {
+        tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap())
+    };
+    let mut written = Vec::new();
+    for pipe in [b, a] {
+        written.push(tokio::time::timeout(Duration::from_mins(1), open(pipe)).await.unwrap().unwrap());
+    }
+    let mut next =
+        async || tokio::time::timeout(Duration::from_mins(1), answered.recv()).await.unwrap().unwrap();
+    let listed: Value = serde_json::from_str(next().await["body"].as_str().unwrap()).unwrap();
+    let states: Vec<_> = listed.as_array().unwrap().iter().map(|model| model["state"].clone()).collect();
+    assert_eq!(states, ["loading", "loading"], "the first request is answered while they are");
+    let tokenizer = std::fs::read(export.join("tokenizer.json")).unwrap();
+    tokio::task::spawn_blocking(move || {
+        for mut pipe in written {
+            std::io::Write::write_all(&mut pipe, &tokenizer).unwrap();
+        }
+    });
+    for _ in names {
+        let labels = next().await;
+        assert_eq!(labels["statusCode"], 200, "{labels}");
+    }
     serving.abort();
 }
 

@@ -9,14 +9,14 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::program::server;
+use common::program::{answered, server};
 use serde_json::{Value, json};
 
 /// Clients at once.
@@ -123,11 +123,7 @@ fn asked(address: &str, case: &Case, part: Option<usize>) -> Option<(u16, Vec<u8
         return None;
     }
     stream.write_all(&request).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-    let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
-    Some((status, answer.split_off(end + 4)))
+    Some(answered(stream))
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap};
 
 /// A file, mapped into memory: its bytes are read when they are looked at.
 #[derive(Debug)]
@@ -29,6 +29,14 @@ impl MappedFile {
         let file = File::open(path)?;
         // SAFETY: only files that are never changed once they have their name are opened here; see above.
         unsafe { Mmap::map(&file) }.map(Self)
+    }
+
+    /// Has the system begin to read the whole file, with many requests at once.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn read_ahead(&self) -> io::Result<()> {
+        self.0.advise(Advice::WillNeed)
     }
 }
 

@@ -5,7 +5,7 @@
 //! - `preparing`: what ONNX Runtime makes of the models at each start, made once.
 //! - `failure`: why a model cannot be had. `inside`: no file of a model lies outside of its folder.
 //!
-//! A model that is to be preloaded is loaded at the start and stays. Any other is loaded by its first
+//! A model that is to be preloaded is loaded at the start and stays, if all that are have room together. Any other is loaded by its first
 //! request, and unloaded when others need its room: least recently used first, never while it is in use.
 //! Deliberately absent: copying models, and choosing which there are.
 
@@ -94,6 +94,8 @@ pub struct Listed {
     pub version: String,
     /// Where it is.
     pub state: State,
+    /// It was to be preloaded, and had no room beside the others.
+    pub crowded_out: bool,
 }
 
 /// What the models take, and what was done about it.
@@ -120,6 +122,7 @@ impl Registry {
     /// model's failure alone.
     pub async fn open(engine: Arc<Engine>, source: Source, limits: Limits, telemetry: Telemetry) -> Self {
         let residency = Arc::new(Residency::new(limits, telemetry));
+        let order: Vec<String> = source.manifest.models.iter().map(|entry| entry.name.clone()).collect();
         let looks = source.manifest.models.into_iter().map(|entry| {
             let recipe = Recipe {
                 engine: Arc::clone(&engine),
@@ -143,7 +146,27 @@ impl Registry {
         });
         let found = futures::future::join_all(looks).await;
         let models = found.into_iter().flatten().map(|model| (model.name.clone(), model)).collect();
-        Self { manifest: source.digest, models, residency }
+        let registry = Self { manifest: source.digest, models, residency };
+        registry.pin_what_fits(&order);
+        registry
+    }
+
+    /// Of the models that are to be preloaded, in the manifest's order, those that have room together are.
+    fn pin_what_fits(&self, order: &[String]) {
+        let wanted = order.iter().filter_map(|name| self.models.get(name)).filter(|model| model.preload);
+        let wanted: Vec<&Arc<Model>> = wanted.collect();
+        let keys: Vec<_> = wanted.iter().map(|model| model.key).collect();
+        let (_, budget) = self.residency.memory();
+        for (key, bytes) in self.residency.pin_what_fits(&keys) {
+            let model = wanted.iter().find(|model| model.key == key).map(|model| model.name.as_str());
+            tracing::warn!(
+                model,
+                mib = bytes >> 20,
+                budget_mib = budget >> 20,
+                "a model is not preloaded, for the models that are to be take more memory together than there is; \
+                 its first request loads it: give the function more memory, or set preload to false"
+            );
+        }
     }
 
     /// Loads the models that are to be preloaded, all at once, for `wait` at most: what is not loaded by
@@ -152,7 +175,7 @@ impl Registry {
     /// # Errors
     /// Every model that could not be loaded, once all have ended. The others are loaded all the same.
     pub async fn preload(&self, wait: Duration) -> Result<(), Vec<ModelsError>> {
-        let loads = self.models.values().filter(|model| model.preload).map(async |model| {
+        let loads = self.models.values().filter(|model| model.is_pinned()).map(async |model| {
             match self.residency.acquire_within(model.key, wait).await {
                 Ok(_) => None,
                 Err(Unavailable::Failed { failure, .. }) => {
@@ -211,7 +234,12 @@ impl Registry {
     /// Every model and where it is, by name.
     #[must_use]
     pub fn index(&self) -> Vec<Listed> {
-        let listed = |m: &Arc<Model>| Listed { name: m.name.clone(), version: m.version(), state: m.state() };
+        let listed = |m: &Arc<Model>| Listed {
+            name: m.name.clone(),
+            version: m.version(),
+            state: m.state(),
+            crowded_out: m.is_crowded_out(),
+        };
         self.models.values().map(listed).collect()
     }
 

@@ -153,10 +153,16 @@ impl Model {
         self.revision
     }
 
-    /// Whether it was to be loaded before the first request, and is never evicted.
+    /// Whether it is loaded before the first request, and never evicted.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
-        self.preload
+        self.residency.is_pinned(self.key)
+    }
+
+    /// Whether it was to be preloaded, and is not: there is no room for it beside the others.
+    #[must_use]
+    pub fn is_crowded_out(&self) -> bool {
+        self.preload && !self.is_pinned()
     }
 
     /// Where it is between its files and memory.

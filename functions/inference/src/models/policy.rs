@@ -85,6 +85,33 @@ impl Policy {
         self.entries.len() - 1
     }
 
+    /// When the pinned models of `order` do not fit together, those stay pinned, in that order, beside which
+    /// any other one of them still fits. The rest are loaded when they are wanted, one after the other's going;
+    /// they are returned. A model that is alone stays, whatever it takes.
+    pub(crate) fn pin_what_fits(&mut self, order: &[Key]) -> Vec<Key> {
+        let bytes = |key: Key| self.entries[key].bytes;
+        if order.len() == 1 || order.iter().map(|&key| bytes(key)).sum::<u64>() <= self.budget {
+            return Vec::new();
+        }
+        let (mut taken, mut rest) = (0, order.to_vec());
+        for &key in order {
+            let others = rest.iter().filter(|&&other| other != key);
+            let largest = others.map(|&other| bytes(other)).max().unwrap_or(0);
+            if taken + bytes(key) + largest <= self.budget {
+                taken += bytes(key);
+                rest.retain(|&other| other != key);
+            }
+        }
+        for &key in &rest {
+            self.entries[key].pinned = false;
+        }
+        rest
+    }
+
+    pub(crate) fn is_pinned(&self, key: Key) -> bool {
+        self.entries[key].pinned
+    }
+
     pub(crate) fn budget(&self) -> u64 {
         self.budget
     }
@@ -258,6 +285,33 @@ mod tests {
         assert_eq!(policy.want(2, 0), Decision::TooLarge { need: 1, room: 0 });
         assert_eq!(policy.excess(100), Vec::<Key>::new());
         assert!(policy.unload(0), "but for someone who says so");
+    }
+
+    #[test]
+    fn what_fits_is_pinned_in_order_and_leaves_room_for_the_rest() {
+        let check = |budget, bytes: &[u64], rest: &[Key]| {
+            let models: Vec<_> = bytes.iter().map(|bytes| (*bytes, true)).collect();
+            let mut policy = policy(budget, &models);
+            let order: Vec<Key> = (0..bytes.len()).collect();
+            assert_eq!(policy.pin_what_fits(&order), rest, "{budget} {bytes:?}");
+            for key in order {
+                assert_eq!(policy.is_pinned(key), !rest.contains(&key));
+                let decision = policy.want(key, 0);
+                assert!(!matches!(decision, Decision::TooLarge { .. }), "{key}: {decision:?}");
+                if decision == Decision::Load {
+                    policy.came(key, true);
+                    policy.release(key);
+                }
+            }
+        };
+        check(6, &[2, 2, 2], &[]);
+        check(5, &[2, 2, 2], &[1, 2]);
+        check(6, &[2, 2, 2, 2], &[2, 3]);
+        check(10, &[6, 2, 2, 4], &[1, 2, 3]);
+        check(9, &[6, 2, 2, 4], &[0, 2, 3]);
+        check(3, &[2, 3, 2], &[0, 1, 2]);
+        check(1, &[7], &[]);
+        check(5, &[], &[]);
     }
 
     #[test]

@@ -60,6 +60,9 @@ impl Registry {
             }
             outcomes.push(ModelOutcome { model: model.clone(), outcome });
         }
+        let collector = preparer.clone();
+        // A file system that is slow.
+        let _ = tokio::task::spawn_blocking(move || collector.collect()).await;
         outcomes
     }
 

@@ -136,6 +136,20 @@ impl<T: Send + Sync + 'static> Residency<T> {
         inner.policy.add(bytes, loading, pinned)
     }
 
+    /// Of the pinned models, in this order, those that fit together stay so. Returns the others, with the bytes
+    /// that they are thought to take.
+    pub(crate) fn pin_what_fits(&self, order: &[Key]) -> Vec<(Key, u64)> {
+        let mut inner = self.lock();
+        let rest = inner.policy.pin_what_fits(order);
+        let bytes = |key| (key, inner.policy.bytes(key));
+        rest.into_iter().map(bytes).collect()
+    }
+
+    /// Whether a model is loaded at the start and stays.
+    pub(crate) fn is_pinned(&self, key: Key) -> bool {
+        self.lock().policy.is_pinned(key)
+    }
+
     /// The model, loaded, and kept until what is returned is dropped.
     ///
     /// # Errors

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use larder_native::MappedFile;
 use ort::session::{InMemorySession, RunOptions, Session as OrtSession, SessionOutputs};
 use ort::value::{DynValue, Tensor, ValueType};
 use self_cell::self_cell;
@@ -16,8 +15,8 @@ use crate::error::chain;
 
 self_cell!(
     /// A session whose weights are a file's bytes. It can neither be taken out nor outlive them.
-    pub(super) struct Mapped {
-        owner: MappedFile,
+    pub(super) struct InBytes {
+        owner: Vec<u8>,
         #[covariant]
         dependent: InMemorySession,
     }
@@ -27,15 +26,15 @@ self_cell!(
 pub(super) enum Opened {
     /// In memory of its own.
     Original(OrtSession),
-    /// In a prepared file.
-    Prepared(Mapped),
+    /// The bytes of a prepared file.
+    Prepared(InBytes),
 }
 
 impl Opened {
     fn ort(&self) -> &OrtSession {
         match self {
             Self::Original(session) => session,
-            Self::Prepared(mapped) => mapped.borrow_dependent(),
+            Self::Prepared(bytes) => bytes.borrow_dependent(),
         }
     }
 
@@ -48,8 +47,8 @@ impl Opened {
         let inputs: Vec<_> = inputs.iter().map(|(name, value)| (name.as_str(), value)).collect();
         match self {
             Self::Original(session) => session.run_with_options(inputs, options),
-            Self::Prepared(mapped) => {
-                mapped.with_dependent_mut(|_, session| session.run_with_options(inputs, options))
+            Self::Prepared(bytes) => {
+                bytes.with_dependent_mut(|_, session| session.run_with_options(inputs, options))
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! - [`Conditions`]: what a prepared file was made under, and is good for.
 //! - [`Record`]: `prepared.json`, what was measured and chosen. `write` makes both, `measure` measures.
-//! - [`Preparer`]: does it in a process of its own, within bounds. `leftovers`: what broken off ones leave.
+//! - [`Preparer`]: does it in a process of its own, within bounds. `leftovers`: what broken off ones leave, and
+//!   what older versions made.
 //!
 //! ```text
 //! prepared/<sha256>/<path>.ort        an ONNX file, optimised, in ONNX Runtime's own format
@@ -11,7 +12,7 @@
 //!
 //! The name is the digest of the model's revision and of all conditions, so what is found under the name that
 //! a process computes for itself was made for it: another processor or another version looks elsewhere. The
-//! folder is written aside and renamed when whole, and never touched again. The original stays
+//! folder is written aside and renamed when whole, and its files are never touched again. The original stays
 //! authoritative: where there is no prepared file, or it does not open, the original is opened.
 
 mod leftovers;
@@ -144,7 +145,10 @@ impl Prepared {
     #[must_use]
     pub fn find(root: &Path, revision: &Digest, originals: &Path) -> Option<Self> {
         let folder = Conditions::here().folder(root, revision);
-        folder.is_dir().then(|| Self { originals: originals.to_owned(), folder })
+        folder.is_dir().then(|| {
+            leftovers::used(&folder);
+            Self { originals: originals.to_owned(), folder }
+        })
     }
 
     /// The prepared file of an original, if one is better than it.
@@ -153,6 +157,12 @@ impl Prepared {
         let path = artefact(&self.folder, original.strip_prefix(&self.originals).ok()?);
         path.is_file().then_some(path)
     }
+}
+
+/// Removes what is under `root` of preparations that broke off, and of other versions that do not use it any
+/// more. ONNX Runtime must be loaded.
+pub fn collect(root: &Path) {
+    leftovers::collect(&layout::prepared_root(root), &Conditions::here());
 }
 
 /// Where the prepared file of the original with this path in its folder is.

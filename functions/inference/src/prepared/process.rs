@@ -82,6 +82,11 @@ impl Preparer {
         choices(&Conditions::here().folder(&self.root, revision))
     }
 
+    /// Removes what is out of use. ONNX Runtime must be loaded.
+    pub(crate) fn collect(&self) {
+        super::collect(&self.root);
+    }
+
     /// Prepares a model within a time, if there is `room` for it in memory, in bytes. ONNX Runtime must be
     /// loaded.
     pub(crate) async fn prepare(&self, model: &Candidate, room: u64, time: Duration) -> Outcome {
@@ -95,7 +100,7 @@ impl Preparer {
         }
         if leftovers::enough_for(&folder) {
             return Outcome::Skipped {
-                reason: "others are at it, or broke off less than a day ago".to_owned(),
+                reason: "others are at it, or broke off less than an hour ago".to_owned(),
             };
         }
         let started = Instant::now();

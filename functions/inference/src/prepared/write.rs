@@ -67,7 +67,6 @@ pub fn prepare(
     if written.is_err() {
         let _ = fs::remove_dir_all(&aside);
     }
-    leftovers::remove_old(folder.parent().unwrap_or(root));
     written.map(|()| folder)
 }
 
@@ -83,6 +82,7 @@ fn write(
     fs::create_dir_all(aside).map_err(at(aside))?;
     let mut files = BTreeMap::new();
     for path in paths {
+        leftovers::alive(aside);
         let relative = path.strip_prefix(originals).unwrap_or(&path);
         let record = file(engine, &path, &artefact(aside, relative))?;
         files.insert(relative.display().to_string(), record);

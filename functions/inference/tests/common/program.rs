@@ -1,6 +1,7 @@
 //! The program as a process of its own, and what it writes to its log.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -98,11 +99,6 @@ impl Running {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// The files and other things that it has mapped, line by line.
-    pub(crate) fn maps(&self) -> String {
-        std::fs::read_to_string(format!("/proc/{}/maps", self.id())).unwrap()
-    }
-
     /// Ends it as Lambda and Kubernetes do, and returns how it ended, and its whole log.
     pub(crate) fn terminated(mut self) -> (ExitStatus, String) {
         let pid = self.id().to_string();
@@ -123,6 +119,33 @@ impl Running {
         }
         self.log()
     }
+}
+
+/// Whether a log says that a prepared file was opened.
+pub(crate) fn says_opened(log: &str, prepared: &Path) -> bool {
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let opened = entries.filter(|entry| entry["fields"]["message"] == "opened as it was prepared");
+    opened.into_iter().any(|entry| entry["fields"]["file"].as_str().map(Path::new) == Some(prepared))
+}
+
+/// Sends one request on a connection of its own; returns the answer's status and body.
+pub(crate) fn send(address: &str, method: &str, path: &str, content: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-type: {content}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    answered(stream)
+}
+
+/// The whole answer on a connection that is closed after it.
+pub(crate) fn answered(mut stream: TcpStream) -> (u16, Vec<u8>) {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+    (status, answer.split_off(end + 4))
 }
 
 impl Drop for Running {

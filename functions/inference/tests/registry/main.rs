@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod crowded;
 mod hostile;
 mod late;
 mod memory;

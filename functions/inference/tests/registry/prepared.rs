@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use larder_inference::onnx::Level;
 use serde_json::Value;
 
 use crate::common;
@@ -57,7 +58,7 @@ fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
         server.ask(name, reference).unwrap();
     }
     for artefact in &artefacts {
-        assert!(server.maps(artefact), "{} is not mapped", artefact.display());
+        assert!(server.uses(artefact), "{} is not used", artefact.display());
     }
     drop(server);
 
@@ -69,7 +70,7 @@ fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
     for (name, reference) in &models {
         server.ask(name, reference).unwrap();
     }
-    assert!(artefacts.iter().all(|artefact| !server.maps(artefact)));
+    assert!(artefacts.iter().all(|artefact| !server.uses(artefact)));
 }
 
 /// As when weights were laid out for another processor: ONNX Runtime opens the file without complaint, and
@@ -88,7 +89,8 @@ fn a_prepared_file_that_opens_and_does_not_run_is_given_up_for_the_original() {
     let reference = reference_of(&onnx);
     let prepared = prepare(&root.path().join("models"), root.path());
     let artefact = prepared[0].join("model.onnx.ort");
-    assert!(artefact.is_file(), "nothing was worth preparing");
+    // Whatever the measurements have chosen.
+    common::engine().optimise(&onnx, &artefact, Level::All).unwrap();
 
     // One byte of the shape that the graph folds to.
     let mut bytes = std::fs::read(&artefact).unwrap();
@@ -100,11 +102,10 @@ fn a_prepared_file_that_opens_and_does_not_run_is_given_up_for_the_original() {
     let arguments = ["--lazy", "--root", root.path().to_str().unwrap()];
     let server = Server::start(&root.path().join("models"), 3538, &arguments);
     assert_eq!(server.send("POST", "/v2/repository/models/net/load", "").0, 200);
-    assert!(server.maps(&artefact), "it opens");
+    assert!(server.uses(&artefact), "it opens");
     for _ in 0..3 {
         server.ask("net", &reference).unwrap();
     }
-    assert!(!server.maps(&artefact), "it is closed");
     let log = server.running.killed();
     assert_eq!(log.matches("what was prepared does not run").count(), 1, "{log}");
 }

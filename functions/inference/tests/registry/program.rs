@@ -1,15 +1,13 @@
 //! The program as a server, and models to serve.
 
 use std::ffi::OsStr;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::common;
-use crate::common::program::Running;
+use crate::common::program::{Running, says_opened, send};
 
 /// The program as a server, ended when the test is.
 pub(crate) struct Server {
@@ -26,18 +24,8 @@ impl Server {
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        let (status, body) = send(&self.address, method, path, "application/json", body.as_bytes());
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
     /// A number of `/proc/<pid>/status`.
@@ -45,9 +33,9 @@ impl Server {
         self.running.status(field)
     }
 
-    /// Whether it has mapped a file.
-    pub(crate) fn maps(&self, file: &Path) -> bool {
-        self.running.maps().lines().any(|line| line.ends_with(file.to_str().unwrap()))
+    /// Whether it has opened a prepared file.
+    pub(crate) fn uses(&self, prepared: &Path) -> bool {
+        says_opened(&self.running.log(), prepared)
     }
 
     /// Processor time that it has taken, in ticks of 10 ms.

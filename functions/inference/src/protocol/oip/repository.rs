@@ -40,11 +40,16 @@ pub struct IndexEntry {
 }
 
 impl From<Listed> for IndexEntry {
-    fn from(Listed { name, version, state }: Listed) -> Self {
+    fn from(Listed { name, version, state, crowded_out }: Listed) -> Self {
         let (state, reason) = match state {
             models::State::Ready => ("READY", String::new()),
             models::State::Loading => ("LOADING", String::new()),
             models::State::Unloading => ("UNLOADING", String::new()),
+            models::State::Unloaded if crowded_out => (
+                "UNAVAILABLE",
+                "not preloaded, for there was no room beside the others; its next request loads it"
+                    .to_owned(),
+            ),
             models::State::Unloaded => ("UNAVAILABLE", "unloaded; its next request loads it".to_owned()),
             models::State::Failed(failure) => {
                 ("UNAVAILABLE", format!("loading failed; the log has the reason under id {}", failure.id))
