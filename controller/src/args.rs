@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use larder_core::Defaults;
 use larder_core::endpoint::{CodeRef, ImageRef};
 
+use crate::cloud::aws::Settings;
+
 /// Serves machine-learning models from AWS Lambda and Amazon EFS.
 #[derive(Debug, Parser)]
 #[command(version, name = "larder")]
@@ -41,16 +43,35 @@ pub struct Shared {
     /// The model-sync function's code: an image in ECR, or `s3://BUCKET/KEY` of a zip archive.
     #[arg(long, env = "LARDER_SYNC_CODE", value_parser = code)]
     pub sync_code: CodeRef,
+    /// A host of models' sources that may have a private address, as HOST or HOST:PORT; may be given more than
+    /// once. Others than S3 are read from the public Internet only.
+    #[arg(long, env = "LARDER_ALLOW_SOURCE_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub allow_source_host: Vec<String>,
     /// AWS control-plane calls a second, for each account and region.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub calls_per_second: u32,
 }
 
 impl Shared {
+    /// How AWS and the models' sources are spoken to.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            calls_per_second: self.calls_per_second,
+            source_hosts: self.allow_source_host.clone(),
+            ..Settings::default()
+        }
+    }
+
     /// What the objects leave to the controller, in the cluster with this id.
     #[must_use]
     pub fn defaults(&self, cluster: String) -> Defaults {
-        Defaults { cluster, region: self.region.clone(), sync_code: self.sync_code.clone() }
+        Defaults {
+            cluster,
+            region: self.region.clone(),
+            sync_code: self.sync_code.clone(),
+            source_hosts: self.allow_source_host.clone(),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub async fn source<C: Cloud>(
     match source {
         ModelSource::S3(prefix) => objects(cloud, prefix, marker, now).await,
         ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => {
-            Ok(Source::Unusable("this version reads s3 only: write source.s3".to_owned()))
+            Ok(found(&Box::pin(cloud.files(source)).await?, now, now))
         }
     }
 }
@@ -79,16 +79,24 @@ async fn objects<C: Cloud>(
         Ok(objects) => objects,
         Err(unsafe_path) => return Ok(Source::Unusable(unsafe_path.to_string())),
     };
-    if let Err(collision) = no_file_is_a_folder(objects.iter().map(|o| o.path.as_str())) {
-        return Ok(Source::Unusable(collision.to_string()));
+    Ok(found(&objects, changed, now))
+}
+
+/// What these files come to.
+fn found(objects: &[ObjectEntry], changed: Timestamp, now: Timestamp) -> Source {
+    if objects.is_empty() {
+        return Source::Empty;
     }
-    Ok(Source::Found {
-        revision: revision(&objects),
+    if let Err(collision) = no_file_is_a_folder(objects.iter().map(|o| o.path.as_str())) {
+        return Source::Unusable(collision.to_string());
+    }
+    Source::Found {
+        revision: revision(objects),
         bytes: objects.iter().map(|o| o.size).sum(),
         files: objects.len() as u64,
         changed,
         listed: now,
-    })
+    }
 }
 
 /// The source with the time of its last change corrected by what was told of it before: S3's times do not

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use kube::Client;
 use larder::args::{Cli, Command, LogFormat, Run};
-use larder::cloud::aws::{Connector, Settings};
+use larder::cloud::aws::Connector;
 use larder::context::Context;
 use larder::lease::Election;
 use larder::plan_command::{Verdict, plan};
@@ -78,7 +78,7 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
             "the cluster's id cannot be read: allow get of namespace kube-system, or write --cluster-id",
         )?,
     };
-    let settings = Settings { calls_per_second: args.shared.calls_per_second, ..Settings::default() };
+    let settings = args.shared.settings();
     let aws = Connector::new(settings).await.context("AWS cannot be reached")?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("larder-{:08x}", fastrand::u32(..)));
     readiness.set(true);

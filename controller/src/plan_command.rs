@@ -14,7 +14,7 @@ use larder_core::{Area, Desired, Endpoint};
 use larder_crds::InferenceEndpoint;
 
 use crate::args::{Colour, Plan};
-use crate::cloud::aws::{Connector, Settings};
+use crate::cloud::aws::Connector;
 use crate::observe::{Listings, observe};
 
 /// What the plan comes to.
@@ -39,8 +39,7 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
     };
     let (object, exists) = admitted(&kube, &written).await?;
     let endpoint = Endpoint::parse(&object, &args.shared.defaults(cluster))?;
-    let settings = Settings { calls_per_second: args.shared.calls_per_second, ..Settings::default() };
-    let cloud = Connector::new(settings).await?.connect(&endpoint.place).await?;
+    let cloud = Connector::new(args.shared.settings()).await?.connect(&endpoint.place).await?;
     let observed = Box::pin(observe(
         &cloud,
         &endpoint,

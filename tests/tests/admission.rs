@@ -105,6 +105,43 @@ async fn bad_specs_are_refused_with_a_remedy() {
             vec![("/spec/models/0/source/s3/prefix", json!("/ocr/"))],
             "not begin with one",
         ),
+        (
+            "two sources",
+            vec![("/spec/models/0/source/huggingFace", json!({"repository": "acme/ocr"}))],
+            "takes exactly one of s3, oci, https and huggingFace",
+        ),
+        ("no source", vec![("/spec/models/0/source", json!({}))], "takes exactly one of s3, oci"),
+        (
+            "a reference without a tag",
+            vec![("/spec/models/0/source", json!({"oci": {"reference": "ghcr.io/acme/ocr"}}))],
+            "write REGISTRY/REPOSITORY:TAG",
+        ),
+        (
+            "a URL without a digest",
+            vec![("/spec/models/0/source", json!({"https": {"files": [{"url": "https://a.example/m"}]}}))],
+            "source.https.files[0].sha256: Required value",
+        ),
+        (
+            "a URL without TLS",
+            vec![(
+                "/spec/models/0/source",
+                json!({"https": {"files": [{"url": "http://a.example/m", "sha256": &DIGEST[7..]}]}}),
+            )],
+            "must begin with https://",
+        ),
+        (
+            "a hub without TLS",
+            vec![(
+                "/spec/models/0/source",
+                json!({"huggingFace": {"repository": "a/b", "endpoint": "http://hub.example"}}),
+            )],
+            "must begin with https://",
+        ),
+        (
+            "a secret that is no ARN",
+            vec![("/spec/models/0/source", json!({"oci": {"reference": "ghcr.io/a/b:1", "secretArn": "s"}}))],
+            "source.oci.secretArn",
+        ),
         ("a bad digest", vec![("/spec/models/0/digest", json!("md5:0"))], "spec.models[0].digest"),
         (
             "pinned without a digest",

@@ -31,7 +31,8 @@ use larder_tests::stack::{
 };
 
 async fn connect(stack: &Stack) -> AwsCloud {
-    let settings = Settings { endpoint_url: Some(stack.endpoint()), calls_per_second: 1000 };
+    let settings =
+        Settings { endpoint_url: Some(stack.endpoint()), calls_per_second: 1000, ..Settings::default() };
     let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "larder-tests");
     let connector = Connector::with_credentials(settings, credentials).await.unwrap();
     connector.connect(&place(None)).await.unwrap()

@@ -75,7 +75,7 @@ fn disturb(run: &mut Run, rng: &mut fastrand::Rng) -> Result<(), Stuck> {
         11 => {
             let mut extra = object().spec.models[0].clone();
             "extra".clone_into(&mut extra.name);
-            "extra/".clone_into(&mut extra.source.s3.prefix);
+            "extra/".clone_into(&mut extra.source.s3.as_mut().unwrap().prefix);
             run.change(
                 |spec| {
                     if spec.models.len() == 1 { spec.models.push(extra) } else { spec.models.truncate(1) }

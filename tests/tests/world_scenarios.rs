@@ -5,12 +5,15 @@
 
 use std::time::Duration;
 
+use larder_contract::source::OciSource;
+use larder_contract::{ModelSource, ObjectEntry, RelativePath};
 use larder_core::endpoint::{DeletionPolicy, ThroughputMode};
 use larder_crds::InferenceEndpoint;
-use larder_crds::spec::{AuthType, Expose, FunctionUrl, ManagedFileSystem, Throughput};
+use larder_crds::spec::{AuthType, Expose, FunctionUrl, ManagedFileSystem, Source, Throughput};
 use larder_tests::world::World;
 use larder_tests::world::example::{BROUGHT, BUCKET, SUBNET_A, defaults, digest, image, object, world};
 use larder_tests::world::run::Run;
+use serde_json::json;
 
 /// A run whose endpoint is ready.
 fn ready(object: InferenceEndpoint) -> Run {
@@ -149,7 +152,7 @@ fn models_come_and_go() {
     let run = &mut run;
     let mut more = object().spec.models[0].clone();
     "extra".clone_into(&mut more.name);
-    "extra/".clone_into(&mut more.source.s3.prefix);
+    "extra/".clone_into(&mut more.source.s3.as_mut().unwrap().prefix);
     check(
         run,
         |run| run.change(|spec| spec.models.push(more)).unwrap(),
@@ -165,6 +168,41 @@ fn models_come_and_go() {
         |_, run| {
             assert_eq!(run.status.summary.models, "1/1");
         },
+    );
+}
+
+/// A tag that moves is a new version, as a changed prefix is.
+#[test]
+fn a_model_moves_to_a_registry_and_follows_its_tag() {
+    let mut run = ready(object());
+    let written = json!({"oci": {"reference": "registry.example/acme/ocr:v1"}});
+    let written: Source = serde_json::from_value(written).unwrap();
+    let reference = "registry.example/acme/ocr:v1".parse().unwrap();
+    let source = ModelSource::Oci(OciSource { reference, path: None, secret: None });
+    let push = |run: &Run, content: &str| {
+        let path = RelativePath::parse("model.onnx").unwrap();
+        let etag = larder_contract::Digest::of(content.as_bytes()).to_string();
+        let file = ObjectEntry { path, size: 1 << 20, etag };
+        run.world.meddle(|account| account.elsewhere.insert(source.clone(), vec![file]));
+    };
+    check(
+        &mut run,
+        |run| {
+            push(run, "first");
+            run.change(|spec| spec.models[0].source = written).unwrap();
+        },
+        "2",
+        |_, _| {},
+    );
+    check(
+        &mut run,
+        |run| {
+            push(run, "second");
+            run.ask().unwrap();
+            run.pass().unwrap();
+        },
+        "3",
+        |_, _| {},
     );
 }
 

@@ -34,7 +34,7 @@ fn ready(object: InferenceEndpoint) -> Run {
 
 fn with_marker(marker: &str) -> InferenceEndpoint {
     let mut object = object();
-    object.spec.models[0].source.s3.marker = Some(marker.to_owned());
+    object.spec.models[0].source.s3.as_mut().unwrap().marker = Some(marker.to_owned());
     object
 }
 

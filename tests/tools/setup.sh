@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, a Python
 # environment with MiniStack, the reference OCR, its models and a font that draws Chinese, one with the
-# clients that users have, a browser, and EasyOCR, which exports models and says what it reads with them. On a
+# clients that users have, a browser, a registry, and EasyOCR, which exports models and says what it reads. On a
 # bare Debian 12 it needs Go, Python 3 and the network once; afterwards it finds everything in the cache and
 # ends at once.
 #
@@ -176,6 +176,25 @@ easyocr() {
   step "EasyOCR, its models exported, and what it reads (about two minutes)" build_easyocr "$easyocr"
 }
 
+# Only the program: the package itself would start a registry on port 5000.
+build_registry() { # OUT
+  rm -rf "$1"
+  mkdir -p "$1.aside" && (
+    cd "$1.aside" || exit
+    apt-get download docker-registry || { apt-get update && apt-get download docker-registry; } || exit
+    dpkg-deb -x ./docker-registry_*.deb . && rm -f ./*.deb
+  ) && mv -T "$1.aside" "$1"
+}
+
+registry() {
+  local out=$cache/tools/docker-registry
+  registry=$out/usr/bin/docker-registry
+  [[ -x $registry ]] && return
+  rm -rf "$out.aside"
+  command -v apt-get >/dev/null || die "docker-registry is missing: put Debian's program at $registry"
+  step "docker-registry of Debian" build_registry "$out"
+}
+
 images() {
   # crun would do as well; what matters is a runtime that works without systemd.
   packages "building and running images" podman buildah runc conmon netavark iptables
@@ -207,6 +226,7 @@ case $goal in
   fuzz) cargo_tool cargo-fuzz 0.13.2 && exit ;;
 esac
 tools
+registry
 easyocr
 [[ $goal == images ]] && images
 settings=$(mktemp "$cache/.env.XXXXXX")
@@ -216,6 +236,7 @@ LARDER_PYTHON=$python
 LARDER_CLIENTS_PYTHON=$clients
 LARDER_CHROMIUM=$chromium
 LARDER_EASYOCR=$easyocr
+LARDER_REGISTRY=$registry
 END
 chmod 644 "$settings"
 mv -T "$settings" "$cache/env"

@@ -127,7 +127,7 @@ impl Desired {
             memory_mib: SYNC_MEMORY_MIB,
             timeout_seconds: SYNC_TIMEOUT_SECONDS,
             ephemeral_mib: 512,
-            env: BTreeMap::from([(layout::ENV_OWNER.to_owned(), endpoint.identity.place())]),
+            env: sync_env(endpoint),
             reserved: None,
             ..inference.clone()
         };
@@ -157,6 +157,14 @@ impl Desired {
             },
         }
     }
+}
+
+fn sync_env(endpoint: &Endpoint) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([(layout::ENV_OWNER.to_owned(), endpoint.identity.place())]);
+    if !endpoint.source_hosts.is_empty() {
+        env.insert(layout::ENV_SOURCE_HOSTS.to_owned(), endpoint.source_hosts.join(","));
+    }
+    env
 }
 
 /// What must be synced for these models: none while a source is unknown or its content is refused.

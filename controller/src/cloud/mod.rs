@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
-use larder_contract::ObjectEntry;
 use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_contract::upkeep::Inventory;
+use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
@@ -175,6 +175,9 @@ pub trait Cloud: Send + Sync {
 
     /// What lies on the file system (`Invoke` of the model-sync function, synchronously).
     fn inventory(&self, function: &str) -> impl Future<Output = Result<Inventory>> + Send;
+
+    /// The files of a source other than S3 (`GET`, of whoever has them).
+    fn files(&self, source: &ModelSource) -> impl Future<Output = Result<Vec<ObjectEntry>>> + Send;
 
     /// How far a copy is (`Invoke` of the model-sync function, synchronously).
     fn sync_status(

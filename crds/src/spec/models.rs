@@ -29,12 +29,25 @@ pub struct Model {
     pub preload: bool,
 }
 
-/// Where a model's files are.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a model's files are: exactly one of these.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("[has(self.s3), has(self.oci), has(self.https), has(self.huggingFace)].filter(it, it).size() == 1").message("models[].source takes exactly one of s3, oci, https and huggingFace: write one, or make two models of it"),
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
     /// A prefix in an S3 bucket.
-    pub s3: S3Prefix,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Prefix>,
+    /// An artifact in an OCI registry, such as Amazon ECR: each layer that names a file is that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciArtifact>,
+    /// Files that have a URL and a digest each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<HttpsFiles>,
+    /// A repository of a Hugging Face hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hugging_face: Option<HuggingFace>,
 }
 
 /// Every object under a prefix.
@@ -59,6 +72,87 @@ pub struct S3Prefix {
     )]
     #[schemars(length(min = 1, max = 512))]
     pub marker: Option<String>,
+}
+
+/// An artifact in an OCI registry.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OciArtifact {
+    /// REGISTRY/REPOSITORY:TAG, which is looked at again and again, or REGISTRY/REPOSITORY@sha256:DIGEST.
+    #[x_kube(
+        validation = Rule::new("self.contains('/') && (self.contains('@sha256:') || self.substring(self.lastIndexOf('/')).contains(':'))").message("source.oci.reference needs a registry and a tag or digest: write REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:DIGEST")
+    )]
+    #[schemars(length(min = 3, max = 512))]
+    pub reference: String,
+    /// A secret in AWS Secrets Manager: {"username": …, "password": …} or {"token": …}. Amazon ECR needs none: the
+    /// function's role is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+$"))]
+    pub secret_arn: Option<String>,
+}
+
+/// Files that have a URL and a digest each.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpsFiles {
+    /// The files of the model.
+    #[schemars(length(min = 1, max = 64))]
+    pub files: Vec<HttpsFile>,
+    /// A secret in AWS Secrets Manager: {"username": …, "password": …} or {"token": …}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+$"))]
+    pub secret_arn: Option<String>,
+}
+
+/// A file that has a URL.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpsFile {
+    /// Where it is.
+    #[x_kube(
+        validation = Rule::new("self.startsWith('https://') || self.startsWith('http://localhost:') || self.startsWith('http://127.0.0.1:')").message("source.https.files[].url must begin with https://: write https://HOST/FILE")
+    )]
+    #[schemars(length(min = 10, max = 2048))]
+    pub url: String,
+    /// What it is: 64 lower-case hex digits, as `sha256sum` prints them. Anything else is refused.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+    /// Where it goes in the model's folder; the URL's last segment when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub path: Option<String>,
+}
+
+/// A repository of a Hugging Face hub.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HuggingFace {
+    /// OWNER/NAME.
+    #[schemars(length(max = 200), regex(pattern = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$"))]
+    pub repository: String,
+    /// A branch or tag, which is looked at again and again, or a commit.
+    #[serde(default = "main_branch")]
+    #[schemars(length(min = 1, max = 255))]
+    pub revision: String,
+    /// Only files that match one of these patterns, where * stands for anything; all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    pub include: Vec<String>,
+    /// The hub; <https://huggingface.co> when absent.
+    #[x_kube(
+        validation = Rule::new("self.startsWith('https://') || self.startsWith('http://localhost:') || self.startsWith('http://127.0.0.1:')").message("source.huggingFace.endpoint must begin with https://: write https://HOST")
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 10, max = 255))]
+    pub endpoint: Option<String>,
+    /// A secret in AWS Secrets Manager: {"token": …}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+$"))]
+    pub secret_arn: Option<String>,
+}
+
+fn main_branch() -> String {
+    "main".to_owned()
 }
 
 /// When the models are looked at again.

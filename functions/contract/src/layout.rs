@@ -31,6 +31,9 @@ pub const ENV_MANIFEST: &str = "LARDER_MANIFEST";
 /// Environment variable of the inference function: its memory in MiB, for threads and budgets.
 pub const ENV_MEMORY: &str = "LARDER_MEMORY_MIB";
 
+/// Environment variable of model-sync: hosts of sources that may have any address, with commas between them.
+pub const ENV_SOURCE_HOSTS: &str = "LARDER_ALLOW_SOURCE_HOSTS";
+
 /// Every environment variable that starts so is the controller's.
 pub const ENV_RESERVED_PREFIX: &str = "LARDER_";
 

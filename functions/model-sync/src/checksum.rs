@@ -30,6 +30,8 @@ pub enum Algorithm {
     Crc32,
     /// MD5: the `ETag` of an object that is not encrypted with a key.
     Md5,
+    /// What git calls a blob: the SHA-1 of `blob`, its length and its bytes.
+    GitBlob,
 }
 
 impl Algorithm {
@@ -44,14 +46,17 @@ impl Algorithm {
             Self::Crc32C => "CRC32C",
             Self::Crc32 => "CRC32",
             Self::Md5 => "MD5",
+            Self::GitBlob => "GIT-BLOB",
         }
     }
 
     /// The algorithm of this name in messages.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        use Algorithm::{Crc32, Crc32C, Crc64Nvme, Md5, Sha1, Sha256, Sha512};
-        [Sha512, Sha256, Sha1, Crc64Nvme, Crc32C, Crc32, Md5].into_iter().find(|a| a.as_str() == name)
+        use Algorithm::{Crc32, Crc32C, Crc64Nvme, GitBlob, Md5, Sha1, Sha256, Sha512};
+        [Sha512, Sha256, Sha1, Crc64Nvme, Crc32C, Crc32, Md5, GitBlob]
+            .into_iter()
+            .find(|a| a.as_str() == name)
     }
 
     /// How many bytes a value has.
@@ -60,7 +65,7 @@ impl Algorithm {
         match self {
             Self::Sha512 => 64,
             Self::Sha256 => 32,
-            Self::Sha1 => 20,
+            Self::Sha1 | Self::GitBlob => 20,
             Self::Md5 => 16,
             Self::Crc64Nvme => 8,
             Self::Crc32C | Self::Crc32 => 4,
@@ -73,7 +78,7 @@ impl Algorithm {
             Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
             Self::Crc32C => Some(CrcAlgorithm::Crc32Iscsi),
             Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
-            Self::Sha512 | Self::Sha256 | Self::Sha1 | Self::Md5 => None,
+            Self::Sha512 | Self::Sha256 | Self::Sha1 | Self::Md5 | Self::GitBlob => None,
         }
     }
 
@@ -97,7 +102,7 @@ impl Checksum {
     /// The checksum of `bytes`.
     #[must_use]
     pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
-        let mut hash = Hash::new(algorithm);
+        let mut hash = Hash::of_length(algorithm, bytes.len() as u64);
         hash.update(bytes);
         hash.finish()
     }
@@ -116,7 +121,9 @@ impl Checksum {
         let mut file = File::open(path)?;
         file.seek(io::SeekFrom::Start(range.start))?;
         let mut file = file.take(range.end.saturating_sub(range.start));
-        let mut hashes: Vec<Hash> = algorithms.iter().map(|algorithm| Hash::new(*algorithm)).collect();
+        let length = range.end.saturating_sub(range.start);
+        let new = |algorithm: &Algorithm| Hash::of_length(*algorithm, length);
+        let mut hashes: Vec<Hash> = algorithms.iter().map(new).collect();
         let mut buffer = vec![0; READ_BYTES];
         while !is_stopped() {
             match file.read(&mut buffer) {
@@ -207,13 +214,22 @@ enum State {
 }
 
 impl Hash {
-    /// Of no bytes yet.
+    /// Of no bytes yet, and not known how many.
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
+        Self::of_length(algorithm, 0)
+    }
+
+    /// Of no bytes yet, where `length` are to come.
+    #[must_use]
+    pub fn of_length(algorithm: Algorithm, length: u64) -> Self {
         let state = match algorithm {
             Algorithm::Sha512 => State::Sha512(Box::default()),
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
             Algorithm::Sha1 => State::Sha1(<Sha1 as sha1::Digest>::new()),
+            Algorithm::GitBlob => {
+                State::Sha1(<Sha1 as sha1::Digest>::new_with_prefix(format!("blob {length}\0")))
+            }
             Algorithm::Md5 => State::Md5(<Md5 as md5::Digest>::new()),
             Algorithm::Crc64Nvme => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
             Algorithm::Crc32C => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),

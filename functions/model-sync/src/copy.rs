@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::judge::{Judgement, judge};
 use crate::listing::{Listing, ListingError};
 use crate::plan;
-use crate::retry::Budget;
+use crate::retry::{Budget, retrying};
 use crate::share::share;
 use crate::source::{Class, Source};
 use crate::store::{self, Begun, Heartbeat, Staging, StoreError};
@@ -98,7 +98,12 @@ pub async fn copy<S: Source>(
     stop: &CancellationToken,
 ) -> Result<Ending, CopyError> {
     progress.bytes_total.store(listing.bytes(), Ordering::Relaxed);
-    let (begin_root, begin_listing, part_bytes) = (root.to_owned(), listing.clone(), settings.part_bytes);
+    if store::is_present(root, &listing.revision) {
+        return Ok(Ending::Present);
+    }
+    let part_bytes = part_bytes(&*source, listing, settings).await?;
+    let settings = &Settings { part_bytes, ..settings.clone() };
+    let (begin_root, begin_listing) = (root.to_owned(), listing.clone());
     let begun = blocking(move || store::begin(&begin_root, &begin_listing, part_bytes)).await?;
     let staging = match begun {
         Begun::Present => return Ok(Ending::Present),
@@ -130,6 +135,28 @@ pub async fn copy<S: Source>(
     };
     unlock(staging).await;
     ending
+}
+
+/// The length of parts: without an end, where the source cannot give parts of each file that has several.
+async fn part_bytes<S: Source>(
+    source: &S,
+    listing: &Listing,
+    settings: &Settings,
+) -> Result<u64, TransferError> {
+    let budget = budget(settings, 1);
+    for object in listing.objects.iter().filter(|object| object.size > settings.part_bytes) {
+        let key = format!("{}{}", source.prefix(), object.path);
+        let ask = async || {
+            let asked = tokio::time::timeout(settings.stall, source.has_ranges(&key, &object.etag)).await;
+            let (resource, after) = (source.address(&key), settings.stall);
+            Ok(asked.map_err(|_| TransferError::Stalled { resource, after })??)
+        };
+        if !retrying(&budget, TransferError::is_passing, ask).await? {
+            tracing::info!(key, "the server gives no parts of files; each is fetched in one go");
+            return Ok(u64::MAX);
+        }
+    }
+    Ok(settings.part_bytes)
 }
 
 /// Waits until no write holds the lock any more: a Lambda sandbox may be frozen right after its answer, and

@@ -23,7 +23,7 @@ use crate::{status, transfer};
 /// What a request is carried out with.
 #[derive(Debug)]
 pub struct Handler<F> {
-    /// Opens the source of a model; none when it is of a kind that is not read here.
+    /// Opens the source of a model.
     pub open: F,
     /// How to copy.
     pub settings: Settings,
@@ -74,7 +74,7 @@ struct Trouble {
 
 impl<F, S> Handler<F>
 where
-    F: Fn(&ModelSource) -> Option<S>,
+    F: Fn(&ModelSource) -> S,
     S: Source,
 {
     /// Answers one event. What goes wrong with a model is in its report; the other models go on.
@@ -180,11 +180,7 @@ where
                 format!("the request names no source for model {:?}; name one for each", model.name);
             return Err(Failure { state: ModelState::Failed, message });
         };
-        let Some(source) = (self.open)(&from.source) else {
-            let message = format!("{} is no source that this version of model-sync reads", from.source);
-            return Err(Failure { state: ModelState::Failed, message });
-        };
-        self.copy_from(Arc::new(source), model, root, stop)
+        self.copy_from(Arc::new((self.open)(&from.source)), model, root, stop)
             .await
             .map_err(|error| Failure { state: error.state(), message: error.to_string() })
     }

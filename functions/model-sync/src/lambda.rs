@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use larder_contract::sync::SyncEvent;
 use larder_contract::{ModelSource, layout};
+use larder_sources::Sources;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::anywhere::Opener;
 use crate::handler::{Answer, EventError, Handler, time_to_copy};
-use crate::s3::{self, S3};
+use crate::s3;
 use crate::source::Source;
 use crate::transfer::Settings;
 
@@ -24,11 +26,11 @@ pub const ENV_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 pub async fn run() -> Result<(), Error> {
     let root =
         std::env::var_os(layout::ENV_ROOT).map_or_else(|| PathBuf::from(layout::MOUNT_PATH), PathBuf::from);
-    let client = s3::client(None, None).await;
-    let open = |source: &ModelSource| match source {
-        ModelSource::S3(place) => Some(S3::new(client.clone(), place.clone())),
-        ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => None,
-    };
+    let hosts = std::env::var(layout::ENV_SOURCE_HOSTS).unwrap_or_default();
+    let hosts = hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned);
+    let sources = Sources::new(hosts.collect())?;
+    let opener = Opener::new(s3::config(None, None).await, sources);
+    let open = |source: &ModelSource| opener.open(source, None);
     let owner = std::env::var(layout::ENV_OWNER).ok().filter(|owner| !owner.is_empty());
     let handler = Handler { open, settings: Settings::default(), owner };
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SyncEvent>| {
@@ -43,7 +45,7 @@ async fn answer<F, S>(
     root: &std::path::Path,
 ) -> Result<Answer, EventError>
 where
-    F: Fn(&ModelSource) -> Option<S>,
+    F: Fn(&ModelSource) -> S,
     S: Source,
 {
     let until = event.context.deadline().duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);

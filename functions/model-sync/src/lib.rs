@@ -6,7 +6,8 @@
 //! list ──▶ revision ──▶ begin (lock, journal) ──▶ share ──▶ plan ──▶ fetch parts ──▶ judge files ──▶ publish
 //! ```
 //!
-//! - [`source`]: what is asked of an object store, as a narrow trait; [`s3`] is the real one.
+//! - [`source`]: what is asked of a source, as a narrow trait; [`s3`] and [`remote`] are the real ones, and
+//!   [`anywhere`] opens either.
 //! - [`listing`]: a prefix as the files of a model, or the reason why it cannot be one.
 //! - `share`: files that another revision has are linked.
 //! - [`plan`]: pure; which byte ranges are still to be fetched.
@@ -23,6 +24,7 @@
 //!
 //! Deliberately absent: deciding what is not needed. The controller does.
 
+pub mod anywhere;
 pub mod checksum;
 pub mod collect;
 pub mod command;
@@ -34,6 +36,7 @@ mod judge;
 pub mod lambda;
 pub mod listing;
 pub mod plan;
+pub mod remote;
 pub mod retry;
 pub mod reverify;
 pub mod s3;

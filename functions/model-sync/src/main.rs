@@ -18,7 +18,7 @@ async fn main() -> ExitCode {
         return command::run(command::Cli::parse()).await;
     }
     log.json().init();
-    match lambda::run().await {
+    match Box::pin(lambda::run()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the Lambda runtime is gone");

@@ -70,6 +70,12 @@ pub trait Source: Send + Sync + 'static {
         etag: &str,
     ) -> impl Future<Output = Result<Option<Expected>, SourceError>> + Send;
 
+    /// Whether ranges of the object can be had that are surely of one content.
+    fn has_ranges(&self, key: &str, etag: &str) -> impl Future<Output = Result<bool, SourceError>> + Send {
+        let _ = (key, etag);
+        std::future::ready(Ok(true))
+    }
+
     /// The length of one of the parts that the object was uploaded in, counted from 1; none when the store does
     /// not know.
     fn part_length(
@@ -94,7 +100,7 @@ pub trait Source: Send + Sync + 'static {
 /// What kind of failure, and so what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The bucket does not exist.
+    /// There is no such bucket, repository or server.
     NoBucket,
     /// The credentials do not allow it.
     Denied,
@@ -115,34 +121,61 @@ impl Class {
         matches!(self, Self::Throttled | Self::Transient)
     }
 
-    const fn advice(self) -> &'static str {
-        match self {
-            Self::NoBucket => "the bucket does not exist; create it or correct the bucket's name",
-            Self::Denied => {
+    const fn advice(self, store: Store) -> &'static str {
+        match (store, self) {
+            (Store::S3, Self::NoBucket) => {
+                "the bucket does not exist; create it or correct the bucket's name"
+            }
+            (Store::S3, Self::Denied) => {
                 "access is denied; allow this role s3:ListBucket on the bucket and s3:GetObject on its objects \
                  (and kms:Decrypt when they are encrypted with a key)"
             }
-            Self::Changed => "the object was replaced or removed while it was copied",
-            Self::Throttled => "the store asks for fewer requests; the copy can be started again and goes on",
-            Self::Transient => {
+            (Store::S3, Self::Changed) => "the object was replaced or removed while it was copied",
+            (Store::S3, Self::Throttled) => {
+                "the store asks for fewer requests; the copy can be started again and goes on"
+            }
+            (Store::S3, Self::Transient) => {
                 "no good answer; the copy can be started again and goes on (a VPC without NAT needs an S3 \
                  gateway endpoint)"
             }
-            Self::Invalid => "the store refuses the request; check bucket, region and endpoint",
+            (Store::S3, Self::Invalid) => "the store refuses the request; check bucket, region and endpoint",
+            (Store::Other, class) => class.of_others().advice(),
+        }
+    }
+
+    const fn of_others(self) -> larder_sources::Class {
+        match self {
+            Self::NoBucket => larder_sources::Class::NotFound,
+            Self::Denied => larder_sources::Class::Denied,
+            Self::Changed => larder_sources::Class::Changed,
+            Self::Throttled => larder_sources::Class::Throttled,
+            Self::Transient => larder_sources::Class::Transient,
+            Self::Invalid => larder_sources::Class::Invalid,
         }
     }
 }
 
+/// What kind of store a failed call was to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// S3, or what speaks like it.
+    S3,
+    /// A registry, a hub or a web server.
+    Other,
+}
+
 /// A call to the object store that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} {resource}: {} ({code}{})", class.advice(), in_words(request_id.as_deref()))]
+#[error("{operation} {resource}: {} ({code}{})", class.advice(*store), in_words(request_id.as_deref()))]
 pub struct SourceError {
     /// The API operation.
     pub operation: &'static str,
-    /// What it was about, as an `s3://` address.
+    /// What it was about, as an address.
     pub resource: String,
     /// What kind of failure.
     pub class: Class,
+    /// Whose.
+    pub store: Store,
     /// The store's error code, or what happened when there was no answer.
     pub code: String,
     /// The store's id of the request, when it answered.
@@ -150,6 +183,29 @@ pub struct SourceError {
     /// The client's own error.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SourceError {
+    /// Of an object that is no longer what was listed, at a source other than S3.
+    pub(crate) fn changed(resource: &str, code: &str) -> Self {
+        larder_sources::SourceError::new(larder_sources::Class::Changed, resource, code).into()
+    }
+}
+
+impl From<larder_sources::SourceError> for SourceError {
+    fn from(error: larder_sources::SourceError) -> Self {
+        use larder_sources::Class as Theirs;
+        let class = match error.class {
+            Theirs::NotFound => Class::NoBucket,
+            Theirs::Denied => Class::Denied,
+            Theirs::Changed => Class::Changed,
+            Theirs::Throttled => Class::Throttled,
+            Theirs::Transient => Class::Transient,
+            Theirs::Invalid => Class::Invalid,
+        };
+        let larder_sources::SourceError { resource, code, class: _, source } = error;
+        Self { operation: "GET", resource, class, store: Store::Other, code, request_id: None, source }
+    }
 }
 
 fn in_words(request_id: Option<&str>) -> String {

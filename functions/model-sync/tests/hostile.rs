@@ -21,7 +21,7 @@ use larder_model_sync::copy::{CopyError, Ending, copy};
 use larder_model_sync::expected::Expected;
 use larder_model_sync::handler::{Answer, Handler};
 use larder_model_sync::listing::{Listing, as_model};
-use larder_model_sync::source::{Body, Class, Listed, Page, Source, SourceError, Whole};
+use larder_model_sync::source::{Body, Class, Listed, Page, Source, SourceError, Store, Whole};
 use larder_model_sync::store;
 use larder_model_sync::transfer::{Progress, Settings};
 use tokio_util::sync::CancellationToken;
@@ -134,6 +134,7 @@ impl Memory {
             operation: "GetObject",
             resource: Source::place(self),
             class,
+            store: Store::S3,
             code: "Test".to_owned(),
             request_id: None,
             source: None,
@@ -363,8 +364,11 @@ async fn a_stopped_copy_goes_on_and_fetches_nothing_twice() {
 async fn other_part_lengths_and_lost_files_start_over() {
     let root = tempfile::tempdir().unwrap();
     let source = Arc::new(Memory { fault: Fault::Denied, when: When::Nth(9), ..Memory::new("m/", FILES) });
-    run(&source, root.path(), &CancellationToken::new()).await.0.unwrap_err();
-    let revision = source.listing().revision;
+    let (revision, progress) = (source.listing().revision, Arc::new(Progress::default()));
+    // Few at once, so that some are surely done before the one that fails begins.
+    let few = Settings { parts_in_flight: 1, ..settings() };
+    let stop = CancellationToken::new();
+    copy(Arc::clone(&source), root.path(), &source.listing(), &few, &progress, &stop).await.unwrap_err();
     let (_, kept) = store::progress(root.path(), &revision).unwrap();
     assert!(kept.parts() > 0);
     // The journal says that parts are there, but the files are gone.
@@ -500,9 +504,9 @@ fn request(expected: &[(&str, &Memory)]) -> SyncRequest {
 
 async fn handle(event: SyncEvent, root: &Path, really: &[(&str, &[(&str, usize)])]) -> SyncReport {
     let open = |from: &ModelSource| {
-        let ModelSource::S3(S3Prefix { prefix, .. }) = from else { return None };
+        let ModelSource::S3(S3Prefix { prefix, .. }) = from else { panic!("{from}") };
         let files = really.iter().find(|(place, _)| place == prefix).map_or(&[][..], |(_, files)| *files);
-        Some(Memory::new(prefix, files))
+        Memory::new(prefix, files)
     };
     let handler = Handler { open, settings: settings(), owner: Some("me".to_owned()) };
     match handler.handle(event, root, &CancellationToken::new()).await.unwrap() {

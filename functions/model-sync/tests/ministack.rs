@@ -74,7 +74,8 @@ impl MiniStack {
     }
 
     async fn client(&self) -> Client {
-        let shared = larder_model_sync::s3::client(Some(&self.url), Some("us-east-1".to_owned())).await;
+        let shared = larder_model_sync::s3::config(Some(&self.url), Some("us-east-1".to_owned())).await;
+        let shared = larder_model_sync::s3::client(&shared);
         let keys = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
         Client::from_conf(shared.config().to_builder().credentials_provider(keys).build())
     }

@@ -44,7 +44,7 @@ impl Setting {
     async fn new() -> Self {
         let bucket = Arc::new(Bucket::new(OBJECTS));
         let url = bucket.serve().await;
-        let shared = s3::client(Some(&url), Some("us-east-1".to_owned())).await;
+        let shared = s3::client(&s3::config(Some(&url), Some("us-east-1".to_owned())).await);
         let keys = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
         let config = shared.config().to_builder().credentials_provider(keys).build();
         let client = aws_sdk_s3::Client::from_conf(config);
@@ -57,8 +57,8 @@ impl Setting {
 
     async fn handle(&self, event: SyncEvent) -> Result<Answer, EventError> {
         let open = |from: &ModelSource| {
-            let ModelSource::S3(place) = from else { return None };
-            Some(S3::new(self.client.clone(), place.clone()))
+            let ModelSource::S3(place) = from else { unreachable!("{from}") };
+            S3::new(self.client.clone(), place.clone())
         };
         let settings = Settings { part_bytes: 1 << 20, ..Settings::default() };
         let handler = Handler { open, settings, owner: self.owner.clone() };

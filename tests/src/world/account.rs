@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use larder_contract::source::S3Prefix;
 use larder_contract::sync::{ModelState, SyncRequest};
-use larder_contract::{Digest, ModelSource};
+use larder_contract::{Digest, ModelSource, ObjectEntry};
 use larder_core::Class;
 use larder_core::endpoint::{AccessPointSpec, Architecture};
 use larder_core::observed::{FunctionConfig, LastUpdate, ProvisionedStatus, Subnet};
@@ -294,6 +294,8 @@ pub struct Account {
     pub interfaces: Vec<(String, Duration)>,
     /// Buckets by name.
     pub buckets: BTreeMap<String, Bucket>,
+    /// Files of sources other than S3.
+    pub elsewhere: BTreeMap<ModelSource, Vec<ObjectEntry>>,
     /// Image digests, by `repository:tag`.
     pub images: BTreeMap<String, String>,
     /// Roles that Lambda cannot assume before a time.
@@ -346,8 +348,12 @@ impl Account {
     /// The revision of what lies at a source; none when there is nothing.
     #[must_use]
     pub fn revision_at(&self, source: &ModelSource) -> Option<(Digest, u64, u64)> {
-        let ModelSource::S3(S3Prefix { bucket, prefix }) = source else { return None };
-        let entries = entries(self.buckets.get(bucket)?, prefix);
+        let entries = match source {
+            ModelSource::S3(S3Prefix { bucket, prefix }) => entries(self.buckets.get(bucket)?, prefix),
+            ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => {
+                self.elsewhere.get(source)?.clone()
+            }
+        };
         (!entries.is_empty()).then(|| {
             let bytes = entries.iter().map(|e| e.size).sum();
             (larder_contract::revision::revision(&entries), bytes, entries.len() as u64)

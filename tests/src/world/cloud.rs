@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use larder::cloud::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Result};
 use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_contract::upkeep::Inventory;
+use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
@@ -151,6 +152,10 @@ impl Cloud for World {
 
     async fn inventory(&self, function: &str) -> Result<Inventory> {
         self.read("Invoke", &format!("function {function}"), |account| account.inventory(function)).await
+    }
+
+    async fn files(&self, source: &ModelSource) -> Result<Vec<ObjectEntry>> {
+        self.read("GET", &source.to_string(), |account| account.listed_files(source)).await
     }
 
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {

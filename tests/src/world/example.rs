@@ -36,6 +36,7 @@ pub fn image(repository: &str, tag: &str) -> String {
 #[must_use]
 pub fn defaults() -> Defaults {
     Defaults {
+        source_hosts: Vec::new(),
         cluster: "test".to_owned(),
         region: Some("eu-west-1".to_owned()),
         sync_code: CodeRef::Image(ImageRef {

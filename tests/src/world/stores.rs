@@ -1,7 +1,7 @@
 //! Log groups, buckets and image registries.
 
 use larder::cloud::ListedObject;
-use larder_contract::Digest;
+use larder_contract::{Digest, ModelSource, ObjectEntry};
 use larder_core::Class;
 use larder_core::endpoint::{CodeRef, ImageReference};
 use larder_core::names::Owner;
@@ -56,6 +56,13 @@ impl Account {
         match self.buckets.get(bucket).and_then(|objects| objects.get(key)) {
             Some(object) => Ok(object.text.clone().into_bytes()),
             None => refuse(Class::NotFound, "NoSuchKey", format!("s3://{bucket}/{key} does not exist")),
+        }
+    }
+
+    pub(super) fn listed_files(&self, source: &ModelSource) -> Result<Vec<ObjectEntry>, Refusal> {
+        match self.elsewhere.get(source) {
+            Some(files) => Ok(files.clone()),
+            None => refuse(Class::NotFound, "", "the server answers 404 Not Found"),
         }
     }
 

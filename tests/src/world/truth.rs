@@ -100,7 +100,11 @@ fn untrue_manifest(
         let is_right = match model.pin {
             Some(pin) => served.content() == pin,
             None => buckets.iter().any(|buckets| {
-                let view = Account { buckets: buckets.clone(), ..Account::default() };
+                let view = Account {
+                    buckets: buckets.clone(),
+                    elsewhere: account.elsewhere.clone(),
+                    ..Account::default()
+                };
                 let found = view.revision_at(&model.source);
                 found.is_some_and(|(revision, ..)| revision == served.content())
             }),

@@ -8,6 +8,7 @@ use larder_contract::{Digest, ModelSource, Parameters, Task};
 use crate::names::{Identity, Names};
 
 mod parse;
+mod source;
 
 pub use larder_crds::spec::{AuthType, DeletionPolicy, Management, ThroughputMode};
 
@@ -20,6 +21,8 @@ pub struct Defaults {
     pub region: Option<String>,
     /// The code of the model-sync function, for each processor.
     pub sync_code: CodeRef,
+    /// Hosts of sources that may have any address.
+    pub source_hosts: Vec<String>,
 }
 
 /// Why an object cannot be worked on: the field, its value and the remedy.
@@ -268,6 +271,8 @@ pub struct Endpoint {
     pub function: FunctionSpec,
     /// The model-sync function's code.
     pub sync_code: CodeRef,
+    /// Hosts of sources that may have any address.
+    pub source_hosts: Vec<String>,
     /// Warm sandboxes.
     pub provisioned: Option<i32>,
     /// The most at once.

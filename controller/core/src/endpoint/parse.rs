@@ -1,12 +1,11 @@
 //! From an object that the API server has accepted to an [`Endpoint`].
 
-use larder_contract::source::S3Prefix;
-use larder_contract::{ModelSource, layout};
+use larder_contract::layout;
 use larder_crds::{InferenceEndpoint, spec};
 
 use super::{
     AccessPointSpec, Architecture, CodeRef, Defaults, Endpoint, FileSystemRef, FunctionSpec, ImageRef, Model,
-    Place, Refused,
+    Place, Refused, source,
 };
 use crate::names::{Identity, Names};
 
@@ -62,6 +61,7 @@ impl Endpoint {
             security_groups: spec.network.security_group_ids.iter().cloned().collect(),
             function: function(&spec.function)?,
             sync_code: defaults.sync_code.clone(),
+            source_hosts: defaults.source_hosts.clone(),
             provisioned: spec.capacity.provisioned,
             reserved: spec.capacity.reserved,
             history_limit: usize::try_from(spec.rollout.history_limit).unwrap_or_default(),
@@ -90,16 +90,11 @@ fn model(model: &spec::Model) -> Result<Model, Refused> {
         name: model.name.clone(),
         task: model.task,
         parameters: model.parameters.clone(),
-        source: source(&model.source),
-        marker: model.source.s3.marker.clone(),
+        source: source::parse(&model.name, &model.source)?,
+        marker: model.source.s3.as_ref().and_then(|s3| s3.marker.clone()),
         pin,
         preload: model.preload,
     })
-}
-
-fn source(source: &spec::Source) -> ModelSource {
-    let spec::S3Prefix { bucket, prefix, marker: _ } = source.s3.clone();
-    ModelSource::S3(S3Prefix { bucket, prefix })
 }
 
 fn file_system(efs: &spec::Efs) -> Result<FileSystemRef, Refused> {

@@ -77,7 +77,7 @@ fn source_problem(model: &Model, source: Option<&Read<Source>>) -> Option<Plan> 
             format!(
                 "model {name}: {} does not exist ({}): {}",
                 problem.resource,
-                problem.code,
+                if problem.code.is_empty() { &problem.message } else { &problem.code },
                 problem.remedy()
             ),
         )),

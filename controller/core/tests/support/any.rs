@@ -101,6 +101,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
                 object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
             }
             let defaults = Defaults {
+                source_hosts: Vec::new(),
                 cluster: "c".to_owned(),
                 region: Some("eu-west-1".to_owned()),
                 sync_code: CodeRef::Zip {

@@ -17,6 +17,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use larder_core::Class;
 use larder_core::endpoint::Place;
+use larder_sources::Sources;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::AwsCloud;
@@ -39,11 +40,13 @@ pub struct Settings {
     pub calls_per_second: u32,
     /// Where AWS is, when not where the SDKs and `AWS_ENDPOINT_URL` say.
     pub endpoint_url: Option<String>,
+    /// Hosts of models' sources that may have any address.
+    pub source_hosts: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { calls_per_second: 10, endpoint_url: None }
+        Self { calls_per_second: 10, endpoint_url: None, source_hosts: Vec::new() }
     }
 }
 
@@ -51,6 +54,7 @@ impl Default for Settings {
 pub struct Connector {
     settings: Settings,
     base: SdkConfig,
+    sources: Sources,
     clouds: Mutex<HashMap<Place, Arc<OnceCell<AwsCloud>>>>,
     budgets: Mutex<HashMap<(String, String), Arc<Budget>>>,
 }
@@ -68,7 +72,7 @@ impl Connector {
     /// When the SDK refuses the settings.
     pub async fn new(settings: Settings) -> Result<Self> {
         let base = loader(&settings)?.load().await;
-        Ok(Self::over(settings, base))
+        Self::over(settings, base)
     }
 
     /// With credentials of one's own.
@@ -80,11 +84,13 @@ impl Connector {
         credentials: impl ProvideCredentials + 'static,
     ) -> Result<Self> {
         let base = loader(&settings)?.credentials_provider(credentials).load().await;
-        Ok(Self::over(settings, base))
+        Self::over(settings, base)
     }
 
-    fn over(settings: Settings, base: SdkConfig) -> Self {
-        Self { settings, base, clouds: Mutex::default(), budgets: Mutex::default() }
+    fn over(settings: Settings, base: SdkConfig) -> Result<Self> {
+        let sources = Sources::new(settings.source_hosts.clone())
+            .map_err(|e| Call::new("configure", "TLS").failed(Class::Invalid, "", &e.to_string()))?;
+        Ok(Self { settings, base, sources, clouds: Mutex::default(), budgets: Mutex::default() })
     }
 
     /// AWS at `place`, the same for every caller.
@@ -110,7 +116,7 @@ impl Connector {
                 .entry(key)
                 .or_insert_with(|| Arc::new(Budget::per_second(self.settings.calls_per_second))),
         );
-        Ok(AwsCloud(Arc::new(Clients::new(config, place, account, budget))))
+        Ok(AwsCloud(Arc::new(Clients::new(config, place, account, budget, self.sources.clone()))))
     }
 
     async fn config(&self, place: &Place) -> SdkConfig {
@@ -174,10 +180,12 @@ pub(super) struct Clients {
     pub(super) s3: aws_sdk_s3::Client,
     /// For registries, which may be in any region.
     pub(super) config: SdkConfig,
+    /// Models' sources other than S3.
+    pub(super) sources: Sources,
 }
 
 impl Clients {
-    fn new(config: SdkConfig, place: &Place, account: String, budget: Arc<Budget>) -> Self {
+    fn new(config: SdkConfig, place: &Place, account: String, budget: Arc<Budget>, sources: Sources) -> Self {
         // Few servers other than AWS have a name for each bucket.
         let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build();
@@ -194,6 +202,7 @@ impl Clients {
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
             config,
+            sources,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! - [`clients`]: from a place to clients: credentials, account, and what the process shares.
 //! - [`budget`]: the token bucket of an account in a region.
 //! - [`error`]: from an SDK's error to a class, the only place where that is decided.
-//! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`sync`]: reads.
+//! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`sources`], [`sync`]: reads.
 //! - [`function`]: a Lambda function between AWS's words and ours, without I/O.
 //! - [`perform`]: writes, by step; [`write_storage`], [`write_function`], [`write_traffic`], [`sync`] make them.
 //!
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_contract::upkeep::Inventory;
+use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::Step;
 use larder_core::endpoint::CodeRef;
 use larder_core::names::{OWNER_TAG, Owner};
@@ -40,6 +41,7 @@ mod lambda;
 mod logs;
 mod perform;
 mod s3;
+mod sources;
 mod sync;
 mod write_function;
 mod write_storage;
@@ -155,6 +157,10 @@ impl Cloud for AwsCloud {
 
     async fn inventory(&self, function: &str) -> Result<Inventory> {
         self.0.inventory(function).await
+    }
+
+    async fn files(&self, source: &ModelSource) -> Result<Vec<ObjectEntry>> {
+        self.0.files(source).await
     }
 
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {

@@ -1,4 +1,4 @@
-//! `copy`: one prefix into a folder.
+//! `copy`: one model into a folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,27 +6,39 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use larder_contract::source::S3Prefix;
-use larder_contract::{Digest, layout};
+use larder_contract::{Digest, ModelSource, layout};
+use larder_sources::{Credentials, Sources};
 use serde::Serialize;
 
-use super::{CommandError, print, show, stop_by_signal};
+use super::{CommandError, address, print, show, stop_by_signal};
+use crate::anywhere::{Anywhere, Opener};
 use crate::copy::{CopyError, Ending, budget, copy};
 use crate::listing::list;
-use crate::s3::{self, S3};
+use crate::s3;
 use crate::store::{self, Failure};
 use crate::transfer::{Progress, Settings};
 
 #[derive(Debug, Args)]
 pub(super) struct CopyArgs {
-    /// The prefix, as `s3://BUCKET/PREFIX/`; a last / is added when there is none.
-    #[arg(value_name = "S3_URL", value_parser = place)]
-    from: S3Prefix,
+    #[arg(value_name = "ADDRESS", value_parser = address::parse, help = address::FORMS)]
+    from: ModelSource,
     /// The folder to copy to.
     dir: PathBuf,
-    /// A server other than AWS.
+    /// A server other than AWS, or a hub other than huggingface.co.
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
+    /// Of a hub, only files that match; * stands for anything. May be given more than once.
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+    /// Who asks a registry, hub or server: {"username": …, "password": …} or {"token": …}.
+    #[arg(long, env = "LARDER_CREDENTIALS", value_name = "JSON", hide_env_values = true)]
+    credentials: Option<Credentials>,
+    /// The same, as a secret in AWS Secrets Manager.
+    #[arg(long, value_name = "ARN", conflicts_with = "credentials")]
+    secret: Option<String>,
+    /// A host that may have a private address, beside those of the address; for redirects.
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
     /// The bucket's region [default: by the environment, else us-east-1].
     #[arg(long)]
     region: Option<String>,
@@ -42,19 +54,6 @@ pub(super) struct CopyArgs {
     /// Neither bar nor indentation: one line of JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn place(url: &str) -> Result<S3Prefix, String> {
-    let rest = url.strip_prefix("s3://").ok_or("an address starts with s3://")?;
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket.is_empty() {
-        return Err("the bucket's name is missing after s3://".to_owned());
-    }
-    let mut prefix = prefix.to_owned();
-    if !prefix.is_empty() && !prefix.ends_with('/') {
-        prefix.push('/');
-    }
-    Ok(S3Prefix { bucket: bucket.to_owned(), prefix })
 }
 
 /// What a copy came to.
@@ -78,6 +77,17 @@ struct Summary {
     retries: u64,
 }
 
+async fn open(args: &CopyArgs) -> Result<Anywhere, CommandError> {
+    let endpoint = args.endpoint_url.as_deref();
+    let from = address::with(args.from.clone(), endpoint, args.secret.as_deref(), &args.include);
+    let hosts = [address::hosts(&from), args.allow_host.clone()].concat();
+    let sources = Sources::new(hosts).map_err(CommandError::Tls)?;
+    // A hub's endpoint is no endpoint of AWS.
+    let endpoint = endpoint.filter(|_| matches!(from, ModelSource::S3(_)));
+    let config = s3::config(endpoint, args.region.clone()).await;
+    Ok(Opener::new(config, sources).open(&from, args.credentials.clone()))
+}
+
 pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
     let started = Instant::now();
     let settings = Settings {
@@ -89,8 +99,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
     let stop = stop_by_signal()?;
     let progress = Arc::new(Progress::default());
     let bar = (!args.json).then(|| show(&progress));
-    let client = s3::client(args.endpoint_url.as_deref(), args.region.clone()).await;
-    let source = Arc::new(S3::new(client, args.from.clone()));
+    let source = Arc::new(open(&args).await?);
 
     let budget = budget(&settings, 1);
     let listed = stop.run_until_cancelled(list(&*source, &budget, settings.stall)).await;
@@ -135,20 +144,4 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
 )]
 fn rate(bytes: u64, seconds: f64) -> u64 {
     (bytes as f64 / seconds.max(0.001)) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_buckets_and_folders() {
-        let check = |url: &str| place(url).map(|p| (p.bucket, p.prefix));
-        let ok = |bucket: &str, prefix: &str| Ok((bucket.to_owned(), prefix.to_owned()));
-        assert_eq!(check("s3://b/p/q/"), ok("b", "p/q/"));
-        assert_eq!(check("s3://b/p"), ok("b", "p/"));
-        assert_eq!(check("s3://b"), ok("b", ""));
-        assert_eq!(check("s3:///p"), Err("the bucket's name is missing after s3://".to_owned()));
-        assert_eq!(check("/p"), Err("an address starts with s3://".to_owned()));
-    }
 }

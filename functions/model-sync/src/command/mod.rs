@@ -1,8 +1,9 @@
-//! The command line: copies one prefix, verifies what was copied, or shows what a folder holds.
+//! The command line: copies one model, verifies what was copied, or shows what a folder holds.
 //!
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 a revision is damaged; 4 stopped by a signal; 5 another process
 //! is copying the same.
 
+mod address;
 mod copy;
 mod status;
 mod verify;
@@ -26,7 +27,7 @@ use crate::copy::CopyError;
 use crate::store::StoreError;
 use crate::transfer::Progress;
 
-/// Copies models from S3 to a folder: verified, resumable, atomic.
+/// Copies models to a folder: verified, resumable, atomic.
 #[derive(Debug, Parser)]
 #[command(name = "larder-model-sync", version, arg_required_else_help = true)]
 #[command(
@@ -40,8 +41,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Copies a prefix into DIR/revisions/<sha256>. Run it again to go on where it stopped.
-    Copy(copy::CopyArgs),
+    /// Copies a model into DIR/revisions/<sha256>. Run it again to go on where it stopped.
+    Copy(Box<copy::CopyArgs>),
     /// Reads the revisions in DIR and compares them with what was recorded when they were copied.
     Verify(verify::VerifyArgs),
     /// Shows the revisions in DIR and how far they are, as JSON.
@@ -74,6 +75,8 @@ enum CommandError {
     Worker(#[from] tokio::task::JoinError),
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),
+    #[error("the TLS library refuses its own defaults: {0}")]
+    Tls(tokio_rustls::rustls::Error),
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
 }
@@ -91,6 +94,7 @@ impl CommandError {
             | Self::Read { .. }
             | Self::Worker(_)
             | Self::Output(_)
+            | Self::Tls(_)
             | Self::Signals(_) => ExitCode::FAILURE,
         }
     }
@@ -99,7 +103,7 @@ impl CommandError {
 /// Does what was asked. (Exit code 2, for wrong usage, is [`Parser::parse`]'s.)
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
-        Command::Copy(args) => copy::run(args).await,
+        Command::Copy(args) => copy::run(*args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Status { dir } => status::run(&dir),
     };

@@ -9,7 +9,7 @@ use aws_smithy_types::base64;
 
 use crate::checksum::{Algorithm, Checksum};
 use crate::expected::{Expected, MAX_PARTS};
-use crate::source::{Class, SourceError};
+use crate::source::{Class, SourceError, Store};
 
 /// What an answer to `HeadObject` or `GetObject` says of the object's bytes: both have the same fields.
 macro_rules! expected {
@@ -99,7 +99,7 @@ where
         (None, None) => innermost(&error),
     };
     let request_id = error.request_id().map(ToOwned::to_owned);
-    SourceError { operation, resource, class, code, request_id, source: Some(error.into()) }
+    SourceError { operation, resource, class, store: Store::S3, code, request_id, source: Some(error.into()) }
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
@@ -24,14 +24,12 @@ use answer::{failed, innermost, unquoted};
 use larder_contract::key::url_decoded;
 
 use crate::expected::Expected;
-use crate::source::{Body, Class, Listed, Page, Source, SourceError, Whole};
+use crate::source::{Body, Class, Listed, Page, Source, SourceError, Store, Whole};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client by the environment: region, credentials, and `AWS_ENDPOINT_URL` when set.
-///
-/// With an endpoint of one's own, buckets are in the path: few such servers have a name for each bucket.
-pub async fn client(endpoint: Option<&str>, region: Option<String>) -> Client {
+/// What the environment says of AWS: region, credentials, and `AWS_ENDPOINT_URL` when set.
+pub async fn config(endpoint: Option<&str>, region: Option<String>) -> SdkConfig {
     let tls = Provider::Rustls(CryptoMode::Ring);
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
@@ -45,10 +43,16 @@ pub async fn client(endpoint: Option<&str>, region: Option<String>) -> Client {
     if let Some(region) = region {
         loader = loader.region(Region::new(region));
     }
-    let shared = loader.load().await;
-    let has_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
-    let config = aws_sdk_s3::config::Builder::from(&shared)
-        .region(shared.region().cloned().unwrap_or(Region::from_static("us-east-1")))
+    let config = loader.load().await;
+    let region = config.region().cloned().unwrap_or(Region::from_static("us-east-1"));
+    config.into_builder().region(region).build()
+}
+
+/// A client for S3. With an endpoint of one's own, buckets are in the path: few such servers have a name for each.
+#[must_use]
+pub fn client(config: &SdkConfig) -> Client {
+    let has_endpoint = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let config = aws_sdk_s3::config::Builder::from(config)
         .force_path_style(has_endpoint)
         // What is checked is the whole file on disk, against the object's checksum.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -107,6 +111,7 @@ impl Source for S3 {
                 operation: "ListObjectsV2",
                 resource: self.place(),
                 class: Class::Invalid,
+                store: Store::S3,
                 code: format!("key {key} is no URL-encoded UTF-8"),
                 request_id: None,
                 source: None,
@@ -192,6 +197,7 @@ impl S3 {
             operation: "GetObject",
             resource: self.address(key),
             class,
+            store: Store::S3,
             code,
             request_id: answer.request_id().map(ToOwned::to_owned),
             source: None,
@@ -210,6 +216,7 @@ fn body(bytes: ByteStream, address: String) -> Body {
                     operation: "GetObject",
                     resource: address,
                     class: Class::Transient,
+                    store: Store::S3,
                     code: innermost(&error),
                     request_id: None,
                     source: Some(error.into()),

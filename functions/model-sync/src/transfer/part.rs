@@ -44,9 +44,10 @@ pub(super) async fn fetch<S: Source>(job: &Arc<Job<S>>, part: Part) -> Result<Fe
 }
 
 /// The hashes of bytes to come: always one that verifies the file later, and the source's own.
-fn hashes(others: Option<Algorithm>) -> Vec<Hash> {
+fn hashes(others: Option<Algorithm>, length: u64) -> Vec<Hash> {
     let own = Algorithm::Crc64Nvme;
-    [Some(own), others.filter(|other| *other != own)].into_iter().flatten().map(Hash::new).collect()
+    let all = [Some(own), others.filter(|other| *other != own)];
+    all.into_iter().flatten().map(|algorithm| Hash::of_length(algorithm, length)).collect()
 }
 
 fn take_in(hashes: &mut [Hash], piece: &[Bytes]) {
@@ -71,7 +72,7 @@ async fn fetch_range<S: Source>(job: &Arc<Job<S>>, part: Part) -> Result<Fetched
     let attempt = async || {
         let range = part.offset..part.offset + part.length;
         let body = job.bounded(&key, job.source.read(&key, &object.etag, range)).await??;
-        let mut receiving = Receiving::new(job, &key, part, hashes(algorithm));
+        let mut receiving = Receiving::new(job, &key, part, hashes(algorithm, part.length));
         receiving.write(body, &file).await?;
         Ok(sums(receiving.done()))
     };
@@ -122,12 +123,12 @@ async fn attempt_whole<S: Source>(
     if part.length == 0 {
         // The listing says all there is to know.
         blocking(move || staging.write_at_once(part.file, |_| Ok(()))).await?;
-        return Ok((None, Fetched::new(part, sums(hashes(None)), None)));
+        return Ok((None, Fetched::new(part, sums(hashes(None, 0)), None)));
     }
     let etag = &job.staging.objects()[part.file as usize].etag;
     let whole = job.bounded(key, job.source.read_whole(key, etag)).await??;
     let algorithm = whole.expected.as_ref().filter(|expected| expected.parts() == 1).map(Expected::algorithm);
-    let mut receiving = Receiving::new(job, key, part, hashes(algorithm));
+    let mut receiving = Receiving::new(job, key, part, hashes(algorithm, part.length));
     let fetched = if part.length <= WRITE_BYTES as u64 {
         let piece = receiving.gather(whole.body).await?;
         let mut hashes = receiving.done();

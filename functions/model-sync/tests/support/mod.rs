@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+mod run;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +20,9 @@ use futures::StreamExt as _;
 use larder_contract::Digest;
 use larder_model_sync::checksum::{Algorithm, Checksum};
 use tokio::sync::Semaphore;
+
+#[allow(unused_imports, reason = "no test uses all of it")]
+pub(crate) use run::{bytes, copied, copy_from, output, sha256};
 
 /// The server's state; one bucket named `models`.
 #[derive(Debug)]
