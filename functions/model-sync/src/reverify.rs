@@ -40,6 +40,9 @@ struct Look {
     /// When it came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<u64>,
+    /// When the one before it, which found nothing wrong, came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<u64>,
 }
 
 fn path(root: &Path, revision: &Digest, extension: &str) -> PathBuf {
@@ -59,7 +62,11 @@ pub fn verified(root: &Path, revision: &Digest) -> Option<Verified> {
     if more > 0 {
         damage = format!("{damage}; and {more} more");
     }
-    Some(Verified { at: look.ended?, damage })
+    // While a look goes on, the one before it counts.
+    match look.ended {
+        Some(at) => Some(Verified { at, damage }),
+        None => Some(Verified { at: look.before?, damage: String::new() }),
+    }
 }
 
 /// Whether it is being read now.
@@ -109,7 +116,11 @@ fn folder_node(root: &Path, revision: &Digest) -> Option<u64> {
 }
 
 fn go_on(root: &Path, revision: &Digest, stop: &CancellationToken) -> Result<(), StoreError> {
-    let mut so_far = look(root, revision).filter(|look| look.ended.is_none()).unwrap_or_default();
+    let earlier = look(root, revision).unwrap_or_default();
+    let mut so_far = match earlier.ended {
+        None => earlier,
+        Some(at) => Look { before: (earlier.wrong == 0).then_some(at), ..Look::default() },
+    };
     let Some(first) = folder_node(root, revision) else { return Ok(()) };
     // What is taken out meanwhile is not damaged, and what is copied anew is another.
     let is_there = || folder_node(root, revision) == Some(first);
@@ -123,7 +134,13 @@ fn go_on(root: &Path, revision: &Digest, stop: &CancellationToken) -> Result<(),
         Files::Without(verdict) => {
             let told = verdict.problems.first().map(|problem| problem.message.clone());
             let told = vec![told.unwrap_or_else(|| "there is no record to compare it with".to_owned())];
-            return keep(&Look { files: 0, wrong: 1, told, ended: Some(seconds(SystemTime::now())) });
+            return keep(&Look {
+                files: 0,
+                wrong: 1,
+                told,
+                ended: Some(seconds(SystemTime::now())),
+                before: None,
+            });
         }
     };
     while so_far.files < files.len() {

@@ -42,7 +42,11 @@ struct Setting {
 
 impl Setting {
     async fn new() -> Self {
-        let bucket = Arc::new(Bucket::new(OBJECTS));
+        Self::with(Bucket::new(OBJECTS)).await
+    }
+
+    async fn with(bucket: Bucket) -> Self {
+        let bucket = Arc::new(bucket);
         let url = bucket.serve().await;
         let shared = s3::client(&s3::config(Some(&url), Some("us-east-1".to_owned())).await);
         let keys = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
@@ -296,4 +300,73 @@ async fn a_damaged_revision_is_told_and_copied_again_beside_it() {
     it.collect(delete(&[name], since)).await.unwrap();
     it.copy(0).await;
     assert_eq!(revision(&it.inventory().await, &name).verified, None);
+}
+
+/// Ended in the middle of a collection, by whatever: each state that leaves is taken up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_was_killed_is_gone_on_with() {
+    type Kill = fn(&Path, &[Digest; 2]);
+    let kills: [Kill; 3] = [
+        // The manifest is deleted, and its mark is not.
+        |root, [manifest, _]| fs::remove_file(layout::manifest_path(root, manifest)).unwrap(),
+        // The revision is out of the way, and all that belongs to it is not.
+        |root, [_, revision]| {
+            fs::create_dir_all(layout::trash_root(root)).unwrap();
+            let aside = layout::trash_root(root).join(format!("{}.0", revision.hex()));
+            fs::rename(layout::revision_dir(root, revision), aside).unwrap();
+        },
+        // Half of it is deleted.
+        |root, [_, revision]| {
+            let aside = layout::trash_root(root).join(format!("{}.0", revision.hex()));
+            fs::create_dir_all(layout::trash_root(root)).unwrap();
+            fs::rename(layout::revision_dir(root, revision), &aside).unwrap();
+            fs::remove_file(aside.join("keys.txt")).unwrap();
+        },
+    ];
+    for kill in kills {
+        let it = Setting::new().await;
+        let (old, new) = it.two().await;
+        let since = revision(&it.collect(mark(&old)).await.unwrap(), &old[1]).marked.unwrap();
+        kill(it.root(), &old);
+        let found = it.inventory().await;
+        let marked = found.revisions.iter().filter(|it| it.marked.is_some()).map(|it| it.revision);
+        let marked: Vec<_> = marked
+            .chain(found.manifests.iter().filter(|it| it.marked.is_some()).map(|it| it.manifest))
+            .collect();
+        assert_eq!(marked.iter().collect::<BTreeSet<_>>(), old.iter().collect(), "both are still to go");
+        let after = it.collect(delete(&marked, since)).await.unwrap();
+        assert_eq!((after.revisions.len(), after.manifests.len(), after.is_deleting), (1, 1, false));
+        assert!(files(&layout::marks_root(it.root())).is_empty());
+        assert!(it.is_present(&new).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_goes_on_where_an_earlier_invocation_stopped() {
+    let keys: Vec<String> = (0..1_010).map(|n| format!("ocr/{n:04}")).collect();
+    let objects: Vec<(&str, usize)> = keys.iter().map(|key| (key.as_str(), 20)).collect();
+    let it = Setting::with(Bucket::new(&objects)).await;
+    let [_, name] = names(&it.copy(0).await);
+    let verify = || SyncEvent::Verify(VerifyRequest { revisions: vec![name] });
+    it.handle(verify()).await.unwrap();
+    let whole = revision(&it.inventory().await, &name).verified.clone().unwrap();
+    assert_eq!(whole.damage, "");
+
+    // What the invocation noted after a thousand files.
+    let note = it.root().join("verified").join(format!("{}.json", name.hex()));
+    fs::write(&note, format!(r#"{{"files":1000,"wrong":0,"told":[],"before":{}}}"#, whole.at)).unwrap();
+    assert_eq!(
+        revision(&it.inventory().await, &name).verified,
+        Some(whole),
+        "till it ends, the last one counts"
+    );
+    it.spoil(&name, "0003");
+    it.spoil(&name, "1005");
+    it.handle(verify()).await.unwrap();
+    let look = revision(&it.inventory().await, &name).verified.clone().unwrap();
+    assert!(look.damage.starts_with("1005: want ") && !look.damage.contains("0003"), "{look:?}");
+    // A new one begins at the first file.
+    it.handle(verify()).await.unwrap();
+    let look = revision(&it.inventory().await, &name).verified.clone().unwrap();
+    assert!(look.damage.contains("0003: want ") && look.damage.contains("1005: want "), "{look:?}");
 }
