@@ -59,6 +59,11 @@ pub struct Parameters {
     /// Embeddings: vectors are brought to length 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
+    /// Embeddings: which of the prompts that the model's files name is put before each text. The files' own
+    /// default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "prompt_name")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 100)))]
+    pub prompt_name: Option<String>,
     /// OCR: the languages that are read, as codes such as `en` and `ch_sim`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 100)))]
@@ -89,6 +94,7 @@ impl Parameters {
             truncate: self.truncate.or(others.truncate),
             pooling: self.pooling.or(others.pooling),
             normalize: self.normalize.or(others.normalize),
+            prompt_name: self.prompt_name.or_else(|| others.prompt_name.clone()),
             languages: self.languages.or_else(|| others.languages.clone()),
             least_confidence_percent: self.least_confidence_percent.or(others.least_confidence_percent),
             orientation: self.orientation.or(others.orientation),
@@ -118,6 +124,12 @@ pub enum Pooling {
     /// The mean of all tokens.
     #[serde(alias = "mean")]
     Mean,
+    /// The sum of all tokens, by the root of their number.
+    #[serde(alias = "mean_sqrt_len_tokens")]
+    MeanSqrtLength,
+    /// The mean of all tokens, later ones counting more: the second twice as much as the first, and so on.
+    #[serde(alias = "weightedmean")]
+    WeightedMean,
     /// The first token.
     #[serde(alias = "cls")]
     Cls,

@@ -285,6 +285,18 @@ fn mean(tokens: &[Vec<f64>]) -> Vec<f64> {
     (0..tokens[0].len()).map(|place| tokens.iter().map(|token| token[place]).sum::<f64>() / count).collect()
 }
 
+fn by_root(tokens: &[Vec<f64>]) -> Vec<f64> {
+    let count = f64::from(u32::try_from(tokens.len()).unwrap());
+    mean(tokens).into_iter().map(|value| value * count.sqrt()).collect()
+}
+
+fn weighted(tokens: &[Vec<f64>]) -> Vec<f64> {
+    let weights: Vec<f64> = (1..).map(f64::from).take(tokens.len()).collect();
+    let sum =
+        |place: usize| tokens.iter().zip(&weights).map(|(token, weight)| token[place] * weight).sum::<f64>();
+    (0..tokens[0].len()).map(|place| sum(place) / weights.iter().sum::<f64>()).collect()
+}
+
 fn first(tokens: &[Vec<f64>]) -> Vec<f64> {
     tokens[0].clone()
 }
@@ -329,6 +341,8 @@ fn embedders_answer_many_texts_as_the_reference() {
     for (asked, pooled) in [
         ("{}", first as fn(&[Vec<f64>]) -> Vec<f64>),
         (r#"{"pooling": "Mean"}"#, mean),
+        (r#"{"pooling": "MeanSqrtLength", "normalize": false}"#, by_root),
+        (r#"{"pooling": "WeightedMean"}"#, weighted),
         (r#"{"pooling": "Max", "normalize": false}"#, greatest),
         (r#"{"pooling": "LastToken"}"#, last),
     ] {
@@ -366,6 +380,29 @@ fn minilm_answers_as_the_reference() {
         let length: f32 = alone.values.iter().map(|v| v * v).sum();
         assert!((length - 1.0).abs() < 1e-5, "its modules.json asks for length 1, not {length}");
     }
+}
+
+#[test]
+fn prompts_of_the_export_go_before_texts() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = common::copy_of(&common::export("sentences-xlmr"), place.path());
+    let one = |text: &str| [Text { text: text.to_owned(), pair: None }];
+    let with = |config: &str| {
+        std::fs::write(folder.join("config_sentence_transformers.json"), config).unwrap();
+        embedder(&folder).unwrap()
+    };
+    let named = |name: &str| Parameters { prompt_name: Some(name.to_owned()), ..Parameters::default() };
+    let prompts = r#""prompts": {"query": "wonderful ", "document": ""}"#;
+    let mut plain = with(&format!("{{{prompts}, \"default_prompt_name\": null}}"));
+    let mut by_default = with(&format!("{{{prompts}, \"default_prompt_name\": \"query\"}}"));
+    let none = Parameters::default();
+    let expected = plain.answer(&one("wonderful day"), &none).unwrap();
+    assert_ne!(plain.answer(&one("day"), &none).unwrap(), expected);
+    assert_eq!(plain.answer(&one("day"), &named("query")).unwrap(), expected);
+    assert_eq!(by_default.answer(&one("day"), &none).unwrap(), expected);
+    assert_eq!(by_default.answer(&one("wonderful day"), &named("document")).unwrap(), expected);
+    let refusal = plain.answer(&one("day"), &named("passage")).unwrap_err().to_string();
+    assert!(refusal.contains("\"passage\"") && refusal.contains("document, query"), "{refusal}");
 }
 
 #[test]

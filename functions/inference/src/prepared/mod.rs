@@ -107,6 +107,20 @@ pub struct Cost {
     pub run_ms: f64,
 }
 
+/// What a network file system gives a function at the least, in bytes a millisecond (300 MB a second, as in
+/// `docs/decisions/0008-reading-models.md`). Files are measured while the system has them.
+const READ: f64 = 300_000.0;
+
+impl Cost {
+    /// From nothing to a session where the file must be read first, in milliseconds.
+    #[must_use]
+    pub fn cold_ms(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a file is below 2^52 bytes")]
+        let bytes = self.bytes as f64;
+        self.open_ms + bytes / READ
+    }
+}
+
 /// One ONNX file of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileRecord {

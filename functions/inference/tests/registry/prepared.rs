@@ -91,6 +91,10 @@ fn a_prepared_file_that_opens_and_does_not_run_is_given_up_for_the_original() {
     let artefact = prepared[0].join("model.onnx.ort");
     // Whatever the measurements have chosen.
     common::engine().optimise(&onnx, &artefact, Level::All).unwrap();
+    let record = prepared[0].join("prepared.json");
+    let mut told: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    told["files"]["model.onnx"]["choice"] = "all".into();
+    std::fs::write(&record, told.to_string()).unwrap();
 
     // One byte of the shape that the graph folds to.
     let mut bytes = std::fs::read(&artefact).unwrap();

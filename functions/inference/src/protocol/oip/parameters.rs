@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::error::ApiError;
 
 /// What tasks know, with every way to write it.
-const OF_TASKS: [&str; 13] = [
+const OF_TASKS: [&str; 15] = [
     "topK",
     "top_k",
     "functionToApply",
@@ -20,6 +20,8 @@ const OF_TASKS: [&str; 13] = [
     "truncate",
     "pooling",
     "normalize",
+    "promptName",
+    "prompt_name",
     "languages",
     "leastConfidencePercent",
     "least_confidence_percent",
@@ -62,7 +64,7 @@ mod tests {
     #[test]
     fn every_name_is_known_to_the_tasks() {
         let full = r#"{"topK": 1, "functionToApply": "sigmoid", "maxTokens": 2, "truncate": true,
-            "pooling": "cls", "normalize": true, "languages": ["en"], "leastConfidencePercent": 3,
+            "pooling": "cls", "normalize": true, "promptName": "query", "languages": ["en"], "leastConfidencePercent": 3,
             "orientation": false}"#;
         let written = serde_json::to_value(parse(full).unwrap()).unwrap();
         for (name, value) in written.as_object().unwrap() {
@@ -76,11 +78,12 @@ mod tests {
             truncate: _,
             pooling: _,
             normalize: _,
+            prompt_name: _,
             languages: _,
             least_confidence_percent: _,
             orientation: _,
         } = all;
-        assert_eq!(written.as_object().unwrap().len(), 9);
+        assert_eq!(written.as_object().unwrap().len(), 10);
         for name in OF_TASKS {
             let text = format!(r#"{{"{name}": {{"not": "this"}}}}"#);
             let refusal = parse(&text).unwrap_err();

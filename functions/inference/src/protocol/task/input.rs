@@ -41,6 +41,8 @@ pub(crate) struct TaskBody {
     parameters: Option<Parameters>,
     /// Embeddings: vectors are brought to length 1. Clients send it here or in `parameters`.
     normalize: Option<bool>,
+    /// Embeddings: which of the model's prompts is put before each text. Clients send it here or in `parameters`.
+    prompt_name: Option<String>,
     /// Texts: a longer one is cut or refused. Clients send it here or in `parameters`.
     truncate: Option<bool>,
     /// Texts: which end is cut. Only the right one is.
@@ -133,8 +135,8 @@ pub(super) async fn asked(
         }
     }
     let body: TaskBody = work_on(bytes.len(), "parsing", move || json(&bytes)).await?;
-    let TaskBody { inputs, parameters, normalize, truncate, dimensions, .. } = body;
-    let at_root = Parameters { normalize, truncate, ..Parameters::default() };
+    let TaskBody { inputs, parameters, normalize, prompt_name, truncate, dimensions, .. } = body;
+    let at_root = Parameters { normalize, prompt_name, truncate, ..Parameters::default() };
     let parameters = parameters.unwrap_or_default().or(&at_root);
     if dimensions.is_some() && task != Task::FeatureExtraction {
         let message = format!(
@@ -274,7 +276,7 @@ mod tests {
         check(r#"{"inputs": "a", "parameters": {"top_q": 1}}"#, &["parameters", "top_q"]);
         check(r#"{"inputs": "a", "parameters": {"top_k": "x"}}"#, &["parameters", "top_k"]);
         check(r#"{"inputs": "a", "truncation_direction": "left"}"#, &["truncation_direction", "left"]);
-        check(r#"{"inputs": "a", "prompt_name": "query"}"#, &["prompt_name"]);
+        check(r#"{"inputs": "a", "prompt": "query"}"#, &["prompt"]);
         check(r#"{"inputs": "a""#, &["JSON"]);
     }
 

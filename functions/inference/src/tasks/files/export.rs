@@ -26,6 +26,8 @@ pub struct ExportFiles {
     pub modules: Option<PathBuf>,
     /// `config.json` of the pooling step.
     pub pooling: Option<PathBuf>,
+    /// `config_sentence_transformers.json`: what is put before texts.
+    pub prompts: Option<PathBuf>,
     /// `sentence_bert_config.json`: the longest text that the model was trained for.
     pub sentence_config: Option<PathBuf>,
 }
@@ -53,6 +55,7 @@ impl ExportFiles {
             preprocessor: named("preprocessor_config.json"),
             modules: named("modules.json"),
             pooling: named("1_Pooling/config.json"),
+            prompts: named("config_sentence_transformers.json"),
             sentence_config: named("sentence_bert_config.json"),
             onnx,
         })

@@ -70,10 +70,12 @@ impl Embedder {
         let normalize = parameters.normalize.unwrap_or(self.sentence.normalize);
         let mut answers: Vec<Option<Embedding>> = vec![None; texts.len()];
         let mut values_in_all = 0;
-        let lowered: Vec<Text>;
-        let texts = if self.sentence.lower {
-            lowered = texts.iter().map(lower).collect();
-            &lowered
+        let prompt = self.sentence.prompt(parameters.prompt_name.as_deref())?;
+        let made: Vec<Text>;
+        let texts = if prompt.is_some() || self.sentence.lower {
+            let prompt = prompt.unwrap_or_default();
+            made = texts.iter().map(|text| self.sentence.made(prompt, text)).collect();
+            &made
         } else {
             texts
         };
@@ -96,10 +98,6 @@ impl Embedder {
         })?;
         Ok(answers.into_iter().flatten().collect())
     }
-}
-
-fn lower(text: &Text) -> Text {
-    Text { text: text.text.to_lowercase(), pair: text.pair.as_ref().map(|pair| pair.to_lowercase()) }
 }
 
 /// One row's values, and the width of a vector.
@@ -157,7 +155,7 @@ impl Outputs {
             (None, Some(tokens), _) => match &sentence.pooling {
                 Ok(pooling) => Ok(Plan::Tokens(tokens, *pooling)),
                 Err(unknown) => Err(TaskError::Refused(format!(
-                    "the model's own pooling {unknown:?} is not known here: ask for Mean, Cls, Max, LastToken or None"
+                    "the model's own pooling {unknown:?} is not known here: ask for Mean, MeanSqrtLength, WeightedMean, Cls, Max, LastToken or None"
                 ))),
             },
             (None, None, None) => Err(TaskError::Refused("the graph gives no vectors".to_owned())),

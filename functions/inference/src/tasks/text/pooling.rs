@@ -13,16 +13,34 @@ pub(super) fn pooled(pooling: Pooling, tokens: &[f32], width: usize) -> Vec<f32>
         Pooling::Cls => tokens[..width].to_vec(),
         Pooling::LastToken => tokens[tokens.len() - width..].to_vec(),
         Pooling::Max => folded(tokens, width, f32::max),
-        Pooling::Mean => {
-            #[expect(clippy::cast_precision_loss, reason = "a text has fewer than 2^24 tokens")]
-            let count = (tokens.len() / width) as f32;
-            let mut mean = folded(tokens, width, |sum, value| sum + value);
-            for value in &mut mean {
-                *value /= count;
-            }
-            mean
+        Pooling::Mean => weighted(tokens, width, |_| 1.0, |count| count),
+        Pooling::MeanSqrtLength => weighted(tokens, width, |_| 1.0, f32::sqrt),
+        Pooling::WeightedMean => weighted(tokens, width, |place| place, |weights| weights),
+    }
+}
+
+/// The sum of all tokens, each times the weight of its place from 1 on, by what `divisor` makes of the sum of
+/// weights.
+fn weighted(
+    tokens: &[f32],
+    width: usize,
+    weight: impl Fn(f32) -> f32,
+    divisor: impl Fn(f32) -> f32,
+) -> Vec<f32> {
+    let (mut sum, mut weights, mut place) = (vec![0.0; width], 0.0, 0.0);
+    for token in tokens.chunks_exact(width) {
+        place += 1.0;
+        let weight = weight(place);
+        weights += weight;
+        for (sum, value) in sum.iter_mut().zip(token) {
+            *sum += weight * value;
         }
     }
+    let divisor = divisor(weights);
+    for value in &mut sum {
+        *value /= divisor;
+    }
+    sum
 }
 
 fn folded(tokens: &[f32], width: usize, both: impl Fn(f32, f32) -> f32) -> Vec<f32> {
@@ -55,6 +73,8 @@ mod tests {
         let check =
             |pooling, expected: &[f32]| assert_eq!(pooled(pooling, &tokens, 2), expected, "{pooling:?}");
         check(Pooling::Mean, &[2.0, 2.0]);
+        check(Pooling::MeanSqrtLength, &[6.0 / 3.0_f32.sqrt(), 6.0 / 3.0_f32.sqrt()]);
+        check(Pooling::WeightedMean, &[13.0 / 6.0, 9.0 / 6.0]);
         check(Pooling::Cls, &[1.0, 5.0]);
         check(Pooling::Max, &[3.0, 5.0]);
         check(Pooling::LastToken, &[2.0, 2.0]);
