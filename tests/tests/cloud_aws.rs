@@ -491,6 +491,7 @@ async fn functions_are_made_changed_and_taken_away() {
     let request = SyncRequest {
         manifest: Manifest::new(Vec::new()),
         sources: vec![SyncSource { model, source: ModelSource::S3(place) }],
+        worker: None,
     };
     cloud.perform(&Step::StartSync { function: name.clone(), request: request.clone() }).await.unwrap();
     let error = cloud.sync_status(NAME, &request).await.unwrap_err();

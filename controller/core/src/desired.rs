@@ -202,6 +202,7 @@ pub fn sync_request(
             .iter()
             .map(|model| SyncSource { model: model.name.clone(), source: model.source.clone() })
             .collect(),
+        worker: None,
     })
 }
 

@@ -156,6 +156,7 @@ fn apply(step: &Step, observed: &mut Observed) {
                         bytes_total: 0,
                         files: 0,
                         message: String::new(),
+                        workers: Vec::new(),
                     })
                     .collect(),
                 manifest_present: true,

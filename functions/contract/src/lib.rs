@@ -7,6 +7,7 @@
 //! - [`task`]: what a model does, and how.
 //! - [`manifest`]: what one published function version serves.
 //! - [`sync`]: the request to model-sync and its report.
+//! - [`worker`]: one of several invocations that copy a model together.
 //! - [`upkeep`]: what lies on the file system, and collecting and verifying it.
 //! - [`layout`]: where things lie on the file system, and the environment of the functions.
 //!
@@ -21,9 +22,11 @@ pub mod source;
 pub mod sync;
 pub mod task;
 pub mod upkeep;
+pub mod worker;
 
 pub use digest::Digest;
 pub use manifest::{Manifest, ManifestModel};
 pub use revision::{ObjectEntry, RelativePath};
 pub use source::ModelSource;
 pub use task::{Parameters, Pooling, ScoreFunction, Task};
+pub use worker::Worker;

@@ -7,12 +7,15 @@
 //!   always safe: finished work is not done again, and two at once do no harm.
 //! - `{"op": "status", …}` ([`SyncEvent::Status`]) reads the file system and answers at once.
 //!
+//! A copy that names a [`Worker`] fetches that worker's share only; the last of them to finish makes the models
+//! complete. Each of them is as safe to repeat as a copy that is not shared.
+//!
 //! Both answer with a [`SyncReport`]. The other events are those of [`crate::upkeep`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::upkeep::{CollectRequest, VerifyRequest};
-use crate::{Digest, Manifest, ModelSource};
+use crate::{Digest, Manifest, ModelSource, Worker};
 
 /// What model-sync is invoked with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,9 @@ pub struct SyncRequest {
     pub manifest: Manifest,
     /// Where each of its models comes from; one for each name in the manifest.
     pub sources: Vec<SyncSource>,
+    /// The one that is asked, when several share the copy. A status is of all of them, and does not look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Worker>,
 }
 
 /// Where one model comes from. Model-sync lists it itself and refuses to copy when the listing's
@@ -83,6 +89,32 @@ pub struct ModelReport {
     /// What went wrong in the last attempt, for people. Empty when nothing did.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// Those that shared the copy last, while it is not complete; empty when it is not shared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<WorkerReport>,
+}
+
+/// How far one worker is with its share of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerReport {
+    /// Which.
+    pub worker: Worker,
+    /// How far.
+    pub state: WorkerState,
+}
+
+/// The states of a worker's share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerState {
+    /// There is work left, and nobody at it: it was not begun, or the last attempt ended by itself.
+    Idle,
+    /// It shows signs of life.
+    Running,
+    /// There is work left, and the last sign of life is old: it was cut short.
+    Stalled,
+    /// All of its share is on the file system.
+    Done,
 }
 
 /// The states of a model on the file system.
@@ -98,4 +130,19 @@ pub enum ModelState {
     Failed,
     /// The source no longer has the content that was asked for.
     SourceChanged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_names_no_worker_is_as_it_always_was() {
+        let old = r#"{"op":"copy","manifest":{"models":[]},"sources":[]}"#;
+        let event: SyncEvent = serde_json::from_str(old).unwrap();
+        assert_eq!(serde_json::to_string(&event).unwrap(), old);
+        let shared = r#"{"op":"copy","manifest":{"models":[]},"sources":[],"worker":{"index":1,"of":2}}"#;
+        let SyncEvent::Copy(request) = serde_json::from_str(shared).unwrap() else { panic!("no copy") };
+        assert_eq!(request.worker, Some(Worker::new(1, 2).unwrap()));
+    }
 }

@@ -31,6 +31,8 @@ pub enum Ending {
     Copied,
     /// The revision was complete before.
     Present,
+    /// This worker's share is there; others are still at theirs, or at making the revision complete.
+    Shared,
     /// Another process is copying it.
     Running,
     /// Stopped early; the next copy goes on from here.
@@ -82,7 +84,8 @@ pub fn budget(settings: &Settings, parts: usize) -> Budget {
     Budget::new(settings.attempts, settings.retries.saturating_mul(thousands), settings.first_wait)
 }
 
-/// Makes a listing's revision complete below `root`.
+/// Makes a listing's revision complete below `root`, or a worker's share of it; the last worker to finish makes
+/// it complete.
 ///
 /// Safe to repeat and to interrupt at any point: finished parts are not fetched again. How it failed is for the
 /// caller to keep ([`store::keep_failure`]), because a copy may fail before it comes this far.
@@ -103,15 +106,42 @@ pub async fn copy<S: Source>(
     }
     let part_bytes = part_bytes(&*source, listing, settings).await?;
     let settings = &Settings { part_bytes, ..settings.clone() };
+    let ending = attempt(Arc::clone(&source), root, listing, settings, progress, stop).await?;
+    if ending != Ending::Shared {
+        return Ok(ending);
+    }
+    // Only now, when we gave our part of the lock back: so the last to do so finds everything there, and the lock
+    // free.
+    let (all_root, all) = (root.to_owned(), listing.clone());
+    let is_fetched = move || {
+        Ok(store::is_present(&all_root, &all.revision) || store::is_fetched(&all_root, &all, part_bytes))
+    };
+    if !blocking(is_fetched).await? {
+        return Ok(Ending::Shared);
+    }
+    let alone = Settings { worker: None, ..settings.clone() };
+    let ending = attempt(source, root, listing, &alone, progress, stop).await?;
+    Ok(if ending == Ending::Running { Ending::Shared } else { ending })
+}
+
+async fn attempt<S: Source>(
+    source: Arc<S>,
+    root: &Path,
+    listing: &Listing,
+    settings: &Settings,
+    progress: &Arc<Progress>,
+    stop: &CancellationToken,
+) -> Result<Ending, CopyError> {
     let (begin_root, begin_listing) = (root.to_owned(), listing.clone());
-    let begun = blocking(move || store::begin(&begin_root, &begin_listing, part_bytes)).await?;
+    let (part_bytes, worker) = (settings.part_bytes, settings.worker);
+    let begun = blocking(move || store::begin(&begin_root, &begin_listing, part_bytes, worker)).await?;
     let staging = match begun {
         Begun::Present => return Ok(Ending::Present),
         Begun::Running => return Ok(Ending::Running),
         Begun::Ours(staging) => staging,
     };
     let sizes: Vec<u64> = listing.objects.iter().map(|object| object.size).collect();
-    let heartbeat = Heartbeat::start(root, staging.revision()).await;
+    let heartbeat = Heartbeat::start(root, staging.revision(), worker).await;
     let job = Arc::new(Job {
         source,
         staging: Arc::clone(&staging),
@@ -122,10 +152,18 @@ pub async fn copy<S: Source>(
         expected: listing.objects.iter().map(|_| OnceCell::new()).collect(),
     });
     let complete = complete(&job, &sizes).await;
-    progress.retries.store(job.budget.used().into(), Ordering::Relaxed);
+    progress.retries.fetch_add(job.budget.used().into(), Ordering::Relaxed);
     drop(job);
-    heartbeat.end().await;
     let ending = match complete {
+        Ok(true) if worker.is_some() => {
+            heartbeat.end_done().await;
+            unlock(staging).await;
+            return Ok(Ending::Shared);
+        }
+        other => other,
+    };
+    heartbeat.end().await;
+    let ending = match ending {
         Ok(true) => {
             let staging = Arc::clone(&staging);
             Ok(blocking(move || staging.publish()).await.map(|()| Ending::Copied)?)
@@ -173,7 +211,7 @@ async fn unlock(staging: Arc<Staging>) {
 
 /// Fetches and verifies until every file is right; false when stopped before.
 async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, CopyError> {
-    let part_bytes = job.settings.part_bytes;
+    let (part_bytes, division) = (job.settings.part_bytes, job.staging.division());
     job.progress.parts_found.store(job.staging.done(|done| done.parts() as u64), Ordering::Relaxed);
     if !share(job).await? {
         return Ok(false);
@@ -182,10 +220,12 @@ async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, C
     for round in 0..ROUNDS {
         let (left, whole) = job.staging.done(|done| {
             job.progress.bytes.store(done.bytes(), Ordering::Relaxed);
-            let left = plan::parts(sizes, part_bytes, |file, index| done.has_part(file, index));
+            let mut left = plan::parts(sizes, part_bytes, |file, index| done.has_part(file, index));
+            left.retain(|part| division.has(part));
             let is_fetched = |file, size| done.parts_of(file).count() as u64 == plan::count(size, part_bytes);
             let whole =
                 (0..).zip(sizes).filter(|(file, size)| !done.is_whole(*file) && is_fetched(*file, **size));
+            let whole = whole.filter(|(file, _)| division.has_file(*file));
             (left, whole.map(|(file, _)| file).collect::<Vec<u32>>())
         });
         let (fetched, to_judge) = mpsc::unbounded_channel();

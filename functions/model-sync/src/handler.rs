@@ -180,7 +180,8 @@ where
                 format!("the request names no source for model {:?}; name one for each", model.name);
             return Err(Failure { state: ModelState::Failed, message });
         };
-        self.copy_from(Arc::new((self.open)(&from.source)), model, root, stop)
+        let settings = Settings { worker: request.worker, ..self.settings.clone() };
+        self.copy_from(Arc::new((self.open)(&from.source)), model, &settings, root, stop)
             .await
             .map_err(|error| Failure { state: error.state(), message: error.to_string() })
     }
@@ -189,12 +190,13 @@ where
         &self,
         source: Arc<S>,
         model: &ManifestModel,
+        settings: &Settings,
         root: &Path,
         stop: &CancellationToken,
     ) -> Result<Ending, CopyError> {
         let listed = {
-            let budget = budget(&self.settings, 1);
-            stop.run_until_cancelled(list(&*source, &budget, self.settings.stall)).await
+            let budget = budget(settings, 1);
+            stop.run_until_cancelled(list(&*source, &budget, settings.stall)).await
         };
         let Some(listed) = listed else { return Ok(Ending::Stopped) };
         let mut listing = listed?;
@@ -207,7 +209,7 @@ where
         }
         listing.revision = model.revision;
         let progress: Arc<Progress> = Arc::new(transfer::Progress::default());
-        copy(source, root, &listing, &self.settings, &progress, stop).await
+        copy(source, root, &listing, settings, &progress, stop).await
     }
 }
 

@@ -85,7 +85,8 @@ fn others(staging: &Staging) -> BTreeMap<u32, Vec<Other>> {
     let begun = staging.done(Done::files);
     let mut wanted: HashMap<(&str, u64), Vec<u32>> = HashMap::new();
     for (file, object) in (0..).zip(staging.objects()) {
-        if object.size > 0 && !begun.contains(&file) {
+        // A file that several workers write to is fetched: a link would pull it away from under the others.
+        if object.size > 0 && !begun.contains(&file) && staging.division().has_file(file) {
             wanted.entry((&object.etag, object.size)).or_default().push(file);
         }
     }

@@ -29,6 +29,11 @@ fn model_report(root: &Path, model: &ManifestModel, now: SystemTime) -> ModelRep
         bytes_total: found.bytes_total,
         files: found.files,
         message: found.message,
+        workers: if found.state == ModelState::Ready {
+            Vec::new()
+        } else {
+            store::workers(root, &model.revision, now)
+        },
     }
 }
 

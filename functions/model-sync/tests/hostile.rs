@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use larder_contract::source::S3Prefix;
-use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
-use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
+use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource, WorkerState};
+use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, Worker, layout};
 use larder_model_sync::checksum::{Algorithm, Checksum};
 use larder_model_sync::copy::{CopyError, Ending, copy};
 use larder_model_sync::expected::Expected;
@@ -231,6 +231,7 @@ fn settings() -> Settings {
         retries: 20,
         first_wait: Duration::from_millis(1),
         stall: Duration::from_secs(30),
+        worker: None,
     }
 }
 
@@ -499,6 +500,7 @@ fn request(expected: &[(&str, &Memory)]) -> SyncRequest {
     SyncRequest {
         manifest: Manifest::new(expected.iter().map(model).collect()),
         sources: expected.iter().map(source).collect(),
+        worker: None,
     }
 }
 
@@ -575,4 +577,108 @@ async fn a_file_system_that_cannot_be_written_is_in_the_report() {
     let report = handle(SyncEvent::Copy(request), &root, &[("a/", FILES)]).await;
     assert_eq!(report.models[0].state, ModelState::Failed);
     assert!(report.models[0].message.starts_with("cannot make the folder "), "{}", report.models[0].message);
+}
+
+/// Three workers, one after the other and all at once: whatever the source keeps of a file that they wrote
+/// together, right bytes pass, and wrong ones are found at the end and fetched again.
+#[tokio::test]
+async fn what_workers_fetched_is_verified_as_one() {
+    use Algorithm::{Crc32, Crc64Nvme, Md5, Sha256};
+    for keeps in [
+        Keeps::Nothing,
+        Keeps::Whole(Crc64Nvme),
+        Keeps::Whole(Sha256),
+        Keeps::Composite(Crc32, 2_000),
+        Keeps::Composite(Crc32, 1_500),
+        Keeps::Composite(Sha256, 2_000),
+        Keeps::Uneven(Md5, 700),
+        Keeps::Borderless(Sha256, 1_500),
+    ] {
+        for (when, is_together) in
+            [(When::Never, false), (When::Never, true), (When::Nth(1), false), (When::Nth(7), true)]
+        {
+            let is_found = !matches!(keeps, Keeps::Nothing | Keeps::Borderless(..));
+            if when != When::Never && !is_found {
+                continue;
+            }
+            let root = tempfile::tempdir().unwrap();
+            let source =
+                Arc::new(Memory { fault: Fault::Corrupted, when, keeps, ..Memory::new("m/", FILES) });
+            let listing = source.listing();
+            let (stop, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
+            let workers: Vec<Settings> =
+                Worker::all(3).map(|worker| Settings { worker: Some(worker), ..settings() }).collect();
+            let one = |settings: &Settings| {
+                let (source, settings) = (Arc::clone(&source), settings.clone());
+                let (listing, progress, stop, root) = (&listing, &progress, &stop, root.path());
+                async move { copy(source, root, listing, &settings, progress, stop).await.unwrap() }
+            };
+            let mut endings = Vec::new();
+            if is_together {
+                endings = futures::future::join_all(workers.iter().map(one)).await;
+            } else {
+                for settings in &workers {
+                    endings.push(one(settings).await);
+                }
+                assert_eq!(endings, [Ending::Shared, Ending::Shared, Ending::Copied], "{keeps:?}");
+            }
+            let commits = endings.iter().filter(|ending| **ending == Ending::Copied).count();
+            assert_eq!(commits, 1, "{keeps:?}: {endings:?}");
+            assert_complete(&source, root.path());
+            if when == When::Never {
+                assert_eq!(progress.parts_fetched.load(Ordering::Relaxed), 14, "{keeps:?}");
+            }
+        }
+    }
+}
+
+/// A worker that was stopped goes on; another number of workers, or one by itself, finishes what it left.
+#[tokio::test]
+async fn another_number_of_workers_goes_on_with_what_is_there() {
+    for next in [Some(2), Some(5), None] {
+        let root = tempfile::tempdir().unwrap();
+        let mut source = Memory::new("m/", FILES);
+        source.open = tokio::sync::Semaphore::new(2);
+        let source = Arc::new(source);
+        let worker = |index, of| Settings { worker: Some(Worker::new(index, of).unwrap()), ..settings() };
+        let run = |settings: Settings, stop: CancellationToken| {
+            let (source, root, listing) = (Arc::clone(&source), root.path().to_owned(), source.listing());
+            tokio::spawn(async move {
+                let progress = Arc::new(Progress::default());
+                copy(source, &root, &listing, &settings, &progress, &stop).await.unwrap()
+            })
+        };
+        let stop = CancellationToken::new();
+        let first = run(worker(0, 3), stop.clone());
+        let revision = source.listing().revision;
+        let noted = || store::progress(root.path(), &revision).map_or(0, |(_, done)| done.parts());
+        while noted() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let state = |at: SystemTime| store::workers(root.path(), &revision, at)[0].state;
+        assert_eq!(state(SystemTime::now()), WorkerState::Running);
+        assert_eq!(
+            state(SystemTime::now() + Duration::from_mins(2)),
+            WorkerState::Stalled,
+            "its heartbeat is old"
+        );
+        // A second delivery of the same share, and a copy by one, find it at work and leave.
+        for settings in [worker(0, 3), settings()] {
+            assert_eq!(run(settings, CancellationToken::new()).await.unwrap(), Ending::Running);
+        }
+        stop.cancel();
+        assert_eq!(first.await.unwrap(), Ending::Stopped);
+        let kept = noted();
+        source.open.add_permits(10_000);
+        let reads = source.reads.load(Ordering::SeqCst);
+        let mut last = Ending::Stopped;
+        for settings in next.map_or_else(|| vec![settings()], |of| (0..of).map(|i| worker(i, of)).collect()) {
+            last = run(settings, CancellationToken::new()).await.unwrap();
+        }
+        assert_eq!(last, Ending::Copied, "{next:?}");
+        assert_complete(&source, root.path());
+        // 13 parts have bytes; the empty file is made without a request.
+        let fetched = source.reads.load(Ordering::SeqCst) - reads;
+        assert!(fetched + kept <= 14 && fetched < 13, "{next:?}: {fetched} after {kept}");
+    }
 }

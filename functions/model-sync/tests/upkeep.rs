@@ -84,7 +84,7 @@ impl Setting {
             preload: true,
         };
         let sources = vec![SyncSource { model: "ocr".to_owned(), source: ModelSource::S3(place) }];
-        SyncRequest { manifest: Manifest::new(vec![model]), sources }
+        SyncRequest { manifest: Manifest::new(vec![model]), sources, worker: None }
     }
 
     async fn copy(&self, nth: u32) -> SyncRequest {

@@ -204,7 +204,7 @@ async fn in_lambda_it_answers_events() {
     };
     let place = S3Prefix { bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
     let from = SyncSource { model: "ocr".to_owned(), source: ModelSource::S3(place) };
-    let request = SyncRequest { manifest: Manifest::new(vec![model]), sources: vec![from] };
+    let request = SyncRequest { manifest: Manifest::new(vec![model]), sources: vec![from], worker: None };
 
     let runtime = Arc::new(Runtime::default());
     runtime.events.lock().unwrap().extend([

@@ -52,6 +52,7 @@ impl Account {
                 bytes_total: 0,
                 files: 0,
                 message: String::new(),
+                workers: Vec::new(),
             };
             if let Some((bytes, files)) = folder.revisions.get(&revision) {
                 report.state = ModelState::Ready;

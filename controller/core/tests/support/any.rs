@@ -265,6 +265,7 @@ fn report(models: usize) -> impl Strategy<Value = SyncReport> {
             bytes_total: 2,
             files: 1,
             message: String::new(),
+            workers: Vec::new(),
         };
         SyncReport { models: (0..models).map(model).collect(), manifest_present: present, running }
     })

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use larder_contract::{Digest, ModelSource, layout};
+use larder_contract::{Digest, ModelSource, Worker, layout};
 use larder_sources::{Credentials, Sources};
 use serde::Serialize;
 
@@ -51,6 +51,10 @@ pub(super) struct CopyArgs {
     /// How long the server may be silent before a request is tried again.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     stall_seconds: u64,
+    /// Which of several processes this is that copy together, counted from 0, and of how many. On one machine or on
+    /// several with the same network file system; the last to finish makes the revision complete.
+    #[arg(long, value_name = "INDEX/OF")]
+    worker: Option<Worker>,
     /// Neither bar nor indentation: one line of JSON.
     #[arg(long)]
     json: bool,
@@ -64,6 +68,8 @@ struct Summary {
     directory: PathBuf,
     /// The revision was complete before.
     already_present: bool,
+    /// The revision is complete now. Not so when other workers are still at their shares.
+    is_complete: bool,
     files: u64,
     bytes: u64,
     seconds: f64,
@@ -94,6 +100,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
         part_bytes: args.part_mib << 20,
         parts_in_flight: args.parts.into(),
         stall: Duration::from_secs(args.stall_seconds),
+        worker: args.worker,
         ..Settings::default()
     };
     let stop = stop_by_signal()?;
@@ -112,17 +119,17 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
             tracing::debug!(%error, "the failure cannot be kept for status");
         }
     })?;
-    let already_present = match ending {
-        Ending::Copied => false,
-        Ending::Present => true,
+    match ending {
+        Ending::Copied | Ending::Present | Ending::Shared => {}
         Ending::Running => return Err(CommandError::Running(args.dir)),
         Ending::Stopped => return Err(CommandError::Stopped),
-    };
+    }
     let seconds = started.elapsed().as_secs_f64();
     let summary = Summary {
         revision: listing.revision,
         directory: layout::revision_dir(&args.dir, &listing.revision),
-        already_present,
+        already_present: ending == Ending::Present,
+        is_complete: ending != Ending::Shared,
         files: listing.objects.len() as u64,
         bytes: listing.bytes(),
         seconds,

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use larder_contract::{Digest, layout};
+use larder_contract::sync::{WorkerReport, WorkerState};
+use larder_contract::{Digest, Worker, layout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,6 +19,12 @@ const EVERY: Duration = Duration::from_secs(4);
 /// How old the last sign may be. Several missed ones long, because a busy file system is slow.
 const FRESH: Duration = Duration::from_secs(20);
 
+/// What is left of the heartbeat of a worker whose share is all there.
+const DONE: &str = "done";
+
+/// The heartbeat of a worker that is to come.
+const NOT_BEGUN: &str = "0";
+
 /// Beats until it ends.
 #[derive(Debug)]
 pub struct Heartbeat {
@@ -27,9 +34,10 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Beats in a revision's staging folder. The first beat is there when this returns.
-    pub async fn start(root: &Path, revision: &Digest) -> Self {
-        Self::start_at(path(root, revision)).await
+    /// Beats in a revision's staging folder, each worker for itself. The first beat is there when this returns.
+    pub async fn start(root: &Path, revision: &Digest, worker: Option<Worker>) -> Self {
+        let path = worker.map_or_else(|| path(root, revision), |worker| path_of(root, revision, worker));
+        Self::start_at(path).await
     }
 
     /// Beats in a file of its own.
@@ -47,13 +55,26 @@ impl Heartbeat {
 
     /// Stops, and takes the file away once no beat can bring it back.
     pub async fn end(self) {
+        let path = self.stop().await;
+        if let Err(error) = disk::remove(&path) {
+            tracing::debug!(%error, "the heartbeat stays until it is old");
+        }
+    }
+
+    /// Stops, and says in its place that there is no more to do.
+    pub(crate) async fn end_done(self) {
+        let path = self.stop().await;
+        if let Err(error) = disk::write_in_place(&path, DONE.as_bytes()) {
+            tracing::debug!(%error, "the worker is started once more, to find that it is done");
+        }
+    }
+
+    async fn stop(self) -> PathBuf {
         self.ending.cancel();
         if let Err(error) = self.task.await {
             tracing::debug!(%error, "the heartbeat had stopped");
         }
-        if let Err(error) = disk::remove(&self.path) {
-            tracing::debug!(%error, "the heartbeat stays until it is old");
-        }
+        self.path
     }
 }
 
@@ -72,6 +93,27 @@ async fn beat(path: PathBuf) {
 #[must_use]
 pub fn is_running(root: &Path, revision: &Digest, now: SystemTime) -> bool {
     is_fresh(&path(root, revision), now)
+        || workers(root, revision, now).iter().any(|it| it.state == WorkerState::Running)
+}
+
+/// How far each of the workers is that share the copy of a revision; none when it is not shared.
+#[must_use]
+pub fn workers(root: &Path, revision: &Digest, now: SystemTime) -> Vec<WorkerReport> {
+    let of = super::divided(root, revision);
+    if of == 0 {
+        return Vec::new();
+    }
+    let report = |worker| {
+        let path = path_of(root, revision, worker);
+        let state = match std::fs::read_to_string(&path) {
+            Ok(text) if text == DONE => WorkerState::Done,
+            Ok(_) if is_fresh(&path, now) => WorkerState::Running,
+            Ok(text) if text != NOT_BEGUN => WorkerState::Stalled,
+            Ok(_) | Err(_) => WorkerState::Idle,
+        };
+        WorkerReport { worker, state }
+    };
+    Worker::all(of).map(report).collect()
 }
 
 /// Whether the sign of life in this file is not long before `now`.
@@ -83,6 +125,20 @@ pub(crate) fn is_fresh(path: &Path, now: SystemTime) -> bool {
 
 fn path(root: &Path, revision: &Digest) -> PathBuf {
     layout::staging_dir(root, revision).join("heartbeat")
+}
+
+fn path_of(root: &Path, revision: &Digest, worker: Worker) -> PathBuf {
+    layout::staging_dir(root, revision).join(format!("heartbeat.{}", worker.index()))
+}
+
+/// Makes room for a worker's heartbeat.
+pub(super) fn begin_idle(root: &Path, revision: &Digest, worker: Worker) -> Result<(), disk::StoreError> {
+    disk::write_in_place(&path_of(root, revision, worker), NOT_BEGUN.as_bytes())
+}
+
+/// Forgets what so many workers left.
+pub(super) fn forget_workers(root: &Path, revision: &Digest, of: u16) -> Result<(), disk::StoreError> {
+    Worker::all(of).take(of.into()).try_for_each(|worker| disk::remove(&path_of(root, revision, worker)))
 }
 
 fn millis(time: SystemTime) -> u64 {
@@ -104,7 +160,7 @@ mod tests {
         std::fs::create_dir_all(layout::staging_dir(root.path(), &revision)).unwrap();
         let now = SystemTime::now();
         assert!(!is_running(root.path(), &revision, now));
-        let heartbeat = Heartbeat::start(root.path(), &revision).await;
+        let heartbeat = Heartbeat::start(root.path(), &revision, None).await;
         assert!(is_running(root.path(), &revision, now));
         assert!(!is_running(root.path(), &revision, now + 2 * FRESH));
         heartbeat.end().await;

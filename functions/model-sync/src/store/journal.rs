@@ -161,6 +161,14 @@ impl Done {
         self.parts.values().map(|part| part.length).sum()
     }
 
+    /// The entries that say all this.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        let part =
+            |(&(file, index), part): (&(u32, u32), &OnDisk)| Entry::Part { file, index, part: part.clone() };
+        let whole = |(file, expected): (&u32, &Option<Expected>)| Entry::Whole(*file, expected.clone());
+        self.parts.iter().map(part).chain(self.whole.iter().map(whole))
+    }
+
     /// Takes one more entry in.
     pub fn add(&mut self, entry: Entry) {
         match entry {
@@ -182,17 +190,28 @@ impl Done {
 /// the header is not whole.
 #[must_use]
 pub fn read(text: &[u8]) -> Option<(Header, Done, usize)> {
+    let mut done = Done::default();
+    let (header, whole) = read_lines(text, |_| true, &mut done)?;
+    Some((header, done, whole))
+}
+
+/// Reads a worker's journal on top of what others say is done, if it is about the same; answers how many of its
+/// bytes are whole lines.
+pub fn read_more(text: &[u8], header: &Header, done: &mut Done) -> Option<usize> {
+    read_lines(text, |found| found == header, done).map(|(_, whole)| whole)
+}
+
+fn read_lines(text: &[u8], is_right: impl Fn(&Header) -> bool, done: &mut Done) -> Option<(Header, usize)> {
     let whole = text.iter().rposition(|b| *b == b'\n')? + 1;
     let mut lines = text[..whole].split(|b| *b == b'\n');
     let header: Header = serde_json::from_slice(lines.next()?).ok()?;
-    if header.journal != FORMAT {
+    if header.journal != FORMAT || !is_right(&header) {
         return None;
     }
-    let mut done = Done::default();
     for entry in lines.filter_map(|line| std::str::from_utf8(line).ok().and_then(Entry::read)) {
         done.add(entry);
     }
-    Some((header, done, whole))
+    Some((header, whole))
 }
 
 #[cfg(test)]
@@ -248,6 +267,25 @@ mod tests {
                 read,
                 expected.map(|(length, done)| (header(), done.clone(), *length))
             );
+        }
+    }
+
+    proptest! {
+        /// Read one on top of the other, journals come to what one journal of all their lines comes to; and that
+        /// can be written as one again.
+        #[test]
+        fn several_journals_read_and_fold_as_one(entries in prop::collection::vec(entry(), 0..12), cut in any::<prop::sample::Index>()) {
+            let text = |entries: &[Entry]| entries.iter().fold(header().line(), |text, e| text + &e.line());
+            let all = read(text(&entries).as_bytes()).unwrap().1;
+            let (first, second) = entries.split_at(cut.index(entries.len() + 1));
+            let mut done = read(text(first).as_bytes()).unwrap().1;
+            let second = text(second);
+            prop_assert_eq!(read_more(second.as_bytes(), &header(), &mut done), Some(second.len()));
+            prop_assert_eq!(&done, &all);
+            prop_assert_eq!(read_more(second.as_bytes(), &Header::new(Digest::of(b"y"), 8, 3, 20), &mut done), None);
+            prop_assert_eq!(&done, &all);
+            let folded: Vec<Entry> = all.entries().collect();
+            prop_assert_eq!(read(text(&folded).as_bytes()).unwrap().1, all);
         }
     }
 

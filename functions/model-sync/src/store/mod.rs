@@ -4,16 +4,19 @@
 //! revisions/<sha>/…              complete, verified, read-only
 //! revisions/<sha>.json           its size, for status; written just before the folder appears
 //! revisions/<sha>.files.jsonl    each file's size and checksums, to verify it later: see [`record`]
-//! staging/<sha>.lock             held by the one process that writes to the folder below; never removed
+//! staging/<sha>.lock             held by who writes to the folder below, one alone or workers together; says how
+//!                                many share the work, if any do; never removed
 //! staging/<sha>/files/…          the model's files under their final names, not complete yet
 //! staging/<sha>/journal          what of them is done: see [`journal`]
 //! staging/<sha>/heartbeat        the time of the writer's last sign of life
+//! staging/<sha>/journal.<n>      what the worker with this index has done, locked by it while it is at work
+//! staging/<sha>/heartbeat.<n>    its last sign of life, or that its share is done
 //! staging/<sha>/failure.json     how the last attempt ended, when it ended badly
 //! ```
 //!
 //! What is not needed any more, and by whose word: see [`marks`].
 //!
-//! **Two copies at once.** One writer at a time for each revision, by an advisory lock on a file beside the
+//! **Several copies at once** are of one revision only as workers: see [`begin`](mod@begin). Else one writer at a time for each revision, by an advisory lock on a file beside the
 //! staging folder; the other is told "running" and leaves. A lock, because the kernel (on EFS the server)
 //! gives it back when its holder dies, at whatever instant; an owner's heartbeat could not tell dead from
 //! slow, and a slow writer that comes back would write into a folder that another one has published. The lock
@@ -26,6 +29,7 @@
 //! file are synced before the rename; the manifest comes after all its revisions. A crash at any point leaves
 //! a state that the next attempt takes up.
 
+pub mod begin;
 pub(crate) mod disk;
 mod heartbeat;
 pub mod journal;
@@ -41,13 +45,14 @@ use larder_contract::sync::ModelState;
 use larder_contract::{Digest, Manifest, layout};
 use serde::{Deserialize, Serialize};
 
+pub use begin::{Begun, begin, is_fetched, progress};
 pub use disk::StoreError;
 pub(crate) use heartbeat::is_fresh;
-pub use heartbeat::{Heartbeat, is_running};
-pub use staging::{Begun, Staging, begin};
+pub use heartbeat::{Heartbeat, is_running, workers};
+pub use staging::Staging;
 
+use begin::divided;
 use disk::write_whole;
-use journal::{Done, Header};
 
 /// The size of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,13 +139,6 @@ pub fn each_record(root: &Path, mut show: impl FnMut(&Path, &record::Recorded)) 
             show(&folder, file);
         }
     }
-}
-
-/// What the journal of a revision in flight says.
-#[must_use]
-pub fn progress(root: &Path, revision: &Digest) -> Option<(Header, Done)> {
-    let (header, done, _) = journal::read(&fs::read(journal_path(root, revision)).ok()?)?;
-    Some((header, done))
 }
 
 /// How the last attempt ended, when it ended badly.

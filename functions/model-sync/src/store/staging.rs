@@ -1,7 +1,7 @@
-//! A revision in flight: begun, written, published.
+//! A revision in flight: written and published.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -9,28 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use larder_contract::{Digest, ObjectEntry, layout};
 
-use super::disk::{
-    StoreError, keeps_case, make_folders, remove, reserve, sync_folder, sync_under, write_whole,
-};
-use super::journal::{self, Done, Entry, Header, OnDisk};
+use super::disk::{StoreError, remove, reserve, sync_folder, sync_under, write_whole};
+use super::journal::{Done, Entry, OnDisk};
 use super::record::{self, Recorded};
-use super::{Size, is_present, journal_path, lock_path, record_path, reserve_failure, size_path};
+use super::{Size, is_present, record_path, size_path};
 use crate::checksum::{Algorithm, Checksum};
 use crate::listing::Listing;
+use crate::plan::Division;
 
 /// What files have when they are complete.
 const READ_ONLY: u32 = 0o444;
-
-/// What [`begin`] found.
-#[derive(Debug)]
-pub enum Begun {
-    /// The revision is complete.
-    Present,
-    /// Another process is writing it.
-    Running,
-    /// It is ours to write.
-    Ours(Arc<Staging>),
-}
 
 /// A revision in flight, and the right to write it. Given up when the last handle is dropped.
 #[derive(Debug)]
@@ -38,105 +26,51 @@ pub struct Staging {
     root: PathBuf,
     revision: Digest,
     objects: Vec<ObjectEntry>,
+    division: Division,
     /// The handles that are in use, one for all parts of a file.
     open: Vec<Mutex<Weak<File>>>,
     journal: Mutex<Journal>,
-    _lock: File,
+    lock: File,
 }
 
+/// The journal that is ours to write.
 #[derive(Debug)]
-struct Journal {
-    file: File,
-    /// What the file says.
-    done: Done,
-}
-
-/// Takes the right to write a revision, and takes up what an earlier attempt left.
-///
-/// # Errors
-/// When the file system does not let us.
-pub fn begin(root: &Path, listing: &Listing, part_bytes: u64) -> Result<Begun, StoreError> {
-    let revision = listing.revision;
-    if is_present(root, &revision) {
-        return Ok(Begun::Present);
-    }
-    let path = lock_path(root, &revision);
-    make_folders(&root.join("staging"))?;
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(StoreError::at("open", &path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(Begun::Running),
-        Err(TryLockError::Error(e)) => return Err(StoreError::at("lock", &path)(e)),
-    }
-    // Whoever held the lock before us may just have finished.
-    if is_present(root, &revision) {
-        return Ok(Begun::Present);
-    }
-    make_folders(&layout::staging_dir(root, &revision))?;
-    reserve_failure(root, &revision)?;
-    let header = Header::new(revision, part_bytes, listing.objects.len() as u64, listing.bytes());
-    let journal = take_up(root, &header)?;
-    let found = journal.done.files();
-    let staging = Staging {
-        root: root.to_owned(),
-        revision,
-        objects: listing.objects.clone(),
-        open: listing.objects.iter().map(|_| Mutex::default()).collect(),
-        journal: Mutex::new(journal),
-        _lock: lock,
-    };
-    staging.folders().iter().try_for_each(|folder| make_folders(folder))?;
-    if let Some((one, other)) = equal_but_for_case(&listing.objects)
-        && !keeps_case(&staging.folder())?
-    {
-        let why = format!("it is the same file as {other:?} here: this file system does not tell case apart");
-        return Err(StoreError::at("make", &staging.path_of(one))(io::Error::other(why)));
-    }
-    for file in found {
-        let object = staging.objects.get(file as usize);
-        let length = object.and_then(|o| fs::metadata(staging.path_of(o)).ok()).map(|m| m.len());
-        if length.is_none() || length != object.map(|o| o.size) {
-            staging.drop_file(file)?;
-        }
-    }
-    Ok(Begun::Ours(Arc::new(staging)))
-}
-
-/// Two paths that a file system which ignores case takes for one.
-fn equal_but_for_case(objects: &[ObjectEntry]) -> Option<(&ObjectEntry, &str)> {
-    let mut seen = std::collections::BTreeMap::new();
-    objects.iter().find_map(|object| {
-        let other = seen.insert(object.path.as_str().to_lowercase(), object.path.as_str())?;
-        Some((object, other))
-    })
-}
-
-/// Opens the journal for appending; a new one, and nothing staged, unless there is one with this header.
-fn take_up(root: &Path, header: &Header) -> Result<Journal, StoreError> {
-    let path = journal_path(root, &header.revision);
-    let at = |operation| StoreError::at(operation, &path);
-    if let Some((old, done, whole)) = fs::read(&path).ok().as_deref().and_then(journal::read)
-        && old == *header
-    {
-        let file = OpenOptions::new().append(true).open(&path).map_err(at("open"))?;
-        file.set_len(whole as u64).map_err(at("cut"))?;
-        return Ok(Journal { file, done });
-    }
-    // The journal first: files without a journal are nothing, a journal without its files is a lie.
-    remove(&path)?;
-    remove(&layout::staging_dir(root, &header.revision).join("files"))?;
-    let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(at("make"))?;
-    file.write_all(header.line().as_bytes()).and_then(|()| file.sync_all()).map_err(at("write"))?;
-    sync_folder(&layout::staging_dir(root, &header.revision))?;
-    Ok(Journal { file, done: Done::default() })
+pub(super) struct Journal {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// What it and those of others say.
+    pub(super) done: Done,
 }
 
 impl Staging {
+    pub(super) fn new(
+        root: &Path,
+        listing: &Listing,
+        division: Division,
+        journal: Journal,
+        lock: File,
+    ) -> Self {
+        Self {
+            root: root.to_owned(),
+            revision: listing.revision,
+            objects: listing.objects.clone(),
+            division,
+            open: listing.objects.iter().map(|_| Mutex::default()).collect(),
+            journal: Mutex::new(journal),
+            lock,
+        }
+    }
+
+    pub(super) const fn lock(&self) -> &File {
+        &self.lock
+    }
+
+    /// What of it is ours to fetch.
+    #[must_use]
+    pub const fn division(&self) -> &Division {
+        &self.division
+    }
+
     /// The revision.
     #[must_use]
     pub const fn revision(&self) -> &Digest {
@@ -168,7 +102,7 @@ impl Staging {
     }
 
     /// Every folder of the staged files, those above before those below.
-    fn folders(&self) -> BTreeSet<PathBuf> {
+    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
         let files = self.folder().join("files");
         let mut folders = BTreeSet::from([files.clone()]);
         for object in &self.objects {
@@ -318,12 +252,8 @@ impl Staging {
     ) -> Result<(), StoreError> {
         let text: String = entries.iter().map(Entry::line).collect();
         let mut journal = self.journal();
-        let path = journal_path(&self.root, &self.revision);
-        journal
-            .file
-            .write_all(text.as_bytes())
-            .and_then(|()| finish(&journal.file))
-            .map_err(StoreError::at("write", &path))?;
+        let written = journal.file.write_all(text.as_bytes()).and_then(|()| finish(&journal.file));
+        written.map_err(StoreError::at("write", &journal.path))?;
         for entry in entries {
             journal.done.add(entry);
         }

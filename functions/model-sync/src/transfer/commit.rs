@@ -53,7 +53,8 @@ pub(super) async fn commit_all(
     Ok(())
 }
 
-/// Answers which files have all their parts now, and are not verified.
+/// Answers which files have all their parts now, and are not verified. Files that others write to as well are not
+/// among them: they are looked at when everything is there.
 fn commit(staging: &Staging, part_bytes: u64, batch: Vec<Fetched>) -> Result<Vec<u32>, StoreError> {
     let open: BTreeMap<u32, &Arc<File>> =
         batch.iter().filter_map(|fetched| Some((fetched.part.file, fetched.open.as_ref()?))).collect();
@@ -70,6 +71,9 @@ fn commit(staging: &Staging, part_bytes: u64, batch: Vec<Fetched>) -> Result<Vec
     files.dedup();
     staging.note(batch.into_iter().flat_map(|fetched| fetched.entries).collect())?;
     files.retain(|file| {
+        if !staging.division().has_file(*file) {
+            return false;
+        }
         let all = plan::count(staging.objects()[*file as usize].size, part_bytes);
         staging.done(|done| !done.is_whole(*file) && done.parts_of(*file).count() as u64 == all)
     });

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use larder_contract::Worker;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub first_wait: Duration,
     /// How long the source may be silent, before a body and within it.
     pub stall: Duration,
+    /// Whose share to copy, when several copy together.
+    pub worker: Option<Worker>,
 }
 
 impl Default for Settings {
@@ -64,6 +67,7 @@ impl Default for Settings {
             retries: 100,
             first_wait: Duration::from_millis(100),
             stall: Duration::from_secs(20),
+            worker: None,
         }
     }
 }

@@ -46,22 +46,30 @@ pub(crate) struct Bucket {
 
 /// Faults by chance: some for each twenty reads.
 #[derive(Debug)]
-pub(crate) struct Chance(fastrand::Rng);
+pub(crate) struct Chance {
+    rng: fastrand::Rng,
+    swaps: bool,
+}
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(fastrand::Rng::with_seed(seed))
+        Self { rng: fastrand::Rng::with_seed(seed), swaps: true }
+    }
+
+    /// Faults of the way only: objects stay what they are.
+    pub(crate) fn without_swaps(seed: u64) -> Self {
+        Self { swaps: false, ..Self::new(seed) }
     }
 
     fn next(&mut self) -> Option<Fault> {
-        let pause = Duration::from_millis(self.0.u64(1..60));
-        Some(match self.0.u32(..100) {
+        let pause = Duration::from_millis(self.rng.u64(1..60));
+        Some(match self.rng.u32(..100) {
             0..3 => Fault::SlowDown,
             3..6 => Fault::Reset,
             6..9 => Fault::Truncated,
             9..20 => Fault::Pause(pause),
             20 => Fault::Silent,
-            21 if self.0.u32(..4) == 0 => Fault::Swapped,
+            21 if self.swaps && self.rng.u32(..4) == 0 => Fault::Swapped,
             _ => return None,
         })
     }
