@@ -1,7 +1,7 @@
 //! What every reconcile shares: clients, defaults, and what the process remembers.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use larder_crds::InferenceEndpointStatus;
 
 use crate::cloud::aws::Connector;
 use crate::reconcile::{Memory, Now};
+use crate::wake::Wakes;
 
 /// The name that status fields, finalizers and Events are written under.
 pub const MANAGER: &str = "larder";
@@ -27,6 +28,8 @@ pub struct Context {
     pub defaults: Defaults,
     /// Writes Events.
     pub recorder: Recorder,
+    /// S3's events.
+    pub wakes: Arc<Wakes>,
     started: Instant,
     remembered: Mutex<HashMap<String, Remembered>>,
     attempts: Mutex<Attempts<String>>,
@@ -47,6 +50,8 @@ pub struct Remembered {
     pub status: Option<InferenceEndpointStatus>,
     /// When the next pass is due, as a time since the process started.
     pub due: Duration,
+    /// When the next pass that an event asks for may be made.
+    pub next_wake: Duration,
 }
 
 impl Context {
@@ -59,6 +64,7 @@ impl Context {
             kube,
             aws,
             defaults,
+            wakes: Arc::default(),
             started: Instant::now(),
             remembered: Mutex::default(),
             attempts: Mutex::default(),
@@ -85,6 +91,7 @@ impl Context {
     /// Forgets an object.
     pub fn forget(&self, uid: &str) {
         lock(&self.remembered).remove(uid);
+        self.wakes.forget(uid);
         lock(&self.attempts).succeeded(&uid.to_owned());
     }
 

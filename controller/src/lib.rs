@@ -3,6 +3,7 @@
 //! - [`reconcile`]: the one straight line, on one screen.
 //! - [`observe`], [`act`], [`publish`]: the only three arrows that do I/O.
 //! - [`listing`]: one source, listed. [`sources`]: listings that are still true.
+//! - [`wake`]: S3's events.
 //! - [`cloud`]: what is asked of AWS (a trait), and AWS itself.
 //! - [`run`]: the Kubernetes side: watch, queue, finalizer.
 //! - [`lease`]: leader election. [`server`]: health and readiness.
@@ -23,3 +24,4 @@ pub mod reconcile;
 pub mod run;
 pub mod server;
 pub mod sources;
+pub mod wake;

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use larder_contract::ModelSource;
 use larder_contract::sync::SyncReport;
 use larder_contract::upkeep::Inventory;
 use larder_core::desired::sync_request;
 use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
 use larder_core::observed::{
-    Function, MountTarget, Observed, ObservedFunction, Read, Remote, Source, Version,
+    Function, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source, Version,
 };
 use larder_core::{Class, Endpoint};
 
@@ -49,6 +50,7 @@ pub async fn observe<C: Cloud>(
     );
     let (mount_targets, access_point) = storage;
     let Published { versions, alias, url, permissions } = published;
+    let events = events(cloud, endpoint, previous.events.is_some()).await;
     Observed {
         at,
         subnets,
@@ -64,6 +66,7 @@ pub async fn observe<C: Cloud>(
         alias,
         url,
         permissions,
+        events,
     }
 }
 
@@ -221,6 +224,36 @@ async fn sources<C: Cloud>(
         (model.name.clone(), found.map(|found| dated(found, &model.name, previous, at)))
     };
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
+}
+
+/// Without the status's word for it nothing is asked, so that endpoints without events need no such rights.
+async fn events<C: Cloud>(cloud: &C, endpoint: &Endpoint, is_announced: bool) -> ObservedEvents {
+    if !is_announced {
+        return ObservedEvents::default();
+    }
+    let names = &endpoint.names;
+    let wanted = endpoint.models.iter().filter(|model| model.has_events && !endpoint.deleting);
+    let buckets: BTreeSet<&String> = wanted
+        .filter_map(|model| match &model.source {
+            ModelSource::S3(place) => Some(&place.bucket),
+            ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => None,
+        })
+        .collect();
+    let is_wanted = !buckets.is_empty();
+    let sends = async |bucket: &String| (bucket.clone(), read(cloud.sends_events(bucket)).await);
+    let (queue, rule, buckets) = tokio::join!(
+        read(cloud.event_queue(&names.event_queue, &names.cluster)),
+        read(cloud.event_rule(&names.event_rule, &names.owner)),
+        futures::future::join_all(buckets.into_iter().map(sends)),
+    );
+    let is_shared = match (&queue, &rule) {
+        // Only one that may go is looked at.
+        (Ok(Remote::Ready(queue)), Ok(rule)) if rule.is_gone() && !is_wanted => {
+            read(cloud.is_shared(&queue.arn, &names.event_rule)).await
+        }
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => Ok(false),
+    };
+    ObservedEvents { is_announced, queue, rule, is_shared, buckets: buckets.into_iter().collect() }
 }
 
 /// What lies on the file system, and how far that is what is wanted.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use larder_core::endpoint::Management;
+use larder_core::observed::Read;
 use larder_core::plan::{Plan, Plans};
 use larder_core::status::status;
 use larder_core::{Area, Desired, Endpoint, Step, plan};
@@ -38,6 +39,10 @@ pub async fn pass<C: Cloud>(
     Pass {
         is_deleted: memory.has_been_gone(is_gone, now),
         again: again(endpoint, &plans, &outcome, now, listing, is_gone),
+        queue: observed
+            .events
+            .queue
+            .map(|queue| queue.ready().filter(|queue| queue.takes_events).map(|queue| queue.url.clone())),
         plans,
         status,
     }
@@ -63,6 +68,8 @@ pub struct Pass {
     pub plans: Plans,
     /// When to look again.
     pub again: Duration,
+    /// The URL of the queue of S3's events, once it takes them.
+    pub queue: Read<Option<String>>,
     /// Nothing of a deleted endpoint is left, seen twice: the finalizer can go.
     pub is_deleted: bool,
 }
@@ -83,6 +90,11 @@ impl Memory {
         self.seen.as_ref().is_some_and(|(generation, asked_at, deleting)| {
             (*generation, asked_at, *deleting) == (endpoint.generation, &endpoint.asked_at, endpoint.deleting)
         })
+    }
+
+    /// A source has changed, as S3 tells: what was listed is no longer true.
+    pub fn wake(&mut self) {
+        self.sources.forget();
     }
 
     /// A new spec, a deletion or a new reconcile-at annotation: whatever was waited for may be mended.

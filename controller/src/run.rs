@@ -20,6 +20,7 @@ use crate::cloud::CloudError;
 use crate::context::Context;
 use crate::publish::publish;
 use crate::reconcile::{Pass, pass};
+use crate::wake::GAP;
 
 /// What stops a reconcile before its pass. What AWS says within a pass is status, not an error.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +75,15 @@ pub async fn run(
         None => Api::all(context.kube.clone()),
     };
     api.list(&ListParams::default().limit(1)).await?;
+    let wakes = Arc::clone(&context.wakes);
+    // Everyone is looked up; whom no event has woken goes on waiting.
+    let woken = futures::stream::unfold(Arc::clone(&wakes), |wakes| async move {
+        wakes.rings().await;
+        Some(((), wakes))
+    });
     Controller::new(api, watcher::Config::default())
         .with_config(Config::default().concurrency(concurrency))
+        .reconcile_all_on(woken)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, context)
         .for_each(|result| async move {
@@ -84,6 +92,7 @@ pub async fn run(
             }
         })
         .await;
+    wakes.stop();
     Ok(())
 }
 
@@ -142,11 +151,20 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         return Ok(Action::requeue(Duration::ZERO));
     }
     let mut remembered = context.take(uid);
-    let early = remembered.due.saturating_sub(now.since_start);
+    let mut early = remembered.due.saturating_sub(now.since_start);
+    let is_woken = context.wakes.is_woken(uid);
+    if is_woken {
+        early = early.min(remembered.next_wake.saturating_sub(now.since_start));
+    }
     if remembered.memory.is_about(&endpoint) && !early.is_zero() {
-        // Woken by our own status.
+        // Woken by our own status, or by one event of many.
         context.put(uid, remembered);
         return Ok(Action::requeue(early));
+    }
+    if is_woken {
+        context.wakes.answered(uid);
+        remembered.memory.wake();
+        remembered.next_wake = now.since_start + GAP;
     }
     let cloud = match context.aws.connect(&endpoint.place).await {
         Ok(cloud) => cloud,
@@ -160,7 +178,8 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     };
     let previous = remembered.status.take().unwrap_or(before);
     let work = Box::pin(pass(&cloud, &endpoint, &previous, &mut remembered.memory, now));
-    let Ok(Pass { status, again, is_deleted, .. }) = tokio::time::timeout(LONGEST_PASS, work).await else {
+    let Ok(Pass { status, again, is_deleted, queue, .. }) = tokio::time::timeout(LONGEST_PASS, work).await
+    else {
         tracing::warn!("a pass took longer than {} s and was given up", LONGEST_PASS.as_secs());
         return Ok(Action::requeue(Duration::from_secs(1)));
     };
@@ -169,6 +188,9 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         context.forget(uid);
         tracing::info!("nothing of it is left in AWS");
         return Ok(Action::await_change());
+    }
+    if let Ok(queue) = queue {
+        context.wakes.listen(uid, &endpoint, &cloud, queue.as_deref());
     }
     remembered.due = context.now().since_start + again;
     remembered.status = Some(status.clone());

@@ -35,6 +35,9 @@ pub struct InferenceEndpointStatus {
     /// Provisioned concurrency of the newest version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacityStatus>,
+    /// How S3 tells of changes, while it is to, and until what that takes is gone again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventsStatus>,
     /// Which versions take requests.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -105,6 +108,16 @@ pub struct ModelStatus {
     /// What went wrong, and what to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+}
+
+/// How S3 tells of changes.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventsStatus {
+    /// The rule on the account's default event bus.
+    pub rule: String,
+    /// The queue that it sends to.
+    pub queue: String,
 }
 
 /// The file system.

@@ -10,6 +10,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
+use aws_sdk_s3::types::{
+    FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter,
+    QueueConfiguration, S3KeyFilter,
+};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use larder_crds::InferenceEndpoint;
 use larder_tests::demo::is_ready_at;
@@ -260,6 +265,86 @@ async fn of_two_controllers_one_works_and_the_other_takes_over() {
     delete(&scenario, "led").await;
     assert_nothing_left(&scenario).await;
     third.stop().await;
+    scenario.stack.stop().await;
+}
+
+/// Somebody else's: a queue that the bucket tells of pictures, and a rule.
+async fn their_notifications(scenario: &Scenario) -> GetBucketNotificationConfigurationOutput {
+    let (sqs, s3) = (scenario.stack.sqs(), scenario.stack.s3());
+    sqs.create_queue().queue_name("theirs").send().await.unwrap();
+    let prefix = FilterRule::builder().name(FilterRuleName::Prefix).value("pictures/").build();
+    let filter = NotificationConfigurationFilter::builder()
+        .key(S3KeyFilter::builder().filter_rules(prefix).build())
+        .build();
+    let entry = QueueConfiguration::builder()
+        .id("their pictures")
+        .queue_arn(format!("arn:aws:sqs:{REGION}:{ACCOUNT}:theirs"))
+        .events("s3:ObjectCreated:*".into())
+        .filter(filter)
+        .build()
+        .unwrap();
+    let all = NotificationConfiguration::builder().queue_configurations(entry).build();
+    let put = s3.put_bucket_notification_configuration().bucket(BUCKET).notification_configuration(all);
+    put.skip_destination_validation(true).send().await.unwrap();
+    let rule =
+        scenario.stack.eventbridge().put_rule().name("theirs").event_pattern(r#"{"source":["aws.s3"]}"#);
+    rule.send().await.unwrap();
+    notifications(scenario).await
+}
+
+async fn notifications(scenario: &Scenario) -> GetBucketNotificationConfigurationOutput {
+    scenario.stack.s3().get_bucket_notification_configuration().bucket(BUCKET).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_is_noticed_by_its_event() {
+    let scenario = Scenario::start(Timings::default()).await.unwrap();
+    let theirs = their_notifications(&scenario).await;
+    // Listings come once a day: within the test's patience, only an event can tell of a change.
+    let with_events = |name: &str| {
+        let mut object = object(name);
+        object["spec"]["models"][0]["source"]["s3"]["events"] = json!("EventBridge");
+        object["spec"]["refresh"] =
+            json!({"intervalSeconds": 86400, "maxIntervalSeconds": 86400, "settleSeconds": 1});
+        object
+    };
+    for name in ["told", "also"] {
+        upload_det(&scenario, BUCKET, &format!("{name}/"), Ocr::V4).await;
+        apply(&scenario, &with_events(name)).await;
+    }
+    let controller = scenario.controller("larder", &[]).await.unwrap();
+    for name in ["told", "also"] {
+        until(&scenario, name, 120, is_ready).await;
+    }
+    let now = notifications(&scenario).await;
+    assert!(now.event_bridge_configuration.is_some());
+    assert_eq!(now.queue_configurations, theirs.queue_configurations, "what others put there is kept");
+
+    upload_det(&scenario, BUCKET, "told/", Ocr::V6).await;
+    let told = until(&scenario, "told", 60, |e| is_ready_at(e, "2")).await;
+    assert_eq!(told.status.unwrap().summary.models, "1/1");
+    let also = scenario.endpoints().get("also").await.unwrap();
+    assert!(is_ready(&also), "it was not meant");
+
+    // While no controller runs, events wait; one that comes looks anyway.
+    controller.stop().await;
+    upload_det(&scenario, BUCKET, "also/", Ocr::V6).await;
+    let controller = scenario.controller("larder-next", &[]).await.unwrap();
+    until(&scenario, "also", 60, |e| is_ready_at(e, "2")).await;
+    // And it hears, too.
+    upload_det(&scenario, BUCKET, "also/", Ocr::V4).await;
+    until(&scenario, "also", 60, |e| !is_ready_at(e, "2")).await;
+    until(&scenario, "also", 60, |e| is_ready_at(e, "1") || is_ready_at(e, "3")).await;
+
+    delete(&scenario, "told").await;
+    let left = scenario.stack.leftovers().await.unwrap();
+    assert!(left.iter().any(|left| left.kind == "queue"), "the other endpoint needs it: {left:?}");
+    delete(&scenario, "also").await;
+    assert_nothing_left(&scenario).await;
+    assert_eq!(notifications(&scenario).await.queue_configurations, theirs.queue_configurations);
+    let rules = scenario.stack.eventbridge().list_rules().send().await.unwrap().rules.unwrap();
+    assert_eq!(rules.iter().filter_map(|rule| rule.name()).collect::<Vec<_>>(), ["theirs"]);
+    controller.stop().await;
     scenario.stack.stop().await;
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use larder_core::endpoint::DeletionPolicy;
+use larder_crds::spec::SourceEvents;
 use larder_tests::world::example::{BROUGHT, BUCKET, defaults, digest, object, world};
 use larder_tests::world::faults::{Fault, On, Trouble};
 use larder_tests::world::run::Run;
@@ -25,6 +26,23 @@ fn on_a_brought_file_system() -> Run {
     object.spec.storage.efs.managed = None;
     object.spec.storage.efs.file_system_id = Some(BROUGHT.to_owned());
     Run::new(world(), object, defaults()).unwrap()
+}
+
+/// The bucket tells others of its events already.
+fn with_events() -> Run {
+    let mut object = object();
+    object.spec.models[0].source.s3.as_mut().unwrap().events = SourceEvents::EventBridge;
+    let world = world();
+    world.meddle(|account| {
+        account.notifications.entry(BUCKET.to_owned()).or_default().entries = vec!["theirs".to_owned()];
+    });
+    Run::new(world, object, defaults()).unwrap()
+}
+
+fn ready_with_events() -> Run {
+    let mut run = with_events();
+    run.settle().unwrap();
+    run
 }
 
 /// Makes the fault happen at every write of what `act` sets off, one at a time, and compares the end.
@@ -62,6 +80,25 @@ fn during_a_fresh_create() {
 #[test]
 fn during_a_create_on_a_brought_file_system() {
     check(on_a_brought_file_system, |_| {}, 12);
+}
+
+#[test]
+fn during_a_create_with_events() {
+    check(with_events, |_| {}, 21);
+}
+
+#[test]
+fn when_events_are_turned_on_and_off() {
+    fn turn(run: &mut Run, events: SourceEvents) {
+        run.change(|spec| spec.models[0].source.s3.as_mut().unwrap().events = events).unwrap();
+    }
+    check(ready, |run| turn(run, SourceEvents::EventBridge), 5);
+    check(ready_with_events, |run| turn(run, SourceEvents::None), 3);
+}
+
+#[test]
+fn during_a_delete_with_events() {
+    check(ready_with_events, |run| run.delete().unwrap(), 15);
 }
 
 #[test]

@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use larder_crds::spec::{AuthType, DeletionPolicy, Expose, FunctionUrl};
+use larder_crds::spec::{AuthType, DeletionPolicy, Expose, FunctionUrl, SourceEvents};
 use larder_tests::world::World;
 use larder_tests::world::example::{
     BROUGHT, BUCKET, SUBNET_A, SUBNET_B, defaults, digest, image, object, world,
@@ -81,6 +81,10 @@ fn disturb(run: &mut Run, rng: &mut fastrand::Rng) -> Result<(), Stuck> {
                     if spec.models.len() == 1 { spec.models.push(extra) } else { spec.models.truncate(1) }
                 },
             )
+        }
+        16 => {
+            let events = rng.choice([SourceEvents::None, SourceEvents::EventBridge]).unwrap();
+            run.change(|spec| spec.models[0].source.s3.as_mut().unwrap().events = events)
         }
         12 => {
             run.restart();

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use larder_contract::revision::{MAX_COPIES, copy_name};
 use larder_contract::sync::{SyncRequest, SyncSource};
 use larder_contract::upkeep::{Inventory, StoredRevision};
-use larder_contract::{Digest, Manifest, ManifestModel, layout};
+use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
+use serde_json::json;
 
 use crate::endpoint::{
     AccessPointSpec, Architecture, AuthType, CodeRef, DeletionPolicy, Endpoint, FileSystemRef, Model,
@@ -68,6 +69,50 @@ pub struct Desired {
     pub history_limit: usize,
     /// The function URL.
     pub url: Want<AuthType>,
+    /// S3's events.
+    pub events: Want<EventsWant>,
+}
+
+/// S3's events as they are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsWant {
+    /// The buckets that tell of changes.
+    pub buckets: BTreeSet<String>,
+    /// The event pattern of the rule, as JSON.
+    pub pattern: String,
+}
+
+/// `PutRule` takes patterns of up to 4,096 characters.
+const MAX_PATTERN: usize = 4096;
+
+impl EventsWant {
+    /// What the sources of these models call for; none when none is to tell of changes.
+    fn of(models: &[Model]) -> Option<Self> {
+        let places = || {
+            models.iter().filter(|model| model.has_events).filter_map(|model| match &model.source {
+                ModelSource::S3(place) => Some(place),
+                ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => None,
+            })
+        };
+        let buckets: BTreeSet<String> = places().map(|place| place.bucket.clone()).collect();
+        let prefixes: BTreeSet<&str> = places().map(|place| place.prefix.as_str()).collect();
+        if buckets.is_empty() {
+            return None;
+        }
+        let mut pattern = json!({
+            "source": ["aws.s3"],
+            "detail-type": ["Object Created", "Object Deleted"],
+            "detail": {
+                "bucket": {"name": buckets},
+                "object": {"key": prefixes.iter().map(|prefix| json!({"prefix": prefix})).collect::<Vec<_>>()},
+            },
+        });
+        // Too long: events of the whole buckets, of which those of other keys wake nobody.
+        if pattern.to_string().len() > MAX_PATTERN {
+            pattern["detail"] = json!({"bucket": {"name": buckets}});
+        }
+        Some(Self { buckets, pattern: pattern.to_string() })
+    }
 }
 
 /// A function as it is wanted.
@@ -152,6 +197,11 @@ impl Desired {
             history_limit: endpoint.history_limit,
             url: match (endpoint.url, deletion) {
                 (Some(auth), deletion) => Want::unless_deleting(auth, deletion, false),
+                (None, Some(DeletionPolicy::Retain)) => Want::Leave,
+                (None, _) => Want::Absent,
+            },
+            events: match (EventsWant::of(&endpoint.models), deletion) {
+                (Some(events), deletion) => Want::unless_deleting(events, deletion, false),
                 (None, Some(DeletionPolicy::Retain)) => Want::Leave,
                 (None, _) => Want::Absent,
             },

@@ -1,6 +1,8 @@
 //! Plays a plan to its end against what was seen, as if AWS did everything at once and well: what
 //! `larder plan` prints. Ids that AWS will choose are written `(new)`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use larder_contract::sync::{ModelReport, ModelState, SyncReport};
 use larder_contract::upkeep::{
@@ -10,10 +12,10 @@ use larder_contract::{Digest, Manifest};
 
 use crate::desired::Desired;
 use crate::observed::{
-    AccessPoint, Alias, FileSystem, Function, FunctionUrl, LastUpdate, LogGroup, MountTarget, Observed,
-    ObservedFunction, Package, Provisioned, ProvisionedStatus, Remote, Source, Version,
+    AccessPoint, Alias, EventRule, FileSystem, Function, FunctionUrl, LastUpdate, LogGroup, MountTarget,
+    Observed, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue, Remote, Source, Version,
 };
-use crate::plan::{Area, Plans, plan};
+use crate::plan::{Area, Plans, TARGET, plan};
 use crate::step::Step;
 
 /// All steps to the end, and how it ends.
@@ -221,6 +223,38 @@ fn apply(step: &Step, observed: &mut Observed) {
                 there.remove(statement);
             }
         }
+        Step::CreateQueue { name, .. } => {
+            let (url, arn) = (format!("(new queue {name})"), format!("(new queue {name})"));
+            observed.events.queue = Ok(Remote::Ready(Queue { url, arn, takes_events: false }));
+        }
+        Step::SetQueuePolicy { .. } => {
+            if let Ok(Remote::Ready(queue)) = &mut observed.events.queue {
+                queue.takes_events = true;
+            }
+        }
+        Step::DeleteQueue { .. } => observed.events.queue = Ok(Remote::Absent),
+        Step::PutRule { pattern, .. } => {
+            let targets = match &observed.events.rule {
+                Ok(Remote::Ready(rule)) => rule.targets.clone(),
+                Ok(_) | Err(_) => BTreeMap::new(),
+            };
+            let rule = EventRule { pattern: pattern.clone(), is_enabled: true, targets };
+            observed.events.rule = Ok(Remote::Ready(rule));
+        }
+        Step::PutTarget { queue_arn, .. } => {
+            if let Ok(Remote::Ready(rule)) = &mut observed.events.rule {
+                rule.targets.insert(TARGET.to_owned(), queue_arn.clone());
+            }
+        }
+        Step::RemoveTargets { targets, .. } => {
+            if let Ok(Remote::Ready(rule)) = &mut observed.events.rule {
+                rule.targets.retain(|id, _| !targets.contains(id));
+            }
+        }
+        Step::DeleteRule { .. } => observed.events.rule = Ok(Remote::Absent),
+        Step::EnableBucketEvents { bucket } => {
+            observed.events.buckets.insert(bucket.clone(), Ok(true));
+        }
     }
 }
 
@@ -300,6 +334,8 @@ fn settle(observed: &mut Observed) {
             provisioned.available = provisioned.requested;
         }
     }
+    // The status names what is to come.
+    observed.events.is_announced = true;
     // A source that settles is listed once it has.
     for source in observed.sources.values_mut() {
         if let Ok(Source::Found { listed, .. }) = source {

@@ -55,6 +55,12 @@ pub struct Names {
     pub file_system: String,
     /// The access point's `ClientToken`: at most 64 characters (`CreateAccessPoint`).
     pub access_point: String,
+    /// The rule that sends S3's events to the queue: at most 64 characters (`PutRule`).
+    pub event_rule: String,
+    /// The queue of S3's events, one for all endpoints of a cluster in an account and region.
+    pub event_queue: String,
+    /// The value of the owner tag of what a cluster's endpoints share.
+    pub cluster: Owner,
 }
 
 impl Names {
@@ -72,6 +78,9 @@ impl Names {
             sync_function: format!("{base}-sync"),
             file_system: base.clone(),
             access_point: format!("{base}-ap"),
+            event_rule: base.clone(),
+            event_queue: format!("larder-events-{}", &Digest::of(cluster.as_bytes()).hex()[..10]),
+            cluster: Owner(cluster.clone()),
             function: base,
         }
     }
@@ -100,7 +109,10 @@ mod tests {
                 cluster: "c".into(), namespace: namespace.clone(), name: name.clone(), uid: uid.into(),
             };
             let names = Names::of(&identity(&uid));
-            for text in [&names.function, &names.sync_function, &names.file_system, &names.access_point] {
+            for text in [
+                &names.function, &names.sync_function, &names.file_system, &names.access_point,
+                &names.event_rule, &names.event_queue,
+            ] {
                 prop_assert!(text.len() <= 64, "{text}");
                 prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{text}");
             }

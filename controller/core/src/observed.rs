@@ -320,6 +320,57 @@ pub struct Observed {
     pub url: Read<Option<FunctionUrl>>,
     /// The ids of the statements of the alias's resource policy that begin with `larder-`.
     pub permissions: Read<BTreeSet<String>>,
+    /// What makes S3 tell of changes.
+    pub events: ObservedEvents,
+}
+
+/// What makes S3 tell of changes. Looked at only once the status says that there may be such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedEvents {
+    /// The status says so.
+    pub is_announced: bool,
+    /// The queue of the cluster.
+    pub queue: Read<Remote<Queue>>,
+    /// The endpoint's rule.
+    pub rule: Read<Remote<EventRule>>,
+    /// Whether a rule other than the endpoint's sends to the queue.
+    pub is_shared: Read<bool>,
+    /// Whether the buckets' events go to Amazon `EventBridge`, by bucket.
+    pub buckets: BTreeMap<String, Read<bool>>,
+}
+
+impl Default for ObservedEvents {
+    fn default() -> Self {
+        Self {
+            is_announced: false,
+            queue: Ok(Remote::Absent),
+            rule: Ok(Remote::Absent),
+            is_shared: Ok(false),
+            buckets: BTreeMap::new(),
+        }
+    }
+}
+
+/// An SQS queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its URL.
+    pub url: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Its policy lets the rules of Larder send to it.
+    pub takes_events: bool,
+}
+
+/// A rule on the default event bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRule {
+    /// What it matches, as JSON.
+    pub pattern: String,
+    /// It is not disabled.
+    pub is_enabled: bool,
+    /// The ARNs that it sends to, by the targets' ids.
+    pub targets: BTreeMap<String, String>,
 }
 
 impl Observed {

@@ -14,7 +14,8 @@ use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
-    Alias, Code, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Remote, Subnet,
+    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Queue,
+    Remote, Subnet,
 };
 use larder_core::{Class, Problem, Step};
 
@@ -178,6 +179,19 @@ pub trait Cloud: Send + Sync {
 
     /// The files of a source other than S3 (`GET`, of whoever has them).
     fn files(&self, source: &ModelSource) -> impl Future<Output = Result<Vec<ObjectEntry>>> + Send;
+
+    /// A queue (`GetQueueUrl`, `GetQueueAttributes`, `ListQueueTags`).
+    fn event_queue(&self, name: &str, owner: &Owner) -> impl Future<Output = Result<Remote<Queue>>> + Send;
+
+    /// A rule on the default event bus (`DescribeRule`, `ListTargetsByRule`, `ListTagsForResource`).
+    fn event_rule(&self, name: &str, owner: &Owner)
+    -> impl Future<Output = Result<Remote<EventRule>>> + Send;
+
+    /// Whether any rule but this one sends to a queue (`ListRuleNamesByTarget`).
+    fn is_shared(&self, queue_arn: &str, rule: &str) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Whether a bucket sends its events to Amazon `EventBridge` (`GetBucketNotificationConfiguration`).
+    fn sends_events(&self, bucket: &str) -> impl Future<Output = Result<bool>> + Send;
 
     /// How far a copy is (`Invoke` of the model-sync function, synchronously).
     fn sync_status(

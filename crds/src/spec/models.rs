@@ -72,6 +72,20 @@ pub struct S3Prefix {
     )]
     #[schemars(length(min = 1, max = 512))]
     pub marker: Option<String>,
+    /// Whether S3 tells of changes, so that one is noticed within seconds: `EventBridge` has Larder turn on the
+    /// bucket's events for Amazon `EventBridge`, and make a rule and a queue. Listings go on beside it.
+    #[serde(default)]
+    pub events: SourceEvents,
+}
+
+/// Whether S3 tells of changes.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceEvents {
+    /// Changes are found by listing; the bucket is only read.
+    #[default]
+    None,
+    /// By Amazon `EventBridge` and a queue that Larder reads.
+    EventBridge,
 }
 
 /// An artifact in an OCI registry.

@@ -82,6 +82,24 @@ impl Stack {
         aws_sdk_lambda::Client::new(self.aws())
     }
 
+    /// A client of Amazon `EventBridge`.
+    ///
+    /// # Panics
+    /// When AWS was left out.
+    #[must_use]
+    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+        aws_sdk_eventbridge::Client::new(self.aws())
+    }
+
+    /// A client of SQS.
+    ///
+    /// # Panics
+    /// When AWS was left out.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(self.aws())
+    }
+
     /// A client of EFS.
     ///
     /// # Panics

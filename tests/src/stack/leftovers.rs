@@ -35,6 +35,7 @@ pub(super) async fn list(config: &SdkConfig, capacities: Vec<String>) -> Result<
     storage(config, &mut found).await?;
     functions(config, &mut found).await?;
     surroundings(config, &mut found).await?;
+    events(config, &mut found).await?;
     Ok(found.into_iter().collect())
 }
 
@@ -107,6 +108,16 @@ async fn functions(config: &SdkConfig, found: &mut BTreeSet<Leftover>) -> Result
         }
         found.insert(Leftover { kind: "function", id: name });
     }
+    Ok(())
+}
+
+async fn events(config: &SdkConfig, found: &mut BTreeSet<Leftover>) -> Result<(), StackError> {
+    let queues = aws_sdk_sqs::Client::new(config).list_queues().queue_name_prefix(NAME).send().await;
+    let queues = queues.map_err(StackError::aws("ListQueues"))?.queue_urls.unwrap_or_default();
+    found.extend(queues.into_iter().map(|id| Leftover { kind: "queue", id }));
+    let rules = aws_sdk_eventbridge::Client::new(config).list_rules().name_prefix(NAME).send().await;
+    let rules = rules.map_err(StackError::aws("ListRules"))?.rules.unwrap_or_default();
+    found.extend(rules.into_iter().filter_map(|rule| Some(Leftover { kind: "rule", id: rule.name? })));
     Ok(())
 }
 

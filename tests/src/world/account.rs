@@ -259,6 +259,37 @@ pub struct Object {
     pub text: String,
 }
 
+/// A queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// The owner tag.
+    pub owner: Option<String>,
+    /// Its policy lets Larder's rules send.
+    pub takes_events: bool,
+}
+
+/// A rule on the default event bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The owner tag.
+    pub owner: Option<String>,
+    /// What it matches.
+    pub pattern: String,
+    /// It is not disabled.
+    pub is_enabled: bool,
+    /// Where it sends, by the targets' ids.
+    pub targets: BTreeMap<String, String>,
+}
+
+/// What a bucket tells whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notification {
+    /// Events go to Amazon `EventBridge`.
+    pub event_bridge: bool,
+    /// What others put there, as they wrote it.
+    pub entries: Vec<String>,
+}
+
 /// Everything that an account holds in one region.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
@@ -296,6 +327,14 @@ pub struct Account {
     pub buckets: BTreeMap<String, Bucket>,
     /// Files of sources other than S3.
     pub elsewhere: BTreeMap<ModelSource, Vec<ObjectEntry>>,
+    /// What buckets tell whom, by name.
+    pub notifications: BTreeMap<String, Notification>,
+    /// Queues by name.
+    pub queues: BTreeMap<String, Queue>,
+    /// Queues that were deleted, and until when their names are taken.
+    pub deleted_queues: BTreeMap<String, Duration>,
+    /// Rules by name.
+    pub rules: BTreeMap<String, Rule>,
     /// Image digests, by `repository:tag`.
     pub images: BTreeMap<String, String>,
     /// Roles that Lambda cannot assume before a time.

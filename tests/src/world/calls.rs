@@ -205,6 +205,7 @@ impl Inner {
         self.account.settle();
         match &done {
             Ok(()) => {
+                breaches.extend(self.account.lost_notifications(&before));
                 self.before = before;
                 self.note(&step.to_string());
                 breaches.extend(wanted.as_ref().map(|w| self.account.breaches(w)).unwrap_or_default());
@@ -234,6 +235,9 @@ fn resource(step: &Step) -> String {
         (_, Target::AccessPoint(id)) => format!("access point {id}"),
         (_, Target::LogGroup(name)) => format!("log group {name}"),
         (_, Target::Function(name)) => format!("function {name}"),
+        (_, Target::Queue(name)) => format!("queue {name}"),
+        (_, Target::Rule(name)) => format!("rule {name}"),
+        (_, Target::Bucket(name)) => format!("bucket {name}"),
         (_, Target::New) => String::new(),
     }
 }

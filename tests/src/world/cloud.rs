@@ -9,7 +9,8 @@ use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
-    Alias, Code, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Remote, Subnet,
+    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Queue,
+    Remote, Subnet,
 };
 use larder_core::{Class, Step};
 
@@ -156,6 +157,28 @@ impl Cloud for World {
 
     async fn files(&self, source: &ModelSource) -> Result<Vec<ObjectEntry>> {
         self.read("GET", &source.to_string(), |account| account.listed_files(source)).await
+    }
+
+    async fn event_queue(&self, name: &str, owner: &Owner) -> Result<Remote<Queue>> {
+        self.read("GetQueueAttributes", &format!("queue {name}"), |account| {
+            Ok(account.seen_queue(name, owner))
+        })
+        .await
+    }
+
+    async fn event_rule(&self, name: &str, owner: &Owner) -> Result<Remote<EventRule>> {
+        self.read("DescribeRule", &format!("rule {name}"), |account| Ok(account.seen_rule(name, owner))).await
+    }
+
+    async fn is_shared(&self, queue_arn: &str, rule: &str) -> Result<bool> {
+        let resource = format!("queue {queue_arn}");
+        self.read("ListRuleNamesByTarget", &resource, |account| Ok(account.is_shared(queue_arn, rule))).await
+    }
+
+    async fn sends_events(&self, bucket: &str) -> Result<bool> {
+        let resource = format!("bucket {bucket}");
+        self.read("GetBucketNotificationConfiguration", &resource, |account| account.sends_events(bucket))
+            .await
     }
 
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {

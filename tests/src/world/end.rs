@@ -42,6 +42,13 @@ pub fn end(account: &Account, endpoint: &Endpoint) -> Vec<String> {
             ));
         }
     }
+    for (name, rule) in account.rules.iter().filter(|(_, it)| it.owner.as_ref() == owner) {
+        lines.push(format!("rule {name}: {} {} to {:?}", rule.pattern, rule.is_enabled, rule.targets));
+    }
+    let cluster = Some(&endpoint.names.cluster.0);
+    for (name, queue) in account.queues.iter().filter(|(_, it)| it.owner.as_ref() == cluster) {
+        lines.push(format!("queue {name}: takes events {}", queue.takes_events));
+    }
     // What carries no tag, but would not be there without the endpoint.
     for name in [&endpoint.names.function, &endpoint.names.sync_function] {
         let group = larder_core::names::Names::log_group(name);

@@ -9,6 +9,7 @@ use larder_core::endpoint::{DeletionPolicy, Endpoint, FileSystemRef};
 use larder_core::names::Names;
 
 use super::account::{Account, Alias, Body, Function};
+use super::events::{queue_arn, queue_at};
 use super::step::{Target, target};
 
 /// What the test's endpoint wants, as far as invariants depend on it.
@@ -16,6 +17,8 @@ use super::step::{Target, target};
 pub struct Wanted {
     /// The owner tag of what is ours.
     pub owner: String,
+    /// The owner tag of what the cluster's endpoints share.
+    pub cluster: String,
     /// Warm sandboxes.
     pub provisioned: Option<i32>,
     /// The file system stays, whatever happens.
@@ -31,6 +34,7 @@ impl Wanted {
         let is_managed = matches!(endpoint.file_system, FileSystemRef::Managed { .. });
         Self {
             owner: endpoint.names.owner.0.clone(),
+            cluster: endpoint.names.cluster.0.clone(),
             provisioned: endpoint.provisioned,
             keeps_data: !(endpoint.deleting && is_managed && endpoint.deletion == DeletionPolicy::Delete),
             deleting: endpoint.deleting,
@@ -43,12 +47,14 @@ impl Account {
     fn owner_of(&self, step: &Step) -> Option<&str> {
         let file_system = |id: &str| Some(&self.file_systems.get(id)?.owner);
         let owner = match target(step) {
-            Target::New => return None,
+            Target::New | Target::Bucket(_) => return None,
             Target::FileSystem(id) => file_system(id),
             Target::MountTarget(id) => file_system(&self.mount_targets.get(id)?.file_system),
             Target::AccessPoint(id) => Some(&self.access_points.get(id)?.owner),
             Target::LogGroup(name) => Some(&self.log_groups.get(name)?.owner),
             Target::Function(name) => Some(&self.functions.get(name)?.owner),
+            Target::Queue(name) => Some(&self.queues.get(name)?.owner),
+            Target::Rule(name) => Some(&self.rules.get(name)?.owner),
         };
         owner.map(|owner| owner.as_deref().unwrap_or_default())
     }
@@ -61,11 +67,14 @@ impl Account {
     pub(super) fn breaches_before(&self, step: &Step, wanted: &Wanted) -> Vec<String> {
         let mut breaches = Vec::new();
         if let Some(owner) = self.owner_of(step)
-            && owner != wanted.owner
+            && owner != if matches!(target(step), Target::Queue(_)) { &wanted.cluster } else { &wanted.owner }
         {
             breaches.push(format!("it changes what belongs to {owner:?}"));
         }
         match step {
+            Step::DeleteQueue { url } if self.is_shared(&queue_arn(queue_at(url)), "") => {
+                breaches.push("it deletes a queue that a rule sends to".to_owned());
+            }
             Step::DeleteFileSystem { .. } if wanted.keeps_data => {
                 breaches.push("it deletes data that must stay".to_owned());
             }
@@ -130,6 +139,16 @@ impl Account {
         };
         let missing = manifest.models.iter().find(|m| !folder.revisions.contains_key(&m.revision))?;
         Some(format!("revision {} of model {} is not on the file system", missing.revision, missing.name))
+    }
+
+    /// What others had a bucket tell, and it tells no more.
+    pub(super) fn lost_notifications(&self, before: &Self) -> Vec<String> {
+        let now = |bucket: &String| self.notifications.get(bucket).cloned().unwrap_or_default();
+        let lost = before.notifications.iter().filter(|(bucket, was)| {
+            let is = now(bucket);
+            is.entries != was.entries || (was.event_bridge && !is.event_bridge)
+        });
+        lost.map(|(bucket, was)| format!("bucket {bucket} no longer tells {was:?}")).collect()
     }
 
     /// What is wrong with the account as it is.

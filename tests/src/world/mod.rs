@@ -2,7 +2,7 @@
 //! moves.
 //!
 //! - [`account`]: what an account holds, as data; [`behaviour`]: how long things take in it, and what fails.
-//! - `efs`, `lambda`, `published`, `stores`, `sync`, `upkeep`: how it changes, as the API references say;
+//! - `efs`, `events`, `lambda`, `published`, `stores`, `sync`, `upkeep`: how it changes, as the API references say;
 //!   [`step`] sends each write to its place.
 //! - [`faults`]: what goes wrong with calls. `calls`: how a call meets them. `cloud`: the trait.
 //! - [`invariants`]: what must hold at every write.
@@ -26,6 +26,7 @@ mod cloud;
 mod drive;
 mod efs;
 pub mod end;
+pub mod events;
 pub mod example;
 pub mod faults;
 pub mod invariants;

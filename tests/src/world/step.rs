@@ -3,6 +3,7 @@
 use larder_core::Step;
 
 use super::account::{Account, Refusal};
+use super::events::queue_at;
 
 /// The API operation of a step.
 #[must_use]
@@ -37,6 +38,14 @@ pub const fn operation(step: &Step) -> &'static str {
         Step::DeleteFunctionUrl { .. } => "DeleteFunctionUrlConfig",
         Step::AddPermission { .. } => "AddPermission",
         Step::RemovePermission { .. } => "RemovePermission",
+        Step::CreateQueue { .. } => "CreateQueue",
+        Step::SetQueuePolicy { .. } => "SetQueueAttributes",
+        Step::DeleteQueue { .. } => "DeleteQueue",
+        Step::PutRule { .. } => "PutRule",
+        Step::PutTarget { .. } => "PutTargets",
+        Step::RemoveTargets { .. } => "RemoveTargets",
+        Step::DeleteRule { .. } => "DeleteRule",
+        Step::EnableBucketEvents { .. } => "PutBucketNotificationConfiguration",
     }
 }
 
@@ -55,6 +64,12 @@ pub enum Target<'a> {
     LogGroup(&'a str),
     /// A function, by name, or what hangs on it.
     Function(&'a str),
+    /// A queue, by name.
+    Queue(&'a str),
+    /// A rule, by name, or what hangs on it.
+    Rule(&'a str),
+    /// A bucket, which is never the endpoint's.
+    Bucket(&'a str),
 }
 
 /// What a step writes to.
@@ -93,6 +108,14 @@ pub fn target(step: &Step) -> Target<'_> {
         | Step::DeleteFunctionUrl { function: name }
         | Step::AddPermission { function: name, .. }
         | Step::RemovePermission { function: name, .. } => Target::Function(name),
+        // A queue that is there already is taken for made.
+        Step::CreateQueue { name, .. } => Target::Queue(name),
+        Step::SetQueuePolicy { url, .. } | Step::DeleteQueue { url } => Target::Queue(queue_at(url)),
+        Step::PutRule { name, .. }
+        | Step::PutTarget { rule: name, .. }
+        | Step::RemoveTargets { rule: name, .. }
+        | Step::DeleteRule { name } => Target::Rule(name),
+        Step::EnableBucketEvents { bucket } => Target::Bucket(bucket),
     }
 }
 
@@ -131,6 +154,20 @@ impl Account {
             Step::StartSync { function, request } => self.start_sync(function, request),
             Step::Collect { function, request } => self.collect(function, request),
             Step::Verify { function, request } => self.start_verify(function, request),
+            Step::CreateQueue { name, owner } => self.create_queue(name, owner),
+            Step::SetQueuePolicy { url, .. } => self.set_queue_policy(url),
+            Step::DeleteQueue { url } => {
+                self.delete_queue(url);
+                Ok(())
+            }
+            Step::PutRule { name, owner, pattern, is_new } => {
+                self.put_rule(name, owner, pattern, *is_new);
+                Ok(())
+            }
+            Step::PutTarget { rule, queue_arn } => self.put_target(rule, queue_arn),
+            Step::RemoveTargets { rule, targets } => self.remove_targets(rule, targets),
+            Step::DeleteRule { name } => self.delete_rule(name),
+            Step::EnableBucketEvents { bucket } => self.enable_bucket_events(bucket),
             Step::CreateFunction { .. }
             | Step::UpdateFunctionCode { .. }
             | Step::UpdateFunctionConfiguration { .. }

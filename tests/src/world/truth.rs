@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use larder_contract::layout;
+use larder_contract::source::S3Prefix;
+use larder_contract::{ModelSource, layout};
 use larder_core::Endpoint;
 use larder_core::endpoint::AuthType;
 use larder_core::observed::ProvisionedStatus;
 
 use super::World;
 use super::account::{Account, Body};
+use super::events::queue_arn;
 
 /// What is not as `endpoint` asks for; none when all of it is served.
 ///
@@ -54,10 +56,41 @@ pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Op
         if history > endpoint.history_limit {
             return Some(format!("{history} old versions are kept, and {} wanted", endpoint.history_limit));
         }
-        untrue_body(account, endpoint, &version.body)
+        untrue_events(account, endpoint)
+            .or_else(|| untrue_body(account, endpoint, &version.body))
             .or_else(|| account.missing_models(&version.body))
             .or_else(|| untrue_manifest(account, endpoint, &version.body, &buckets))
     })
+}
+
+/// Whether an object that is put at a source with events leads to a message in the queue.
+fn untrue_events(account: &Account, endpoint: &Endpoint) -> Option<String> {
+    let names = &endpoint.names;
+    let wanted = endpoint.models.iter().filter(|model| model.has_events);
+    let places = wanted.filter_map(|model| match &model.source {
+        ModelSource::S3(place) => Some(place),
+        ModelSource::Oci(_) | ModelSource::Https(_) | ModelSource::HuggingFace(_) => None,
+    });
+    let untrue = |place: &S3Prefix| {
+        let rule = account.rules.get(&names.event_rule).filter(|rule| rule.is_enabled);
+        let Some(rule) = rule else { return Some("there is no rule".to_owned()) };
+        let pattern: serde_json::Value = serde_json::from_str(&rule.pattern).unwrap_or_default();
+        let has = |of: &serde_json::Value, what: serde_json::Value| {
+            of.as_array().is_some_and(|all| all.contains(&what))
+        };
+        let is_sent = account.notifications.get(&place.bucket).is_some_and(|it| it.event_bridge);
+        let is_matched = has(&pattern["detail"]["bucket"]["name"], place.bucket.clone().into())
+            && has(&pattern["detail"]["object"]["key"], serde_json::json!({"prefix": place.prefix}));
+        let is_taken = account.queues.get(&names.event_queue).is_some_and(|queue| queue.takes_events);
+        let is_routed = rule.targets.values().any(|arn| *arn == queue_arn(&names.event_queue));
+        let is_heard = is_sent && is_matched && is_taken && is_routed;
+        (!is_heard).then(|| format!("events of {place:?}: {:?} {rule:?}", (is_sent, is_matched, is_taken)))
+    };
+    let mut places = places.peekable();
+    if places.peek().is_none() && account.rules.contains_key(&names.event_rule) {
+        return Some("a rule is there, and no events are wanted".to_owned());
+    }
+    places.find_map(untrue)
 }
 
 fn untrue_body(account: &Account, endpoint: &Endpoint, body: &Body) -> Option<String> {

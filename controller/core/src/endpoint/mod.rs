@@ -61,6 +61,8 @@ pub struct Model {
     pub source: ModelSource,
     /// The object at the source without which it is not whole.
     pub marker: Option<String>,
+    /// S3 is to tell of changes at the source.
+    pub has_events: bool,
     /// The only content that is accepted.
     pub pin: Option<Digest>,
     /// Loaded before traffic.

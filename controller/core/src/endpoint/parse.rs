@@ -92,6 +92,7 @@ fn model(model: &spec::Model) -> Result<Model, Refused> {
         parameters: model.parameters.clone(),
         source: source::parse(&model.name, &model.source)?,
         marker: model.source.s3.as_ref().and_then(|s3| s3.marker.clone()),
+        has_events: model.source.s3.as_ref().is_some_and(|s3| s3.events == spec::SourceEvents::EventBridge),
         pin,
         preload: model.preload,
     })

@@ -13,7 +13,7 @@ pub(super) fn parse(model: &str, source: &spec::Source) -> Result<ModelSource, R
     let field = format!("spec.models[{model}].source");
     match (&source.s3, &source.oci, &source.https, &source.hugging_face) {
         (Some(s3), None, None, None) => {
-            let spec::S3Prefix { bucket, prefix, marker: _ } = s3.clone();
+            let spec::S3Prefix { bucket, prefix, marker: _, events: _ } = s3.clone();
             Ok(ModelSource::S3(S3Prefix { bucket, prefix }))
         }
         (None, Some(oci), None, None) => oci_source(&field, oci).map(ModelSource::Oci),

@@ -10,6 +10,7 @@
 //! - `capacity`: provisioned concurrency
 //! - `traffic`: the alias, and pruning old versions
 //! - `exposure`: function URL and its permissions
+//! - `events`: what makes S3 tell of changes
 //! - `upkeep`: collecting what is not needed, and reading again what is
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::retry::{Class, Problem};
 use crate::step::Step;
 
 mod capacity;
+mod events;
 mod exposure;
 mod function;
 mod lambda;
@@ -31,6 +33,7 @@ mod storage;
 mod traffic;
 mod upkeep;
 
+pub use events::TARGET;
 pub use function::target;
 pub use settle::settles_at;
 pub use traffic::names_damage;
@@ -50,19 +53,22 @@ pub enum Area {
     Traffic,
     /// `Exposed`
     Exposure,
+    /// `EventsReady`
+    Events,
     /// `StorageMaintained`. `Ready` does not wait for it.
     Upkeep,
 }
 
 impl Area {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Storage,
         Self::Models,
         Self::Function,
         Self::Capacity,
         Self::Traffic,
         Self::Exposure,
+        Self::Events,
         Self::Upkeep,
     ];
 
@@ -82,6 +88,7 @@ impl Area {
             Self::Capacity => "CapacityReady",
             Self::Traffic => "TrafficReady",
             Self::Exposure => "Exposed",
+            Self::Events => "EventsReady",
             Self::Upkeep => "StorageMaintained",
         }
     }
@@ -270,6 +277,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plans {
             Area::Capacity => capacity::plan(desired, observed),
             Area::Traffic => traffic::plan(desired, observed),
             Area::Exposure => exposure::plan(desired, observed),
+            Area::Events => events::plan(desired, observed),
             Area::Upkeep => upkeep::plan(desired, observed, &plans),
         };
         plans.0.insert(area, plan);

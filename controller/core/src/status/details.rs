@@ -4,14 +4,15 @@ use jiff::Timestamp;
 use larder_contract::sync::{ModelReport, ModelState};
 use larder_contract::{Digest, layout};
 use larder_crds::status::{
-    CapacityStatus, FunctionStatus, InferenceEndpointStatus, ModelStatus, TrafficStatus, VersionStatus,
+    CapacityStatus, EventsStatus, FunctionStatus, InferenceEndpointStatus, ModelStatus, TrafficStatus,
+    VersionStatus,
 };
 
-use crate::desired::{Desired, copy_of, sync_request};
+use crate::desired::{Desired, Want, copy_of, sync_request};
 use crate::endpoint::Endpoint;
 use crate::names::ALIAS;
 use crate::observed::{Observed, ProvisionedStatus, Read, Source, Version};
-use crate::plan::target;
+use crate::plan::{Area, Plan, Plans, target};
 
 /// The version that the alias points at.
 pub(super) fn serving(observed: &Observed) -> Option<u64> {
@@ -170,6 +171,18 @@ pub(super) fn newest_provisioned(desired: &Desired, observed: &Observed) -> Opti
             }
             .to_owned(),
         ),
+    })
+}
+
+/// Named from before anything is made until nothing of it is left.
+pub(super) fn events(endpoint: &Endpoint, desired: &Desired, plans: &Plans) -> Option<EventsStatus> {
+    let is_done = match &desired.events {
+        Want::Present(_) => false,
+        Want::Absent | Want::Leave => *plans.get(Area::Events) == Plan::Converged,
+    };
+    (!is_done).then(|| EventsStatus {
+        rule: endpoint.names.event_rule.clone(),
+        queue: endpoint.names.event_queue.clone(),
     })
 }
 

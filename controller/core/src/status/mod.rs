@@ -65,6 +65,7 @@ pub fn status(
         storage,
         function: details::function(endpoint, observed, serving),
         capacity: provisioned,
+        events: details::events(endpoint, &desired, plans),
         traffic: details::traffic(observed),
         history: details::history(observed),
         plan: plans.steps().map(|(_, step)| format!("{} {step}", step.effect().mark())).collect(),
@@ -136,7 +137,7 @@ fn frozen(
 }
 
 /// The condition types that are Larder's. Others are somebody else's, and are kept.
-const OWN: [&str; 12] = [
+const OWN: [&str; 13] = [
     "Accepted",
     "StorageReady",
     "ModelsSynced",
@@ -145,6 +146,7 @@ const OWN: [&str; 12] = [
     "TrafficReady",
     "Exposed",
     "StorageMaintained",
+    "EventsReady",
     "Ready",
     "Reconciling",
     "Stalled",

@@ -259,6 +259,60 @@ pub enum Step {
         /// The statement's id.
         statement: String,
     },
+    /// `CreateQueue`
+    CreateQueue {
+        /// Its name.
+        name: String,
+        /// Owner tag.
+        owner: Owner,
+    },
+    /// `SetQueueAttributes`: the policy that lets Larder's rules send.
+    SetQueuePolicy {
+        /// Its URL.
+        url: String,
+        /// Its ARN.
+        arn: String,
+    },
+    /// `DeleteQueue`
+    DeleteQueue {
+        /// Its URL.
+        url: String,
+    },
+    /// `PutRule`
+    PutRule {
+        /// Its name.
+        name: String,
+        /// Owner tag.
+        owner: Owner,
+        /// What it matches, as JSON.
+        pattern: String,
+        /// There is none yet: tags are taken only then.
+        is_new: bool,
+    },
+    /// `PutTargets`
+    PutTarget {
+        /// The rule.
+        rule: String,
+        /// Where it sends.
+        queue_arn: String,
+    },
+    /// `RemoveTargets`
+    RemoveTargets {
+        /// The rule.
+        rule: String,
+        /// Their ids.
+        targets: Vec<String>,
+    },
+    /// `DeleteRule`
+    DeleteRule {
+        /// Its name.
+        name: String,
+    },
+    /// `PutBucketNotificationConfiguration`: what is there, and events to Amazon `EventBridge`.
+    EnableBucketEvents {
+        /// The bucket.
+        bucket: String,
+    },
 }
 
 /// A statement of the alias's resource policy. Both are needed before a function URL answers.

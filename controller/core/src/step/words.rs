@@ -47,7 +47,10 @@ impl Step {
             | Self::PublishVersion { .. }
             | Self::CreateAlias { .. }
             | Self::CreateFunctionUrl { .. }
-            | Self::AddPermission { .. } => Effect::Creates,
+            | Self::AddPermission { .. }
+            | Self::CreateQueue { .. }
+            | Self::PutTarget { .. }
+            | Self::PutRule { is_new: true, .. } => Effect::Creates,
             Self::UpdateFileSystem { .. }
             | Self::SetMountTargetSecurityGroups { .. }
             | Self::PutRetentionPolicy { .. }
@@ -56,7 +59,10 @@ impl Step {
             | Self::PutFunctionConcurrency { .. }
             | Self::PutProvisionedConcurrency { .. }
             | Self::UpdateAlias { .. }
-            | Self::UpdateFunctionUrl { .. } => Effect::Changes,
+            | Self::UpdateFunctionUrl { .. }
+            | Self::SetQueuePolicy { .. }
+            | Self::EnableBucketEvents { .. }
+            | Self::PutRule { is_new: false, .. } => Effect::Changes,
             Self::DeleteFileSystem { .. }
             | Self::DeleteMountTarget { .. }
             | Self::DeleteAccessPoint { .. }
@@ -67,7 +73,10 @@ impl Step {
             | Self::DeleteProvisionedConcurrency { .. }
             | Self::DeleteAlias { .. }
             | Self::DeleteFunctionUrl { .. }
-            | Self::RemovePermission { .. } => Effect::Deletes,
+            | Self::RemovePermission { .. }
+            | Self::DeleteQueue { .. }
+            | Self::RemoveTargets { .. }
+            | Self::DeleteRule { .. } => Effect::Deletes,
             Self::StartSync { .. } | Self::Collect { .. } | Self::Verify { .. } => Effect::Runs,
         }
     }
@@ -75,6 +84,7 @@ impl Step {
 
 impl fmt::Display for Step {
     /// The step in words, without its mark: `create file system larder-…: elastic, encrypted`.
+    #[expect(clippy::too_many_lines, reason = "one arm for each step; a table reads best in one piece")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateFileSystem { token, throughput_mode, encrypted, kms_key_id, .. } => {
@@ -167,6 +177,17 @@ impl fmt::Display for Step {
             }
             Self::RemovePermission { function, statement } => {
                 write!(f, "remove permission {statement} from function {function}")
+            }
+            Self::CreateQueue { name, .. } => write!(f, "create queue {name} for events of S3"),
+            Self::SetQueuePolicy { arn, .. } => write!(f, "let Larder's rules send to queue {arn}"),
+            Self::DeleteQueue { url } => write!(f, "delete queue {url}"),
+            Self::PutRule { name, is_new: true, .. } => write!(f, "create rule {name} for events of S3"),
+            Self::PutRule { name, .. } => write!(f, "set the event pattern of rule {name}"),
+            Self::PutTarget { rule, queue_arn } => write!(f, "send the events of rule {rule} to {queue_arn}"),
+            Self::RemoveTargets { rule, .. } => write!(f, "send the events of rule {rule} nowhere"),
+            Self::DeleteRule { name } => write!(f, "delete rule {name}"),
+            Self::EnableBucketEvents { bucket } => {
+                write!(f, "have bucket {bucket} send its events to Amazon EventBridge too")
             }
         }
     }

@@ -8,12 +8,14 @@ use larder_contract::revision::copy_name;
 use larder_contract::sync::{ModelReport, ModelState, SyncReport};
 use larder_contract::upkeep::{Inventory, NamedRevision, StoredManifest, StoredRevision, Verified};
 use larder_contract::{Digest, layout};
+use larder_core::desired::Want;
 use larder_core::endpoint::{Architecture, CodeRef, FileSystemRef};
 use larder_core::observed::{
-    AccessPoint, Alias, Code, FileSystem, Function, FunctionConfig, FunctionUrl, LastUpdate, LogGroup,
-    MountTarget, ObservedFunction, Package, Provisioned, ProvisionedStatus, Read, Source, Subnet, Version,
+    AccessPoint, Alias, Code, EventRule, FileSystem, Function, FunctionConfig, FunctionUrl, LastUpdate,
+    LogGroup, MountTarget, ObservedEvents, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue,
+    Read, Source, Subnet, Version,
 };
-use larder_core::{Class, Defaults, Endpoint, Observed, Problem, Remote};
+use larder_core::{Class, Defaults, Desired, Endpoint, Observed, Problem, Remote};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::json;
@@ -52,18 +54,19 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             1usize..3,
             pin,
             any::<bool>(),
+            select(vec!["None", "EventBridge"]),
             subsequence(SUBNETS.to_vec(), 1..3),
             subsequence(GROUPS.to_vec(), 1..2),
         ),
         (0i32..3, select(vec!["Delete", "RetainData", "Retain"]), proptest::bool::weighted(0.25)),
     )
         .prop_map(|((storage, capacity, expose, function), network, (history, deletion, deleting))| {
-            let (models, pin, preload, subnets, groups) = network;
+            let (models, pin, preload, events, subnets, groups) = network;
             let model = |n: usize| {
                 let mut model = json!({
                     "name": format!("m{n}"),
                     "preload": preload,
-                    "source": {"s3": {"bucket": "models", "prefix": format!("m{n}/")}},
+                    "source": {"s3": {"bucket": "models", "prefix": format!("m{n}/"), "events": events}},
                 });
                 if let Some(pin) = pin {
                     model["digest"] = content(pin).to_string().into();
@@ -323,6 +326,43 @@ fn inventory(models: usize) -> impl Strategy<Value = Inventory> {
     )
 }
 
+/// What makes S3 tell of changes: there or not, ours or not, right or not.
+fn events(endpoint: &Endpoint) -> impl Strategy<Value = ObservedEvents> + use<> {
+    fn there<T: Clone + Debug>(it: impl Strategy<Value = T>) -> impl Strategy<Value = Remote<T>> {
+        (it, 0u8..8).prop_map(|(it, kind)| match kind {
+            0 | 1 => Remote::Absent,
+            2 => Remote::Foreign { owner: "else".to_owned() },
+            _ => Remote::Ready(it),
+        })
+    }
+    let right = match Desired::of(endpoint).events {
+        Want::Present(events) => events.pattern,
+        Want::Absent | Want::Leave => String::new(),
+    };
+    let queue = any::<bool>().prop_map(|takes_events| Queue {
+        url: "https://queue".to_owned(),
+        arn: "arn:queue".to_owned(),
+        takes_events,
+    });
+    let targets = subsequence(vec![("larder", "arn:queue"), ("larder", "arn:other"), ("x", "arn:x")], 0..3);
+    let rule = (select(vec![right, "{}".to_owned()]), any::<bool>(), targets).prop_map(
+        |(pattern, is_enabled, targets)| EventRule {
+            pattern,
+            is_enabled,
+            targets: targets.into_iter().map(|(id, arn)| (id.to_owned(), arn.to_owned())).collect(),
+        },
+    );
+    let bucket = read(any::<bool>());
+    let all = (read(there(queue)), read(there(rule)), read(any::<bool>()), bucket);
+    (any::<bool>(), all).prop_map(|(is_announced, (queue, rule, is_shared, bucket))| {
+        if !is_announced {
+            return ObservedEvents::default();
+        }
+        let buckets = BTreeMap::from([("models".to_owned(), bucket)]);
+        ObservedEvents { is_announced, queue, rule, is_shared, buckets }
+    })
+}
+
 /// Everything at random, held together only as `observe` holds it together.
 fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
     let names = endpoint.names.clone();
@@ -369,14 +409,14 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
             read(proptest::option::weighted(0.9, inventory(endpoint.models.len()))),
         ),
         (observed_function(&names.function), read(versions(&names.function))),
-        (read(alias), read(url), read(permissions)),
+        (read(alias), read(url), read(permissions), events(endpoint)),
     )
         .prop_map(
             |(
                 storage,
                 (sync, sources, sync_report, stored),
                 (inference, versions),
-                (alias, url, permissions),
+                (alias, url, permissions, events),
             )| {
                 let (subnets, file_system, mount_targets, access_point) = storage;
                 let mut seen = Observed {
@@ -394,6 +434,7 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
                     alias,
                     url,
                     permissions,
+                    events,
                 };
                 hold_together(&mut seen);
                 seen
@@ -464,6 +505,17 @@ fn mend(endpoint: &Endpoint, seen: &mut Observed) {
             security_groups: BTreeSet::new(),
         };
         seen.mount_targets = Ok(SUBNETS[..2].iter().map(target).collect());
+    }
+    ours(&mut seen.events.queue);
+    ours(&mut seen.events.rule);
+    if seen.events.is_shared.is_err() {
+        seen.events.is_shared = Ok(false);
+    }
+    for sends in seen.events.buckets.values_mut().filter(|sends| sends.is_err()) {
+        *sends = Ok(false);
+    }
+    if endpoint.models.iter().any(|model| model.has_events) {
+        seen.events.buckets.entry("models".to_owned()).or_insert(Ok(false));
     }
     for function in [&mut seen.sync, &mut seen.inference] {
         ours(&mut function.function);

@@ -38,6 +38,25 @@ fn is_function_right(
         && group.retention_days == Some(want.log_retention_days)
 }
 
+/// Whether S3 tells of changes where it is to, and nothing of ours is there where it is not.
+fn are_events_right(desired: &Desired, seen: &Observed) -> bool {
+    let events = &seen.events;
+    let (Ok(queue), Ok(rule)) = (&events.queue, &events.rule) else { return false };
+    match &desired.events {
+        Want::Present(want) => {
+            let (Remote::Ready(queue), Remote::Ready(rule)) = (queue, rule) else { return false };
+            events.is_announced
+                && queue.takes_events
+                && rule.is_enabled
+                && rule.pattern == want.pattern
+                && rule.targets.get("larder") == Some(&queue.arn)
+                && want.buckets.iter().all(|bucket| events.buckets.get(bucket) == Some(&Ok(true)))
+        }
+        Want::Absent => rule.is_gone() && (queue.is_gone() || events.is_shared == Ok(true)),
+        Want::Leave => true,
+    }
+}
+
 /// Whether AWS holds what a living endpoint wants.
 pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observed) -> bool {
     let (Want::Present(sync), Want::Present(inference)) = (&desired.sync, &desired.inference) else {
@@ -83,6 +102,7 @@ pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observ
     };
     let mounted = Some((ap.arn.clone(), layout::MOUNT_PATH.to_owned()));
     is_mode_right
+        && are_events_right(desired, seen)
         && are_targets_right
         && is_function_right(&seen.sync, sync, desired, None)
         && is_function_right(&seen.inference, inference, desired, Some(&manifest))
@@ -108,6 +128,7 @@ pub(crate) fn is_deleted(endpoint: &Endpoint, seen: &Observed) -> bool {
         f.function.as_ref().is_ok_and(Remote::is_gone) && f.log_group.as_ref().is_ok_and(Remote::is_gone)
     });
     are_functions_gone
+        && are_events_right(&Desired::of(endpoint), seen)
         && seen.access_point.as_ref().is_ok_and(Remote::is_gone)
         && (keeps_data || seen.file_system.as_ref().is_ok_and(Remote::is_gone))
 }
@@ -154,6 +175,15 @@ pub(crate) fn touches_foreign(step: &Step, endpoint: &Endpoint, seen: &Observed)
     let is_storage_foreign = matches!(endpoint.file_system, FileSystemRef::Existing(_))
         || matches!(seen.file_system, Ok(Remote::Foreign { .. }));
     match step {
+        Step::CreateQueue { .. } | Step::SetQueuePolicy { .. } | Step::DeleteQueue { .. } => {
+            matches!(seen.events.queue, Ok(Remote::Foreign { .. }))
+        }
+        Step::PutRule { .. }
+        | Step::PutTarget { .. }
+        | Step::RemoveTargets { .. }
+        | Step::DeleteRule { .. } => matches!(seen.events.rule, Ok(Remote::Foreign { .. })),
+        // It is added to, by the adapter.
+        Step::EnableBucketEvents { .. } => false,
         Step::CreateLogGroup { name, .. }
         | Step::PutRetentionPolicy { name, .. }
         | Step::DeleteLogGroup { name } => {

@@ -31,6 +31,9 @@ const OPERATION: Duration = Duration::from_secs(20);
 /// A cold start of the model-sync function is in it.
 const INVOKE: Duration = Duration::from_secs(30);
 
+/// A long poll of 20 s is in it.
+const POLL: Duration = Duration::from_secs(30);
+
 const NAME: &str = "larder";
 
 /// How AWS is spoken to.
@@ -178,6 +181,10 @@ pub(super) struct Clients {
     pub(super) ec2: aws_sdk_ec2::Client,
     pub(super) logs: aws_sdk_cloudwatchlogs::Client,
     pub(super) s3: aws_sdk_s3::Client,
+    pub(super) eventbridge: aws_sdk_eventbridge::Client,
+    pub(super) sqs: aws_sdk_sqs::Client,
+    /// With time for a long poll.
+    pub(super) poll: aws_sdk_sqs::Client,
     /// For registries, which may be in any region.
     pub(super) config: SdkConfig,
     /// Models' sources other than S3.
@@ -190,6 +197,7 @@ impl Clients {
         let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build();
         let invoke = aws_sdk_lambda::config::Builder::from(&config).timeout_config(timeouts(INVOKE)).build();
+        let poll = aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts(POLL)).build();
         Self {
             account,
             region: place.region.clone(),
@@ -201,6 +209,9 @@ impl Clients {
             ec2: aws_sdk_ec2::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
+            eventbridge: aws_sdk_eventbridge::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            poll: aws_sdk_sqs::Client::from_conf(poll),
             config,
             sources,
         }

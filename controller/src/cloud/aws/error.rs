@@ -161,7 +161,9 @@ const NOT_YET: [&str; 7] = [
 ];
 
 /// The codes of failures behind Lambda that a later call may not meet.
-const LATER: [&str; 8] = [
+const LATER: [&str; 9] = [
+    // A queue's name is free again a minute after its deletion.
+    "QueueDeletedRecently",
     "EFSMountConnectivityException",
     "EFSMountFailureException",
     "EFSMountTimeoutException",
@@ -208,9 +210,18 @@ const QUOTA: [&str; 8] = [
     "TooManyFileSystems",
 ];
 
-const NOT_FOUND: [&str; 5] = ["NotFound", "NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NoSuchEntity"];
+const NOT_FOUND: [&str; 7] = [
+    "NotFound",
+    "NoSuchBucket",
+    "NoSuchKey",
+    "NoSuchVersion",
+    "NoSuchEntity",
+    "NonExistentQueue",
+    "QueueDoesNotExist",
+];
 
-const CONFLICT: [&str; 13] = [
+const CONFLICT: [&str; 14] = [
+    "QueueNameExists",
     "ResourceConflict",
     "ResourceInUse",
     "PreconditionFailed",
@@ -309,6 +320,10 @@ mod tests {
             ("NoSuchBucket", 404, Class::NotFound),
             ("ProvisionedConcurrencyConfigNotFoundException", 404, Class::NotFound),
             ("NotFound", 404, Class::NotFound),
+            ("QueueDoesNotExist", 400, Class::NotFound),
+            ("AWS.SimpleQueueService.NonExistentQueue", 400, Class::NotFound),
+            ("AWS.SimpleQueueService.QueueDeletedRecently", 400, Class::Transient),
+            ("QueueNameExists", 400, Class::Conflict),
             ("", 404, Class::NotFound),
             ("ResourceConflictException", 409, Class::Conflict),
             ("ResourceInUseException", 400, Class::Conflict),

@@ -3,9 +3,12 @@
 //! - [`clients`]: from a place to clients: credentials, account, and what the process shares.
 //! - [`budget`]: the token bucket of an account in a region.
 //! - [`error`]: from an SDK's error to a class, the only place where that is decided.
-//! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`sources`], [`sync`]: reads.
+//! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`events`], [`sources`], [`sync`]: reads.
+//! - [`notification`]: what a bucket tells whom, changed without losing what others put there.
+//! - [`messages`]: the queue of S3's events, read.
 //! - [`function`]: a Lambda function between AWS's words and ours, without I/O.
-//! - [`perform`]: writes, by step; [`write_storage`], [`write_function`], [`write_traffic`], [`sync`] make them.
+//! - [`perform`]: writes, by step; [`write_storage`], [`write_function`], [`write_traffic`],
+//!   [`write_events`], [`sync`] make them.
 //!
 //! Deliberately absent: decisions, and retries. A call is made once; the next pass looks again.
 
@@ -25,7 +28,8 @@ use larder_core::Step;
 use larder_core::endpoint::CodeRef;
 use larder_core::names::{OWNER_TAG, Owner};
 use larder_core::observed::{
-    Alias, Code, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Remote, Subnet,
+    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Queue,
+    Remote, Subnet,
 };
 
 use super::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Result};
@@ -36,18 +40,23 @@ mod ec2;
 mod ecr;
 mod efs;
 mod error;
+mod events;
 mod function;
 mod lambda;
 mod logs;
+mod messages;
+mod notification;
 mod perform;
 mod s3;
 mod sources;
 mod sync;
+mod write_events;
 mod write_function;
 mod write_storage;
 mod write_traffic;
 
 pub use clients::{Connector, Settings};
+pub use messages::Message;
 
 /// One account in one region, as one role. Cheap to clone.
 #[derive(Clone)]
@@ -161,6 +170,22 @@ impl Cloud for AwsCloud {
 
     async fn files(&self, source: &ModelSource) -> Result<Vec<ObjectEntry>> {
         self.0.files(source).await
+    }
+
+    async fn event_queue(&self, name: &str, owner: &Owner) -> Result<Remote<Queue>> {
+        self.0.event_queue(name, owner).await
+    }
+
+    async fn event_rule(&self, name: &str, owner: &Owner) -> Result<Remote<EventRule>> {
+        self.0.event_rule(name, owner).await
+    }
+
+    async fn is_shared(&self, queue_arn: &str, rule: &str) -> Result<bool> {
+        self.0.is_shared(queue_arn, rule).await
+    }
+
+    async fn sends_events(&self, bucket: &str) -> Result<bool> {
+        self.0.sends_events(bucket).await
     }
 
     async fn sync_status(&self, function: &str, request: &SyncRequest) -> Result<SyncReport> {

@@ -79,6 +79,16 @@ impl Clients {
             Step::RemovePermission { function, statement } => {
                 self.remove_permission(function, statement).await
             }
+            Step::CreateQueue { name, owner } => self.create_queue(name, owner).await,
+            Step::SetQueuePolicy { url, arn } => self.set_queue_policy(url, arn).await,
+            Step::DeleteQueue { url } => self.delete_queue(url).await,
+            Step::PutRule { name, owner, pattern, is_new } => {
+                self.put_rule(name, owner, pattern, *is_new).await
+            }
+            Step::PutTarget { rule, queue_arn } => self.put_target(rule, queue_arn).await,
+            Step::RemoveTargets { rule, targets } => self.remove_targets(rule, targets).await,
+            Step::DeleteRule { name } => self.delete_rule(name).await,
+            Step::EnableBucketEvents { bucket } => self.enable_bucket_events(bucket).await,
         }
     }
 

@@ -1,0 +1,105 @@
+//! S3's events: a bucket sends them to Amazon `EventBridge`, a rule of the endpoint picks those of its sources,
+//! and a queue that the cluster's endpoints share keeps them until the controller has read them.
+//!
+//! A bucket that was told to send its events goes on doing so: others may have come to rely on it.
+
+use super::{Plan, Reason, either};
+use crate::desired::{Desired, EventsWant, Want};
+use crate::observed::{EventRule, Observed, ObservedEvents, Queue, Read, Remote};
+use crate::step::Step;
+
+/// The id of our target of our rule.
+pub const TARGET: &str = "larder";
+
+pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    match &desired.events {
+        Want::Leave => Plan::Converged,
+        Want::Absent => either(remove(desired, &observed.events)),
+        Want::Present(want) => either(present(desired, want, &observed.events)),
+    }
+}
+
+fn present(desired: &Desired, want: &EventsWant, seen: &ObservedEvents) -> Result<Plan, Plan> {
+    let names = &desired.names;
+    // The status comes first: it is what a later deletion, or a spec without events, goes by.
+    if !seen.is_announced {
+        return Err(Plan::wait(Reason::InProgress, "the status to name the rule and the queue"));
+    }
+    let Some(queue) = queue(desired, &seen.queue)? else {
+        return Err(Plan::Do(vec![Step::CreateQueue {
+            name: names.event_queue.clone(),
+            owner: names.cluster.clone(),
+        }]));
+    };
+    if !queue.takes_events {
+        let Queue { url, arn, .. } = queue.clone();
+        return Err(Plan::Do(vec![Step::SetQueuePolicy { url, arn }]));
+    }
+    let right = |rule: &EventRule| rule.is_enabled && is_same(&rule.pattern, &want.pattern);
+    let Some(rule) = rule(desired, &seen.rule)?.filter(|rule| right(rule)) else {
+        return Err(Plan::Do(vec![Step::PutRule {
+            name: names.event_rule.clone(),
+            owner: names.owner.clone(),
+            pattern: want.pattern.clone(),
+            is_new: matches!(seen.rule, Ok(Remote::Absent)),
+        }]));
+    };
+    if rule.targets.get(TARGET) != Some(&queue.arn) {
+        return Err(Plan::Do(vec![Step::PutTarget {
+            rule: names.event_rule.clone(),
+            queue_arn: queue.arn.clone(),
+        }]));
+    }
+    let mut steps = Vec::new();
+    for bucket in &want.buckets {
+        match seen.buckets.get(bucket) {
+            Some(Ok(true)) => {}
+            Some(Err(problem)) => return Err(Plan::from(problem)),
+            Some(Ok(false)) => steps.push(Step::EnableBucketEvents { bucket: bucket.clone() }),
+            None => return Err(Plan::wait(Reason::Waiting, format!("a look at bucket {bucket}"))),
+        }
+    }
+    Ok(Plan::of(steps))
+}
+
+/// The rule, then the queue if no other rule sends to it.
+fn remove(desired: &Desired, seen: &ObservedEvents) -> Result<Plan, Plan> {
+    let names = &desired.names;
+    if let Some(rule) = seen.rule.as_ref().map_err(Plan::from)?.ours() {
+        let name = names.event_rule.clone();
+        let targets: Vec<String> = rule.targets.keys().cloned().collect();
+        return Err(Plan::Do(vec![if targets.is_empty() {
+            Step::DeleteRule { name }
+        } else {
+            Step::RemoveTargets { rule: name, targets }
+        }]));
+    }
+    let Some(queue) = seen.queue.as_ref().map_err(Plan::from)?.ours() else { return Ok(Plan::Converged) };
+    let is_shared = *seen.is_shared.as_ref().map_err(Plan::from)?;
+    Ok(Plan::of(if is_shared { Vec::new() } else { vec![Step::DeleteQueue { url: queue.url.clone() }] }))
+}
+
+/// Whether two patterns are the same JSON.
+fn is_same(a: &str, b: &str) -> bool {
+    let parsed = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    a == b || parsed(a).is_some_and(|a| Some(a) == parsed(b))
+}
+
+fn queue<'a>(desired: &Desired, seen: &'a Read<Remote<Queue>>) -> Result<Option<&'a Queue>, Plan> {
+    found(seen, &format!("queue {}", desired.names.event_queue))
+}
+
+fn rule<'a>(desired: &Desired, seen: &'a Read<Remote<EventRule>>) -> Result<Option<&'a EventRule>, Plan> {
+    found(seen, &format!("rule {}", desired.names.event_rule))
+}
+
+/// Queues and rules are there or not: they have no states between.
+fn found<'a, T>(seen: &'a Read<Remote<T>>, resource: &str) -> Result<Option<&'a T>, Plan> {
+    match seen.as_ref().map_err(Plan::from)? {
+        Remote::Absent => Ok(None),
+        Remote::Foreign { owner } => Err(Plan::foreign(resource, owner)),
+        Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. } => {
+            Ok(Some(it))
+        }
+    }
+}
