@@ -77,6 +77,19 @@ fn during_a_fresh_create() {
     check(fresh, |_| {}, 16);
 }
 
+/// 100 GiB, which four invocations copy together.
+fn with_a_model_for_many() -> Run {
+    let world = world();
+    world.put_object(BUCKET, "ocr/llm.safetensors", 100 << 30, "llm-1");
+    world.meddle(|account| account.delays.copy_rate = 64 << 20);
+    Run::new(world, object(), defaults()).unwrap()
+}
+
+#[test]
+fn during_a_create_whose_copy_is_spread() {
+    check(with_a_model_for_many, |_| {}, 19);
+}
+
 #[test]
 fn during_a_create_on_a_brought_file_system() {
     check(on_a_brought_file_system, |_| {}, 12);

@@ -88,6 +88,8 @@ pub struct Folder {
     pub revisions: BTreeMap<Digest, (u64, u64)>,
     /// Bytes of revisions in flight.
     pub staging: BTreeMap<Digest, u64>,
+    /// Of these the rest is divided among workers.
+    pub shares: BTreeMap<Digest, Vec<Share>>,
     /// Manifests that were written.
     pub manifests: BTreeMap<String, larder_contract::Manifest>,
     /// How the last attempt at a revision failed.
@@ -104,6 +106,19 @@ pub struct Folder {
     pub damaged: BTreeSet<Digest>,
     /// Bytes that were freed.
     pub freed: u64,
+}
+
+/// One worker's share of a revision in flight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Its bytes.
+    pub bytes: u64,
+    /// Those that are there.
+    pub done: u64,
+    /// Its worker's last sign of life, unless it ended by itself.
+    pub beat: Option<Duration>,
+    /// All of it is there, and the worker said so.
+    pub is_done: bool,
 }
 
 /// A running invoke of model-sync.

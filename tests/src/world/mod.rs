@@ -192,6 +192,15 @@ impl World {
         });
     }
 
+    /// The running copy with this number dies, if there is one.
+    pub fn cut_copy(&self, nth: usize) {
+        self.meddle(|account| {
+            if nth < account.copies.len() {
+                account.copies.remove(nth);
+            }
+        });
+    }
+
     /// Running copies die, and what they have done so far stays.
     pub fn cut_copies(&self) {
         self.meddle(|account| account.copies.clear());

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use larder_contract::Digest;
-use larder_contract::sync::{ModelReport, ModelState, SyncReport, SyncRequest};
+use larder_contract::sync::{ModelReport, ModelState, SyncReport, SyncRequest, WorkerReport, WorkerState};
+use larder_contract::{Digest, Worker};
 
-use super::account::{Account, Copy, Refusal};
+use super::account::{Account, Copy, Folder, Refusal, Share};
 
 /// How long a heartbeat counts as a sign of life.
 const FRESH: Duration = Duration::from_secs(10);
@@ -18,6 +18,13 @@ impl Account {
         let config = self.invoke(function)?.latest.config.clone();
         let Some(folder) = self.folder_of(&config) else { return Ok(()) };
         let timeout = Duration::from_secs(u64::try_from(config.timeout_seconds).unwrap_or_default());
+        // A second delivery of a share that is at work finds it taken, and leaves.
+        let is_taken = |copy: &Copy| {
+            copy.folder == folder && copy.request.worker == request.worker && copy.deadline > now
+        };
+        if request.worker.is_some() && self.copies.iter().any(is_taken) {
+            return Ok(());
+        }
         let copy = Copy {
             function: function.to_owned(),
             folder,
@@ -40,8 +47,10 @@ impl Account {
         let config = self.invoke(function)?.latest.config.clone();
         let folder =
             self.folder_of(&config).and_then(|key| self.folders.get(&key)).cloned().unwrap_or_default();
-        let is_running =
-            |revision: &Digest| folder.heartbeats.get(revision).is_some_and(|beat| *beat + FRESH > now);
+        let is_running = |revision: &Digest| {
+            let alone = folder.heartbeats.get(revision).is_some_and(|beat| *beat + FRESH > now);
+            alone || folder.shares.get(revision).is_some_and(|shares| is_shared_now(shares, now))
+        };
         let model = |model: &larder_contract::ManifestModel| {
             let revision = model.revision;
             let mut report = ModelReport {
@@ -66,6 +75,10 @@ impl Account {
                 report.state = ModelState::Syncing;
                 report.bytes_done = folder.staging.get(&revision).copied().unwrap_or_default();
             }
+            if let Some(shares) = folder.shares.get(&revision) {
+                report.bytes_done += shares.iter().map(|share| share.done).sum::<u64>();
+                report.workers = worker_reports(shares, now);
+            }
             report
         };
         let models = &request.manifest.models;
@@ -79,8 +92,16 @@ impl Account {
     fn beat(&mut self, copy: &Copy, at: Duration) {
         let Some(folder) = self.folders.get_mut(&copy.folder) else { return };
         for model in &copy.request.manifest.models {
-            folder.heartbeats.insert(model.revision, at);
             folder.failures.remove(&model.revision);
+            let Some(worker) = copy.request.worker else {
+                folder.heartbeats.insert(model.revision, at);
+                continue;
+            };
+            let shares = folder.shares.get_mut(&model.revision);
+            let mine = shares.filter(|shares| shares.len() == usize::from(worker.of()));
+            if let Some(share) = mine.and_then(|shares| shares.get_mut(usize::from(worker.index()))) {
+                share.beat = Some(at);
+            }
         }
     }
 
@@ -122,19 +143,52 @@ impl Account {
                 return false;
             }
             let (_, bytes, files) = found.unwrap_or((model.revision, 0, 0));
-            let done = folder.staging.entry(model.revision).or_default();
-            let step = budget.min(bytes - *done);
-            *done += step;
-            budget -= step;
-            if *done < bytes {
-                return until < copy.deadline;
+            let is_there = match copy.request.worker {
+                Some(worker) => match folder.divided(model.revision, bytes, worker, until) {
+                    None => return false,
+                    Some(share) => {
+                        let step = budget.min(share.bytes - share.done);
+                        share.done += step;
+                        budget -= step;
+                        share.is_done = share.done == share.bytes;
+                        share.beat = (!share.is_done).then_some(until);
+                        if !share.is_done {
+                            return until < copy.deadline;
+                        }
+                        folder.shares[&model.revision].iter().all(|share| share.is_done)
+                    }
+                },
+                None if folder
+                    .shares
+                    .get(&model.revision)
+                    .is_some_and(|shares| is_shared_now(shares, until)) =>
+                {
+                    return false;
+                }
+                None => {
+                    folder.fold(model.revision);
+                    let done = folder.staging.entry(model.revision).or_default();
+                    let step = budget.min(bytes - *done);
+                    *done += step;
+                    budget -= step;
+                    if *done < bytes {
+                        return until < copy.deadline;
+                    }
+                    true
+                }
+            };
+            if !is_there {
+                continue;
             }
+            folder.shares.remove(&model.revision);
             folder.staging.remove(&model.revision);
             folder.revisions.insert(model.revision, (bytes, files));
             folder.copied.insert(model.revision, 1_800_000_000 + until.as_secs());
         }
         let manifest = &copy.request.manifest;
-        if let Some(folder) = self.folders.get_mut(&copy.folder) {
+        if let Some(folder) = self.folders.get_mut(&copy.folder)
+            && manifest.models.iter().all(|model| folder.revisions.contains_key(&model.revision))
+        {
             folder.manifests.insert(manifest.digest().to_string(), manifest.clone());
             folder.marks.remove(&manifest.digest());
             folder.marks.retain(|marked, _| !manifest.models.iter().any(|model| model.revision == *marked));
@@ -147,7 +201,54 @@ impl Account {
     fn end(&mut self, copy: &Copy) {
         let Some(folder) = self.folders.get_mut(&copy.folder) else { return };
         for model in &copy.request.manifest.models {
-            folder.heartbeats.remove(&model.revision);
+            let Some(worker) = copy.request.worker else {
+                folder.heartbeats.remove(&model.revision);
+                continue;
+            };
+            let shares = folder.shares.get_mut(&model.revision);
+            if let Some(share) = shares.and_then(|shares| shares.get_mut(usize::from(worker.index()))) {
+                share.beat = None;
+            }
         }
     }
+}
+
+impl Folder {
+    /// What workers did counts for whoever comes next.
+    fn fold(&mut self, revision: Digest) {
+        let shares = self.shares.remove(&revision).unwrap_or_default();
+        *self.staging.entry(revision).or_default() += shares.iter().map(|share| share.done).sum::<u64>();
+    }
+
+    /// A worker's share; none while the work is still another's, or divided among another number that is at it.
+    fn divided(&mut self, revision: Digest, bytes: u64, worker: Worker, now: Duration) -> Option<&mut Share> {
+        let of = u64::from(worker.of());
+        let shares = self.shares.get(&revision).map_or(&[][..], Vec::as_slice);
+        if shares.len() != usize::from(worker.of()) {
+            let alone = self.heartbeats.get(&revision).is_some_and(|beat| *beat + FRESH > now);
+            if alone || is_shared_now(shares, now) {
+                return None;
+            }
+            self.fold(revision);
+            let left = bytes - self.staging.get(&revision).copied().unwrap_or_default();
+            let share = |i: u64| Share { bytes: left * (i + 1) / of - left * i / of, ..Share::default() };
+            self.shares.insert(revision, (0..of).map(share).collect());
+        }
+        self.shares.get_mut(&revision)?.get_mut(usize::from(worker.index()))
+    }
+}
+
+fn is_shared_now(shares: &[Share], now: Duration) -> bool {
+    shares.iter().any(|share| share.beat.is_some_and(|beat| beat + FRESH > now))
+}
+
+fn worker_reports(shares: &[Share], now: Duration) -> Vec<WorkerReport> {
+    let state = |share: &Share| match share.beat {
+        _ if share.is_done => WorkerState::Done,
+        None => WorkerState::Idle,
+        Some(beat) if beat + FRESH > now => WorkerState::Running,
+        Some(_) => WorkerState::Stalled,
+    };
+    let workers = Worker::all(u16::try_from(shares.len()).unwrap_or(1));
+    workers.zip(shares).map(|(worker, share)| WorkerReport { worker, state: state(share) }).collect()
 }

@@ -5,7 +5,8 @@
 //! no harm.
 //!
 //! - `storage`: file system, mount targets, access point
-//! - `models`: model-sync function, sources, the copy; `settle`: whether an upload may be under way
+//! - `models`: model-sync function, sources, the copy; `settle`: whether an upload may be under way; [`spread`]:
+//!   among how many invocations the copy is shared
 //! - `function`: inference function and its versions; `lambda` converges one function, for both
 //! - `capacity`: provisioned concurrency
 //! - `traffic`: the alias, and pruning old versions
@@ -29,6 +30,7 @@ mod function;
 mod lambda;
 mod models;
 mod settle;
+pub mod spread;
 mod storage;
 mod traffic;
 mod upkeep;

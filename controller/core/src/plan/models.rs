@@ -1,8 +1,10 @@
 //! The model-sync function, the sources, and the copy from one to the other.
 
-use larder_contract::sync::{ModelState, SyncReport};
+use std::time::Duration;
 
-use super::{Plan, Reason, either, lambda, settle, storage};
+use larder_contract::sync::{ModelState, SyncReport, SyncRequest};
+
+use super::{Plan, Reason, either, lambda, settle, spread, storage};
 use crate::desired::{Desired, Want, is_synced, sync_request};
 use crate::endpoint::Model;
 use crate::observed::{Observed, Read, Source};
@@ -46,25 +48,47 @@ fn present(
     if report.manifest_present {
         return Ok(Plan::Converged);
     }
-    let start = Step::StartSync { function: function.name.clone(), request };
+    let start = |worker| {
+        let request = SyncRequest { worker, ..request.clone() };
+        Step::StartSync { function: function.name.clone(), request }
+    };
+    let all = || {
+        let timeout = Duration::from_secs(want.timeout_seconds.unsigned_abs().into());
+        let workers = spread::workers(bytes_left(observed, report), timeout, function.reserved);
+        spread::to_start(report, workers).into_iter().map(start).collect()
+    };
+    let stalled = spread::stalled(report);
     let is = |state| report.models.iter().any(|m| m.state == state);
     let failed = report.models.iter().find(|m| m.state == ModelState::Failed);
     Ok(match failed {
+        _ if report.running && !stalled.is_empty() => {
+            Plan::Do(stalled.into_iter().map(|worker| start(Some(worker))).collect())
+        }
         _ if report.running => Plan::wait(Reason::Syncing, progress(report)),
         // By now the sources are listed again. They may hold what they held before, and then only another
         // copy finds out.
         _ if is(ModelState::SourceChanged) => Plan::Retry {
-            steps: vec![start],
+            steps: all(),
             reason: Reason::SourceChanged,
             message: "the sources changed during the copy, and are listed and copied again".to_owned(),
         },
         Some(model) => Plan::Retry {
-            steps: vec![start],
+            steps: all(),
             reason: Reason::SyncFailed,
             message: format!("model {}: {}", model.model, model.message),
         },
-        None => Plan::Do(vec![start]),
+        None => Plan::Do(all()),
     })
+}
+
+/// The bytes of the models that are not there yet, as their sources tell.
+fn bytes_left(observed: &Observed, report: &SyncReport) -> u64 {
+    let left = report.models.iter().filter(|model| model.state != ModelState::Ready);
+    left.filter_map(|model| match observed.sources.get(&model.model) {
+        Some(Ok(Source::Found { bytes, .. })) => Some(*bytes),
+        Some(Ok(Source::Empty | Source::Unmarked(_) | Source::Unusable(_)) | Err(_)) | None => None,
+    })
+    .fold(0, u64::saturating_add)
 }
 
 /// What is wrong with a model's source, if anything.

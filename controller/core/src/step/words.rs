@@ -133,6 +133,9 @@ impl fmt::Display for Step {
                 write!(f, "take the reserved concurrency from function {name}")
             }
             Self::StartSync { function, request } => {
+                if let Some(worker) = request.worker {
+                    write!(f, "worker {} of {}: ", worker.index() + 1, worker.of())?;
+                }
                 write!(f, "sync the models of manifest {}", request.manifest.digest().short())?;
                 write!(f, " with function {function}:")?;
                 request
