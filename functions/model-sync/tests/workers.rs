@@ -187,6 +187,22 @@ async fn workers_killed_at_any_instant_end_with_one_right_revision() {
     }
 }
 
+/// Killed while it folded the workers' journals into one: some are gone, and the division stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_division_without_its_journals_is_made_anew() {
+    let bucket = Arc::new(Bucket::new(OBJECTS));
+    let (url, (revision, _)) = (bucket.serve().await, model(&bucket));
+    let dir = tempfile::tempdir().unwrap();
+    let worker = |index| (Some(Worker::new(index, 8).unwrap()), None);
+    assert_eq!(round(&bucket, &url, dir.path(), vec![worker(0)]).await, (0, 0));
+    let staging = layout::staging_dir(dir.path(), &revision);
+    for index in 1..8 {
+        std::fs::remove_file(staging.join(format!("journal.{index}"))).unwrap();
+    }
+    assert_eq!(round(&bucket, &url, dir.path(), (1..8).map(worker).collect()).await, (0, 1));
+    assert!(store::is_present(dir.path(), &revision));
+}
+
 /// Without kills and faults: each byte is fetched once, by eight together, and one of them makes it complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_workers_fetch_every_part_once() {

@@ -90,7 +90,12 @@ fn begin_share(
     }
     let path = worker_path(root, &revision, worker.index());
     let at = |operation| StoreError::at(operation, &path);
-    let mut file = OpenOptions::new().read(true).append(true).open(&path).map_err(at("open"))?;
+    let mut file = match OpenOptions::new().read(true).append(true).open(&path) {
+        Ok(file) => file,
+        // Whoever folded the journals was killed before it could end the division.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(at("open")(e)),
+    };
     if !is_locked(file.try_lock(), &path)? {
         return Ok(Some(Begun::Running));
     }
