@@ -58,6 +58,9 @@ pub enum OcrError {
         /// The reason.
         source: std::io::Error,
     },
+    /// A thread that opened a model panicked.
+    #[error("opening a model was interrupted")]
+    Interrupted,
     /// What describes EasyOCR's models cannot be used.
     #[error(transparent)]
     Description(#[from] DescriptionError),
@@ -121,9 +124,18 @@ impl PaddleModel {
     /// # Errors
     /// [`OcrError`] when a file cannot be opened or is not a model of its kind.
     pub fn open(engine: &Engine, files: &OcrFiles) -> Result<Self, OcrError> {
-        let detector = engine.open(&files.detector)?;
-        let orienter = files.orienter.as_deref().map(|path| engine.open(path)).transpose()?;
-        let recogniser = engine.open(&files.recogniser)?;
+        // The longest beside the others: opening keeps one processor busy.
+        let (others, recogniser) = std::thread::scope(|scope| {
+            let others = scope.spawn(|| {
+                let detector = engine.open(&files.detector)?;
+                let orienter = files.orienter.as_deref().map(|path| engine.open(path)).transpose()?;
+                Ok::<_, OnnxError>((detector, orienter))
+            });
+            let recogniser = engine.open(&files.recogniser);
+            (others.join(), recogniser)
+        });
+        let (detector, orienter) = others.map_err(|_| OcrError::Interrupted)??;
+        let recogniser = recogniser?;
         for session in [Some(&detector), orienter.as_ref(), Some(&recogniser)].into_iter().flatten() {
             session.takes_one_picture()?;
         }
