@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use larder_core::Defaults;
 use larder_core::endpoint::{CodeRef, ImageRef};
+use larder_core::tenants::RolePolicy;
 
 use crate::cloud::aws::Settings;
 
@@ -25,10 +27,14 @@ pub enum Command {
     Run(Run),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
-    /// Print the steps that the controller would take for an InferenceEndpoint, and change nothing.
+    /// Print the steps that the controller would take for endpoints, and change nothing.
     ///
     /// Exit code 0: there is nothing to do; 2: there is; 1: it could not be found out.
     Plan(Plan),
+    /// Print why endpoints are ready or not, as a tree, with the AWS calls that tell so.
+    ///
+    /// Exit code 0: they are ready; 2: they are not; 1: it could not be found out.
+    Explain(Explain),
 }
 
 /// Where AWS is, and what the objects leave to the controller.
@@ -98,7 +104,11 @@ pub struct Run {
     /// Watch this namespace only.
     #[arg(long)]
     pub namespace: Option<String>,
-    /// Where /healthz and /readyz answer.
+    /// Which roles endpoints may name: any, or those that the annotation larder.dev/allowed-roles of their
+    /// Namespace names.
+    #[arg(long, env = "LARDER_ROLE_POLICY", value_enum, default_value_t = Roles::Any)]
+    pub role_policy: Roles,
+    /// Where /healthz, /readyz and /metrics answer.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// How logs are written.
@@ -121,6 +131,24 @@ pub struct Run {
     pub identity: Option<String>,
 }
 
+/// Which roles endpoints may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Roles {
+    /// Any that AWS lets the controller use.
+    Any,
+    /// Those that their Namespace names.
+    Annotated,
+}
+
+impl From<Roles> for RolePolicy {
+    fn from(roles: Roles) -> Self {
+        match roles {
+            Roles::Any => Self::Any,
+            Roles::Annotated => Self::Annotated,
+        }
+    }
+}
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -130,21 +158,113 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which cluster.
+#[derive(Debug, Clone, Args)]
+pub struct Cluster {
+    /// The kubeconfig; that of KUBECONFIG or ~/.kube/config when absent.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context; its current one when absent.
+    #[arg(long)]
+    pub context: Option<String>,
+}
+
 /// Print the steps that the controller would take.
 #[derive(Debug, Clone, Args)]
 pub struct Plan {
     /// Where AWS is.
     #[command(flatten)]
     pub shared: Shared,
-    /// The file with the InferenceEndpoint; - for standard input.
-    #[arg(short, long)]
-    pub file: PathBuf,
-    /// The namespace, where the file names none.
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// A file of YAML or JSON with endpoints, a folder of such files, or - for standard input; may be
+    /// given more than once. Objects of other kinds are passed over.
+    #[arg(short, long = "file", alias = "filename", required = true, value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// The namespace, where a file names none.
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t = PlanOutput::Text)]
+    pub output: PlanOutput,
     /// When to colour.
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     pub color: Colour,
+}
+
+/// What `larder plan` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanOutput {
+    /// For a terminal.
+    Text,
+    /// For a pull request's comment.
+    Markdown,
+}
+
+/// Print why endpoints are ready or not.
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// The endpoints' names.
+    #[arg(required_unless_present = "files")]
+    pub names: Vec<String>,
+    /// The namespace; that of the kubeconfig's context when absent.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// A file of YAML or JSON that names endpoints, a folder of such files, or - for standard input; may be
+    /// given more than once.
+    #[arg(short, long = "file", alias = "filename", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Explain from the objects' status alone; AWS is not asked.
+    #[arg(long)]
+    pub offline: bool,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t = ExplainOutput::Text)]
+    pub output: ExplainOutput,
+    /// When to colour.
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+    /// This cluster's id, as for the controller.
+    #[arg(long, env = "LARDER_CLUSTER_ID")]
+    pub cluster_id: Option<String>,
+    /// The region of endpoints that name none.
+    #[arg(long, env = "AWS_REGION")]
+    pub region: Option<String>,
+    /// The model-sync function's code, as for the controller. Without it, AWS is not asked.
+    #[arg(long, env = "LARDER_SYNC_CODE", value_parser = code)]
+    pub sync_code: Option<CodeRef>,
+    /// Hosts of models' sources that may have a private address, as for the controller.
+    #[arg(long, env = "LARDER_ALLOW_SOURCE_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub allow_source_host: Vec<String>,
+    /// AWS control-plane calls a second, for each account and region.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub calls_per_second: u32,
+}
+
+impl Explain {
+    /// Where AWS is and what the objects leave to the controller; none when the sync code is not known.
+    #[must_use]
+    pub fn shared(&self) -> Option<Shared> {
+        Some(Shared {
+            cluster_id: self.cluster_id.clone(),
+            region: self.region.clone(),
+            sync_code: self.sync_code.clone()?,
+            allow_source_host: self.allow_source_host.clone(),
+            calls_per_second: self.calls_per_second,
+        })
+    }
+}
+
+/// What `larder explain` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExplainOutput {
+    /// A tree.
+    Text,
+    /// An array with an object for each endpoint.
+    Json,
 }
 
 /// When to colour.
@@ -156,6 +276,18 @@ pub enum Colour {
     Always,
     /// Never.
     Never,
+}
+
+impl Colour {
+    /// Whether standard output is coloured.
+    #[must_use]
+    pub fn is_wanted(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use larder_core::{Class, Defaults};
 use larder_crds::InferenceEndpointStatus;
 
 use crate::cloud::aws::Connector;
+use crate::metrics::Metrics;
 use crate::reconcile::{Memory, Now};
+use crate::tenants::Tenants;
 use crate::wake::Wakes;
 
 /// The name that status fields, finalizers and Events are written under.
@@ -30,6 +32,10 @@ pub struct Context {
     pub recorder: Recorder,
     /// S3's events.
     pub wakes: Arc<Wakes>,
+    /// Which namespaces may use which roles.
+    pub tenants: Tenants,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     started: Instant,
     remembered: Mutex<HashMap<String, Remembered>>,
     attempts: Mutex<Attempts<String>>,
@@ -48,6 +54,8 @@ pub struct Remembered {
     pub memory: Memory,
     /// The status that was last written: the watch may not have brought it yet.
     pub status: Option<InferenceEndpointStatus>,
+    /// When that was, as a time since the process started.
+    pub told: Option<Duration>,
     /// When the next pass is due, as a time since the process started.
     pub due: Duration,
     /// When the next pass that an event asks for may be made.
@@ -65,10 +73,19 @@ impl Context {
             aws,
             defaults,
             wakes: Arc::default(),
+            tenants: Tenants::default(),
+            metrics: Arc::default(),
             started: Instant::now(),
             remembered: Mutex::default(),
             attempts: Mutex::default(),
         }
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// The time, and chance.
@@ -92,6 +109,7 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         lock(&self.remembered).remove(uid);
         self.wakes.forget(uid);
+        self.metrics.forget(uid);
         lock(&self.attempts).succeeded(&uid.to_owned());
     }
 

@@ -3,11 +3,12 @@
 //! - [`reconcile`]: the one straight line, on one screen.
 //! - [`observe`], [`act`], [`publish`]: the only three arrows that do I/O.
 //! - [`listing`]: one source, listed. [`sources`]: listings that are still true.
-//! - [`wake`]: S3's events.
+//! - [`wake`]: S3's events. [`tenants`]: what Namespaces allow.
 //! - [`cloud`]: what is asked of AWS (a trait), and AWS itself.
 //! - [`run`]: the Kubernetes side: watch, queue, finalizer.
-//! - [`lease`]: leader election. [`server`]: health and readiness.
-//! - [`plan_command`]: `larder plan`. [`args`]: the command line.
+//! - [`lease`]: leader election. [`server`]: health and readiness. [`metrics`]: what is counted.
+//! - [`plan_command`], [`plan_markdown`]: `larder plan`. [`explain`]: `larder explain`. [`manifests`]: the endpoints
+//!   of files. [`args`]: the command line.
 //!
 //! Deliberately absent: decisions. They are `larder-core`'s.
 
@@ -15,13 +16,18 @@ pub mod act;
 pub mod args;
 pub mod cloud;
 pub mod context;
+pub mod explain;
 pub mod lease;
 pub mod listing;
+pub mod manifests;
+pub mod metrics;
 pub mod observe;
 pub mod plan_command;
+pub mod plan_markdown;
 pub mod publish;
 pub mod reconcile;
 pub mod run;
 pub mod server;
 pub mod sources;
+pub mod tenants;
 pub mod wake;

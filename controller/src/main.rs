@@ -9,10 +9,13 @@ use kube::Client;
 use larder::args::{Cli, Command, LogFormat, Run};
 use larder::cloud::aws::Connector;
 use larder::context::Context;
+use larder::explain::{self, explain};
 use larder::lease::Election;
+use larder::metrics::Metrics;
 use larder::plan_command::{Verdict, plan};
 use larder::run::{cluster_id, run};
-use larder::server::{Readiness, serve};
+use larder::server::{Readiness, bind, serve};
+use larder::tenants::Tenants;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -45,12 +48,21 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(match Box::pin(plan(&args, &mut std::io::stdout())).await? {
                 Verdict::NothingToDo => ExitCode::SUCCESS,
                 Verdict::SomethingToDo => ExitCode::from(2),
+                Verdict::Unknown => ExitCode::FAILURE,
+            })
+        }
+        Command::Explain(args) => {
+            log(LogFormat::Text, "error");
+            Ok(match Box::pin(explain(&args, &mut std::io::stdout())).await? {
+                explain::Verdict::Ready => ExitCode::SUCCESS,
+                explain::Verdict::NotReady => ExitCode::from(2),
+                explain::Verdict::Unknown => ExitCode::FAILURE,
             })
         }
         Command::Run(args) => {
             // kube's own span would repeat the object's name in every line.
             log(args.log_format, "info,kube_runtime=warn");
-            control(args).await
+            Box::pin(control(args)).await
         }
     }
 }
@@ -70,7 +82,11 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone())?);
     let readiness = Readiness::default();
-    let health = tokio::spawn(serve(args.listen, readiness.clone(), stop.clone()));
+    let listener = bind(args.listen).await.with_context(|| {
+        format!("health and metrics cannot be served at {}: choose another --listen", args.listen)
+    })?;
+    let metrics = Arc::new(Metrics::default());
+    let health = tokio::spawn(serve(listener, readiness.clone(), Arc::clone(&metrics), stop.clone()));
     let kube = Client::try_default().await.context("the cluster cannot be reached: check the kubeconfig")?;
     let cluster = match &args.shared.cluster_id {
         Some(id) => id.clone(),
@@ -81,14 +97,17 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
     let settings = args.shared.settings();
     let aws = Connector::new(settings).await.context("AWS cannot be reached")?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("larder-{:08x}", fastrand::u32(..)));
+    let mut context = Context::new(kube.clone(), aws, args.shared.defaults(cluster), identity.clone())
+        .with_metrics(metrics);
+    let policy = args.role_policy.into();
+    context.tenants = Tenants::new(policy, &kube, args.namespace.as_deref(), &context.wakes, &stop).await?;
+    let context = Arc::new(context);
     readiness.set(true);
 
-    let mut election =
-        Election::new(kube.clone(), &args.lease_namespace, identity.clone(), args.lease_seconds);
+    let mut election = Election::new(kube, &args.lease_namespace, identity, args.lease_seconds);
     if !args.no_leader_election && !election.win(&stop).await {
         return Ok(ExitCode::SUCCESS);
     }
-    let context = Arc::new(Context::new(kube, aws, args.shared.defaults(cluster), identity));
     let work = run(context, args.namespace.as_deref(), args.concurrency, stop.clone());
     tokio::pin!(work);
     let result = if args.no_leader_election {
@@ -109,7 +128,7 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
         election.release().await;
     }
     stop.cancel();
-    health.await?.context("health cannot be served: choose another --listen")?;
+    health.await?.context("health could not be served to the end")?;
     Ok(ExitCode::SUCCESS)
 }
 

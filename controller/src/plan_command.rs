@@ -1,86 +1,130 @@
 //! `larder plan`: the steps that the controller would take, as a diff. Reads AWS, changes nothing.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Read};
-use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
 use larder_core::foresee::{Foreseen, foresee};
 use larder_core::plan::Plan as AreaPlan;
 use larder_core::step::Effect;
 use larder_core::{Area, Desired, Endpoint};
 use larder_crds::InferenceEndpoint;
 
-use crate::args::{Colour, Plan};
+use crate::args::{Cluster, Plan, PlanOutput};
 use crate::cloud::aws::Connector;
+use crate::manifests;
 use crate::observe::{Listings, observe};
+use crate::plan_markdown::markdown;
 
 /// What the plan comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// AWS holds what is wanted.
     NothingToDo,
     /// There are steps to take, or something blocks them.
     SomethingToDo,
+    /// Of an endpoint it could not be found out.
+    Unknown,
 }
 
-/// Prints the plan to `out`.
+/// The plan of one endpoint.
+#[derive(Debug)]
+pub struct Planned {
+    /// `namespace/name`
+    pub name: String,
+    /// The object is not in the cluster yet.
+    pub is_new: bool,
+    /// Its steps, or why they are not known, in one line.
+    pub foreseen: Result<Foreseen, String>,
+}
+
+impl Planned {
+    /// What it comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match &self.foreseen {
+            Ok(foreseen) if foreseen.steps.is_empty() && foreseen.end.is_converged() => Verdict::NothingToDo,
+            Ok(_) => Verdict::SomethingToDo,
+            Err(_) => Verdict::Unknown,
+        }
+    }
+}
+
+/// Said of an endpoint that is not in the cluster yet.
+pub(crate) const NEW: &str =
+    "It is new: its UID, and with it the end of each name below, is chosen when it is created.";
+
+/// Prints the plan to `out`. What becomes of one endpoint does not keep the others from being planned.
 ///
 /// # Errors
-/// When the file cannot be read, admission refuses it, or AWS cannot be reached.
+/// When a file cannot be read, or neither the cluster nor AWS can be reached.
 pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<Verdict> {
-    let written = read(&args.file, &args.namespace)?;
-    let kube = Client::try_default().await.context("the cluster cannot be reached: check the kubeconfig")?;
+    let written = manifests::read(&args.files, &args.namespace)?;
+    let kube = client(&args.cluster).await?;
     let cluster = match &args.shared.cluster_id {
         Some(id) => id.clone(),
         None => crate::run::cluster_id(&kube).await.context("the cluster's id cannot be read")?,
     };
-    let (object, exists) = admitted(&kube, &written).await?;
-    let endpoint = Endpoint::parse(&object, &args.shared.defaults(cluster))?;
-    let cloud = Connector::new(args.shared.settings()).await?.connect(&endpoint.place).await?;
-    let observed = Box::pin(observe(
-        &cloud,
-        &endpoint,
-        &Listings::new(),
-        &object.status.clone().unwrap_or_default(),
-        jiff::Timestamp::now(),
-    ))
-    .await;
-    let foreseen = foresee(&Desired::of(&endpoint), &observed);
-    let is_coloured = match args.color {
-        Colour::Always => true,
-        Colour::Never => false,
-        Colour::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    let aws = Connector::new(args.shared.settings()).await?;
+    let mut all = Vec::new();
+    for object in &written {
+        let mut is_new = false;
+        let foreseen = Box::pin(foreseen(args, &kube, &cluster, &aws, object, &mut is_new)).await;
+        let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+        all.push(Planned { name, is_new, foreseen: foreseen.map_err(|error| format!("{error:#}")) });
+    }
+    let text = match args.output {
+        PlanOutput::Text => {
+            let is_coloured = args.color.is_wanted();
+            all.iter().map(|planned| render(planned, is_coloured)).collect::<Vec<_>>().join("\n")
+        }
+        PlanOutput::Markdown => markdown(&all),
     };
-    let title = format!("InferenceEndpoint {}/{}", object.namespace().unwrap_or_default(), object.name_any());
-    let title = if exists {
-        title
-    } else {
-        format!(
-            "{title}\nIt is new: its UID, and with it the end of each name below, is chosen when it is created."
-        )
-    };
-    let (text, verdict) = render(&title, &foreseen, is_coloured);
     out.write_all(text.as_bytes()).context("the plan cannot be written")?;
-    Ok(verdict)
+    Ok(all.iter().map(Planned::verdict).max().unwrap_or(Verdict::NothingToDo))
 }
 
-fn read(file: &Path, namespace: &str) -> anyhow::Result<InferenceEndpoint> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().take(1 << 20).read_to_string(&mut text).context("standard input cannot be read")?;
-    } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    }
-    let mut object: InferenceEndpoint = serde_yaml::from_str(&text)
-        .with_context(|| format!("{} is not one InferenceEndpoint", file.display()))?;
-    if object.metadata.name.is_none() {
-        bail!("{} has no metadata.name: write it", file.display());
-    }
-    object.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
-    Ok(object)
+async fn foreseen(
+    args: &Plan,
+    kube: &Client,
+    cluster: &str,
+    aws: &Connector,
+    written: &InferenceEndpoint,
+    is_new: &mut bool,
+) -> anyhow::Result<Foreseen> {
+    let (object, exists) = admitted(kube, written).await?;
+    *is_new = !exists;
+    let endpoint = Endpoint::parse(&object, &args.shared.defaults(cluster.to_owned()))?;
+    let cloud = aws.connect(&endpoint.place).await?;
+    let status = object.status.clone().unwrap_or_default();
+    let observed =
+        Box::pin(observe(&cloud, &endpoint, &Listings::new(), &status, jiff::Timestamp::now())).await;
+    Ok(foresee(&Desired::of(&endpoint), &observed))
+}
+
+/// A client of the cluster that the arguments name.
+///
+/// # Errors
+/// When there is no such kubeconfig or context.
+pub async fn client(cluster: &Cluster) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
+    let config = match &cluster.kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("{} cannot be read as a kubeconfig", path.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await
+        }
+        None if cluster.context.is_some() => Config::from_kubeconfig(&options).await,
+        None => {
+            return Client::try_default()
+                .await
+                .context("the cluster cannot be reached: check the kubeconfig");
+        }
+    };
+    let config = config.context("the kubeconfig names no such cluster")?;
+    Client::try_from(config).context("the cluster cannot be reached: check the kubeconfig")
 }
 
 /// The object as the API server would store it: validated, defaulted, with the UID of the one that
@@ -101,49 +145,67 @@ async fn admitted(kube: &Client, written: &InferenceEndpoint) -> anyhow::Result<
     Ok((answer.context("the API server cannot be asked")?, exists))
 }
 
-/// The plan as text, and what it comes to.
+/// The plan as text.
 #[must_use]
-pub fn render(title: &str, foreseen: &Foreseen, is_coloured: bool) -> (String, Verdict) {
+pub fn render(planned: &Planned, is_coloured: bool) -> String {
     let paint = |code: &str, text: &str| {
         if is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
-    let mut text = format!("{}\n", paint("1", title));
-    let mut count = [0usize; 4];
+    let mut text = format!("{}\n", paint("1", &format!("InferenceEndpoint {}", planned.name)));
+    if planned.is_new {
+        let _ = writeln!(text, "{NEW}");
+    }
+    let foreseen = match &planned.foreseen {
+        Ok(foreseen) => foreseen,
+        Err(why) => {
+            let _ = writeln!(text, "\n  {}", paint("31", &format!("! {why}")));
+            return text;
+        }
+    };
     for area in Area::ALL {
         let steps: Vec<_> = foreseen.steps.iter().filter(|(of, _)| *of == area).collect();
-        let stuck = match foreseen.end.get(area) {
-            AreaPlan::Blocked { reason, message, .. } | AreaPlan::Retry { reason, message, .. } => {
-                Some(format!("{reason}: {message}"))
-            }
-            AreaPlan::Wait { on, .. } => Some(format!("waits for {on}")),
-            AreaPlan::Converged | AreaPlan::Do(_) => None,
-        };
+        let stuck = stuck(foreseen, area);
         let _ = writeln!(text, "\n  {}", paint("1", area.condition()));
         if steps.is_empty() && stuck.is_none() {
             let _ = writeln!(text, "    {}", paint("2", "= as wanted"));
         }
         for (_, step) in steps {
             let effect = step.effect();
-            let (colour, slot) = match effect {
-                Effect::Creates => ("32", 0),
-                Effect::Changes => ("33", 1),
-                Effect::Deletes => ("31", 2),
-                Effect::Runs => ("36", 3),
+            let colour = match effect {
+                Effect::Creates => "32",
+                Effect::Changes => "33",
+                Effect::Deletes => "31",
+                Effect::Runs => "36",
             };
-            count[slot] += 1;
             let _ = writeln!(text, "    {}", paint(colour, &format!("{} {step}", effect.mark())));
         }
         if let Some(stuck) = stuck {
             let _ = writeln!(text, "    {}", paint("35", &format!("! {stuck}")));
         }
     }
-    let [create, change, delete, run] = count;
-    let is_done = create + change + delete + run == 0 && foreseen.end.is_converged();
-    let summary = if is_done {
+    let [create, change, delete, run] = count(foreseen);
+    let summary = if planned.verdict() == Verdict::NothingToDo {
         "Nothing to do: AWS holds what is wanted.".to_owned()
     } else {
         format!("Plan: {create} to create, {change} to change, {delete} to delete, {run} to run.")
     };
     let _ = writeln!(text, "\n{}", paint("1", &summary));
-    (text, if is_done { Verdict::NothingToDo } else { Verdict::SomethingToDo })
+    text
+}
+
+/// What keeps an area from its end, in words.
+pub(crate) fn stuck(foreseen: &Foreseen, area: Area) -> Option<String> {
+    match foreseen.end.get(area) {
+        AreaPlan::Blocked { reason, message, .. } | AreaPlan::Retry { reason, message, .. } => {
+            Some(format!("{reason}: {message}"))
+        }
+        AreaPlan::Wait { on, .. } => Some(format!("waits for {on}")),
+        AreaPlan::Converged | AreaPlan::Do(_) => None,
+    }
+}
+
+/// How many steps create, change, delete and run something.
+pub(crate) fn count(foreseen: &Foreseen) -> [usize; 4] {
+    let of = |effect| foreseen.steps.iter().filter(|(_, step)| step.effect() == effect).count();
+    [Effect::Creates, Effect::Changes, Effect::Deletes, Effect::Runs].map(of)
 }

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
-use larder_core::status::{is_same, size};
+use larder_core::status::{is_progress, is_same, size};
+use larder_crds::status::ModelStatus;
 use larder_crds::{InferenceEndpoint, InferenceEndpointStatus};
 use serde_json::json;
 
@@ -32,7 +33,8 @@ pub async fn publish(
         "status": status,
     });
     api.patch_status(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await?;
-    for event in events(&before.conditions, &status.conditions).into_iter().chain(upkeep(before, status)) {
+    let news = events(&before.conditions, &status.conditions).into_iter();
+    for event in news.chain(copies(before, status)).chain(upkeep(before, status)) {
         // An Event that is lost costs nobody a model.
         if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
             tracing::debug!(%error, "an Event could not be written");
@@ -95,19 +97,34 @@ pub fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
 
 /// Progress is no warning.
 fn is_warning(condition: &Condition) -> bool {
-    let is_progress = condition.reason.starts_with("Waiting")
-        || matches!(
-            condition.reason.as_str(),
-            "InProgress"
-                | "CoolingDown"
-                | "Syncing"
-                | "SourceChanged"
-                | "Deleting"
-                | "PlanOnly"
-                | "Suspended"
-                | "Conflict"
-        );
-    condition.status == "False" && !is_progress
+    condition.status == "False" && !is_progress(&condition.reason)
+}
+
+/// An Event for each copy that began, and for each that came to its end.
+#[must_use]
+pub fn copies(before: &InferenceEndpointStatus, after: &InferenceEndpointStatus) -> Vec<Event> {
+    let event = |model: &ModelStatus| {
+        let was = before.models.iter().find(|it| it.name == model.name);
+        let was = was.filter(|it| it.desired_digest == model.desired_digest);
+        let is_news = was.is_none_or(|was| was.state != model.state);
+        let all = format!("{} in {} files", size(model.bytes), model.files);
+        let (reason, note) = match model.state.as_str() {
+            "Syncing" if is_news => ("CopyStarted", format!("model {}: {all} are copied", model.name)),
+            // What was there before it was wanted was not copied.
+            "Ready" if is_news && was.is_some() => {
+                ("Copied", format!("model {}: {all} are on the file system, verified", model.name))
+            }
+            _ => return None,
+        };
+        Some(Event {
+            type_: EventType::Normal,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "ModelsSynced".to_owned(),
+            secondary: None,
+        })
+    };
+    after.models.iter().filter_map(event).collect()
 }
 
 #[cfg(test)]
@@ -140,5 +157,53 @@ mod tests {
         assert!(matches!(got[0].type_, EventType::Warning));
         let got = events(&after, &[condition("ModelsSynced", "True", "Converged")]);
         assert!(matches!(got[0].type_, EventType::Normal));
+    }
+
+    #[test]
+    fn waiting_for_an_upload_is_no_warning() {
+        for (reason, warns) in [
+            ("Settling", false),
+            ("WaitingForMarker", false),
+            ("Syncing", false),
+            ("SyncFailed", true),
+            ("AccessDenied", true),
+        ] {
+            let got = events(&[], &[condition("ModelsSynced", "False", reason)]);
+            assert_eq!(matches!(got[0].type_, EventType::Warning), warns, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_told_when_it_begins_and_when_it_ends() {
+        let model = |state: &str, digest: &str| InferenceEndpointStatus {
+            models: vec![ModelStatus {
+                name: "ocr".to_owned(),
+                state: state.to_owned(),
+                desired_digest: Some(digest.to_owned()),
+                bytes: 1536,
+                files: 2,
+                ..ModelStatus::default()
+            }],
+            ..InferenceEndpointStatus::default()
+        };
+        let none = InferenceEndpointStatus::default();
+        for (before, after, told) in [
+            (none.clone(), model("Pending", "1"), &[][..]),
+            (model("Pending", "1"), model("Syncing", "1"), &["CopyStarted"]),
+            (model("Syncing", "1"), model("Syncing", "1"), &[]),
+            (model("Syncing", "1"), model("Ready", "1"), &["Copied"]),
+            (model("Pending", "1"), model("Ready", "1"), &["Copied"]),
+            (model("Ready", "1"), model("Ready", "1"), &[]),
+            (model("Ready", "1"), model("Syncing", "2"), &["CopyStarted"]),
+            (model("Ready", "1"), model("Ready", "2"), &[]),
+            (none, model("Ready", "1"), &[]),
+        ] {
+            let got = copies(&before, &after);
+            assert_eq!(
+                got.iter().map(|e| e.reason.as_str()).collect::<Vec<_>>(),
+                told,
+                "{before:?} {after:?}"
+            );
+        }
     }
 }

@@ -9,17 +9,18 @@ use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use larder_core::endpoint::Management;
-use larder_core::status::{refused, suspended};
+use larder_core::status::{is_progress_alone, refused, role_not_allowed, suspended};
 use larder_core::{Class, Endpoint};
-use larder_crds::{FINALIZER, InferenceEndpoint};
+use larder_crds::{FINALIZER, InferenceEndpoint, InferenceEndpointStatus};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::cloud::CloudError;
 use crate::context::Context;
+use crate::metrics::Outcome;
 use crate::publish::publish;
-use crate::reconcile::{Pass, pass};
+use crate::reconcile::{Now, Pass, pass};
 use crate::wake::GAP;
 
 /// What stops a reconcile before its pass. What AWS says within a pass is status, not an error.
@@ -59,6 +60,12 @@ impl Error {
 
 /// A pass that takes longer is given up; the next one begins by looking.
 const LONGEST_PASS: Duration = Duration::from_mins(5);
+
+/// How far copies are is told so often; what is news is told at once.
+const PROGRESS_GAP: Duration = Duration::from_secs(4);
+
+/// When to come back to a role that is being assumed for another endpoint.
+const BUSY: Duration = Duration::from_millis(500);
 
 /// Watches and converges until `stop`, then finishes what it is at.
 ///
@@ -132,19 +139,15 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
     let now = context.now();
-    let endpoint = match Endpoint::parse(object, &context.defaults) {
+    let endpoint = match workable(object, context, &before, now) {
         Ok(endpoint) => endpoint,
-        Err(why) => {
-            let status = refused(&why, generation, &before, now.timestamp);
+        Err(held) => {
+            let (status, action) = *held;
+            context.metrics.saw(uid, &before, &status);
             publish(context, object, &before, &status).await.map_err(failed("status update"))?;
-            return Ok(Action::requeue(Duration::from_mins(5)));
+            return Ok(action);
         }
     };
-    if endpoint.management == Management::Suspend {
-        let status = suspended(generation, &before, now.timestamp);
-        publish(context, object, &before, &status).await.map_err(failed("status update"))?;
-        return Ok(Action::await_change());
-    }
     // The finalizer comes before the first write to AWS. `Plan` writes none.
     if !is_held && endpoint.management == Management::Apply {
         set_finalizer(object, context, true).await.map_err(failed("finalizer update"))?;
@@ -166,12 +169,20 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         remembered.memory.wake();
         remembered.next_wake = now.since_start + GAP;
     }
-    let cloud = match context.aws.connect(&endpoint.place).await {
+    let Some(cloud) = context.aws.try_connect(&endpoint.place).await else {
+        context.put(uid, remembered);
+        return Ok(Action::requeue(BUSY.mul_f64(1.0 + now.jitter)));
+    };
+    let cloud = match cloud {
         Ok(cloud) => cloud,
         Err(source) => {
             context.put(uid, remembered);
             let status =
                 larder_core::status::unreachable(&source.problem, generation, &before, now.timestamp);
+            context
+                .metrics
+                .passed(Outcome::Unreachable, context.now().since_start.saturating_sub(now.since_start));
+            context.metrics.saw(uid, &before, &status);
             publish(context, object, &before, &status).await.map_err(failed("status update"))?;
             return Err(Error::Connect { object: name_of(object), source });
         }
@@ -180,9 +191,12 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     let work = Box::pin(pass(&cloud, &endpoint, &previous, &mut remembered.memory, now));
     let Ok(Pass { status, again, is_deleted, queue, .. }) = tokio::time::timeout(LONGEST_PASS, work).await
     else {
+        context.metrics.passed(Outcome::GivenUp, LONGEST_PASS);
         tracing::warn!("a pass took longer than {} s and was given up", LONGEST_PASS.as_secs());
         return Ok(Action::requeue(Duration::from_secs(1)));
     };
+    let outcome = if is_deleted { Outcome::Deleted } else { Outcome::of(&status) };
+    context.metrics.passed(outcome, context.now().since_start.saturating_sub(now.since_start));
     if is_deleted {
         set_finalizer(object, context, false).await.map_err(failed("finalizer update"))?;
         context.forget(uid);
@@ -192,11 +206,41 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     if let Ok(queue) = queue {
         context.wakes.listen(uid, &endpoint, &cloud, queue.as_deref());
     }
+    context.metrics.saw(uid, &previous, &status);
+    let is_copying = status.models.iter().any(|model| model.state == "Syncing");
+    let told = remembered.told.filter(|told| {
+        let is_recent = now.since_start.saturating_sub(*told) < PROGRESS_GAP;
+        is_copying && is_recent && is_progress_alone(&previous, &status)
+    });
+    remembered.told = told.or(Some(now.since_start));
     remembered.due = context.now().since_start + again;
     remembered.status = Some(status.clone());
     context.put(uid, remembered);
+    if told.is_some() {
+        return Ok(Action::requeue(again));
+    }
     publish(context, object, &previous, &status).await.map_err(failed("status update"))?;
     Ok(Action::requeue(again))
+}
+
+/// The endpoint, when it may be worked on; else what is said of it, and when to look at it again.
+fn workable(
+    object: &InferenceEndpoint,
+    context: &Context,
+    before: &InferenceEndpointStatus,
+    now: Now,
+) -> Result<Endpoint, Box<(InferenceEndpointStatus, Action)>> {
+    let generation = object.metadata.generation.unwrap_or_default();
+    let later = Action::requeue(Duration::from_mins(5));
+    let endpoint = Endpoint::parse(object, &context.defaults)
+        .map_err(|why| Box::new((refused(&why, generation, before, now.timestamp), later.clone())))?;
+    if endpoint.management == Management::Suspend {
+        return Err(Box::new((suspended(generation, before, now.timestamp), Action::await_change())));
+    }
+    if let Err(why) = context.tenants.check(&endpoint) {
+        return Err(Box::new((role_not_allowed(&why, generation, before, now.timestamp), later)));
+    }
+    Ok(endpoint)
 }
 
 fn name_of(object: &InferenceEndpoint) -> String {

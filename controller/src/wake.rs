@@ -81,6 +81,11 @@ impl Wakes {
         self.lock().woken.remove(uid);
     }
 
+    /// Has everyone looked up: something has changed that may concern anyone.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
     /// Rings, once or more, after an endpoint was woken.
     pub async fn rings(&self) {
         self.bell.notified().await;

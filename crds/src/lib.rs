@@ -25,6 +25,13 @@ pub const FINALIZER: &str = "larder.dev/aws-resources";
 /// Any new value of this annotation asks for a pass now, with a fresh look at the sources.
 pub const RECONCILE_AT: &str = "larder.dev/reconcile-at";
 
+/// This annotation of a Namespace names the roles that its endpoints may use, where the controller asks for it: ARNs, or
+/// patterns in which `*` stands for any characters, with commas between them.
+pub const ALLOWED_ROLES: &str = "larder.dev/allowed-roles";
+
+/// What [`ALLOWED_ROLES`] calls the controller's own role, which is that of endpoints that name none.
+pub const CONTROLLERS_OWN_ROLE: &str = "controller";
+
 /// The API group.
 pub const GROUP: &str = "larder.dev";
 

@@ -62,6 +62,9 @@ pub struct Summary {
     /// Warm sandboxes, of those wanted: `2/2`.
     #[serde(default)]
     pub capacity: String,
+    /// What of the models that are being copied is there, and how fast more comes: `412.0 MiB/1.2 GiB 96.0 MiB/s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<String>,
     /// What the models take on the file system: `1.2 GiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
@@ -96,6 +99,18 @@ pub struct ModelStatus {
     /// Files in all.
     #[serde(default)]
     pub files: i64,
+    /// Files that are on the file system, verified.
+    #[serde(default)]
+    pub files_done: i64,
+    /// How fast it is being copied, over about the last ten seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<i64>,
+    /// How long the copy takes still, at that speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_seconds: Option<i64>,
+    /// When its copy was last looked at, RFC 3339; while it is being copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_time: Option<String>,
     /// When it became Ready, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<String>,

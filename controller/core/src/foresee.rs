@@ -157,6 +157,7 @@ fn apply(step: &Step, observed: &mut Observed) {
                         bytes_done: 0,
                         bytes_total: 0,
                         files: 0,
+                        files_done: 0,
                         message: String::new(),
                         workers: Vec::new(),
                     })

@@ -6,14 +6,16 @@
 //! - [`observed`]: what AWS was seen to hold.
 //! - [`plan()`]: the steps between them, one module per area.
 //! - [`foresee()`](foresee::foresee): a plan played to its end.
-//! - [`status`]: what the user is told.
+//! - [`status`]: what the user is told; [`explain`]: the same as a tree, with the calls behind it.
 //! - [`retry`]: when to try again.
+//! - [`tenants`]: which namespace may use which role.
 //!
 //! Deliberately absent: time, randomness, environment, Kubernetes and AWS clients. They are the
 //! caller's; the build checks that this crate cannot reach them.
 
 pub mod desired;
 pub mod endpoint;
+pub mod explain;
 pub mod foresee;
 pub mod names;
 pub mod observed;
@@ -21,6 +23,7 @@ pub mod plan;
 pub mod retry;
 pub mod status;
 pub mod step;
+pub mod tenants;
 
 pub use desired::Desired;
 pub use endpoint::{Defaults, Endpoint, Refused};

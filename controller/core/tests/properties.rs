@@ -7,7 +7,7 @@ mod support;
 use jiff::Timestamp;
 use larder_core::endpoint::DeletionPolicy;
 use larder_core::foresee::foresee;
-use larder_core::status::{Failures, is_same, status};
+use larder_core::status::{Failures, is_progress_alone, is_same, status};
 use larder_core::{Area, Desired, Observed, Plan, Remote, Step, plan};
 use larder_crds::InferenceEndpointStatus;
 use proptest::prelude::*;
@@ -133,7 +133,11 @@ proptest! {
         };
         let first = at(&InferenceEndpointStatus::default(), 0);
         let second = at(&first, later);
-        prop_assert!(is_same(&first, &second));
-        prop_assert_eq!(first, second);
+        // A copy that has not come further in that time is slow.
+        prop_assert!(is_progress_alone(&first, &second));
+        if !first.models.iter().any(|model| model.state == "Syncing") {
+            prop_assert!(is_same(&first, &second));
+            prop_assert_eq!(first, second);
+        }
     }
 }

@@ -40,6 +40,7 @@ pub use storage::*;
     printcolumn(name = "FileSystem", type_ = "string", json_path = ".status.storage.fileSystemId", priority = 1),
     printcolumn(name = "Function", type_ = "string", json_path = ".status.function.name", priority = 1),
     printcolumn(name = "Storage", type_ = "string", json_path = ".status.summary.storage", priority = 1),
+    printcolumn(name = "Sync", type_ = "string", json_path = ".status.summary.sync", priority = 1),
     printcolumn(name = "LastSync", type_ = "string", json_path = ".status.summary.lastSync", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name is longer than 63 characters; it names AWS resources: write a shorter one")

@@ -86,6 +86,9 @@ pub struct ModelReport {
     pub bytes_total: u64,
     /// Files in all; 0 while not known.
     pub files: u64,
+    /// Files that are on the file system, verified. Reports of before this was told say 0.
+    #[serde(default)]
+    pub files_done: u64,
     /// What went wrong in the last attempt, for people. Empty when nothing did.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

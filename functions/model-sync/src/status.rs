@@ -28,6 +28,7 @@ fn model_report(root: &Path, model: &ManifestModel, now: SystemTime) -> ModelRep
         bytes_done: found.bytes_done,
         bytes_total: found.bytes_total,
         files: found.files,
+        files_done: found.files_done,
         message: found.message,
         workers: if found.state == ModelState::Ready {
             Vec::new()
@@ -48,6 +49,8 @@ pub struct Found {
     pub bytes_total: u64,
     /// Files in all; 0 while not known.
     pub files: u64,
+    /// Files that are on disk, verified.
+    pub files_done: u64,
     /// What went wrong in the last attempt.
     pub message: String,
 }
@@ -63,7 +66,14 @@ pub fn look(root: &Path, revision: &Digest, now: SystemTime) -> Found {
         let bytes = size.map_or(0, |size| size.bytes);
         let files = size.map_or(0, |size| size.files);
         let (bytes_done, bytes_total, message) = (bytes, bytes, String::new());
-        return Found { state: ModelState::Ready, bytes_done, bytes_total, files, message };
+        return Found {
+            state: ModelState::Ready,
+            bytes_done,
+            bytes_total,
+            files,
+            files_done: files,
+            message,
+        };
     }
     let progress = store::progress(root, revision);
     let failure = store::failure(root, revision).filter(|_| !store::is_running(root, revision, now));
@@ -78,6 +88,7 @@ pub fn look(root: &Path, revision: &Digest, now: SystemTime) -> Found {
         bytes_done: progress.as_ref().map_or(0, |(_, done)| done.bytes()),
         bytes_total: progress.as_ref().map_or(0, |(header, _)| header.bytes),
         files: progress.as_ref().map_or(0, |(header, _)| header.files),
+        files_done: progress.as_ref().map_or(0, |(_, done)| done.whole_files()),
         message: failure.map(|failure| failure.message).unwrap_or_default(),
     }
 }

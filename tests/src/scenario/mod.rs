@@ -226,20 +226,28 @@ impl Scenario {
         Ok(Controller { program, health, log })
     }
 
-    /// Runs `larder plan` on a file; gives its exit code and what it prints.
+    /// Runs `larder plan` on a file or folder; gives its exit code and what it prints.
     ///
     /// # Errors
     /// When it cannot be run.
     pub async fn plan(&self, file: &Path, args: &[&str]) -> Result<(i32, String)> {
-        let output = tokio::process::Command::new(binary("larder")?)
-            .args(["plan", "-f", &file.display().to_string()])
+        let file = file.display().to_string();
+        self.larder(&[&["plan", "-f", &file], args].concat()).await
+    }
+
+    /// Runs `larder`; gives its exit code and what it prints, standard output first.
+    ///
+    /// # Errors
+    /// When it cannot be run, or does not end within a minute.
+    pub async fn larder(&self, args: &[&str]) -> Result<(i32, String)> {
+        let run = tokio::process::Command::new(binary("larder")?)
             .args(args)
             .env_clear()
             .envs(self.larder_env())
             .kill_on_drop(true)
-            .output()
-            .await
-            .context("larder plan cannot be run")?;
+            .output();
+        let ended = tokio::time::timeout(Duration::from_mins(1), run).await;
+        let output = ended.context("larder does not end")?.context("larder cannot be run")?;
         let text =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         Ok((output.status.code().unwrap_or(-1), text))
@@ -249,6 +257,21 @@ impl Scenario {
     #[must_use]
     pub fn endpoints(&self) -> Api<InferenceEndpoint> {
         Api::namespaced(self.stack.kube(), NAMESPACE)
+    }
+
+    /// Gets a text.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is another status than 200.
+    pub async fn get(&self, url: &str) -> Result<String> {
+        let request = Request::get(url).body(whole(Bytes::new())).context("the request cannot be made")?;
+        let answer = tokio::time::timeout(Duration::from_secs(10), client().request(request))
+            .await
+            .with_context(|| format!("no answer from {url} in 10 s"))?
+            .with_context(|| format!("no answer from {url}"))?;
+        ensure!(answer.status() == 200, "{url} answers {}", answer.status());
+        let body = answer.into_body().collect().await.context("the answer broke off")?.to_bytes();
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Posts to a function URL as AWS gave it.

@@ -60,12 +60,14 @@ impl Account {
                 bytes_done: 0,
                 bytes_total: 0,
                 files: 0,
+                files_done: 0,
                 message: String::new(),
                 workers: Vec::new(),
             };
             if let Some((bytes, files)) = folder.revisions.get(&revision) {
                 report.state = ModelState::Ready;
                 (report.bytes_done, report.bytes_total, report.files) = (*bytes, *bytes, *files);
+                report.files_done = *files;
             } else if let Some((state, message)) =
                 folder.failures.get(&revision).filter(|_| !is_running(&revision))
             {

@@ -139,6 +139,7 @@ pub enum Reason {
     Conflict,
     Accepted,
     InvalidSpec,
+    RoleNotAllowed,
     PlanOnly,
     Suspended,
     Deleting,

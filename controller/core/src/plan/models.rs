@@ -9,6 +9,7 @@ use crate::desired::{Desired, Want, is_synced, sync_request};
 use crate::endpoint::Model;
 use crate::observed::{Observed, Read, Source};
 use crate::retry::Class;
+use crate::status::{signed, size};
 use crate::step::Step;
 
 pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
@@ -141,5 +142,5 @@ fn source_problem(model: &Model, source: Option<&Read<Source>>) -> Option<Plan> 
 fn progress(report: &SyncReport) -> String {
     let done: u64 = report.models.iter().map(|m| m.bytes_done).sum();
     let total: u64 = report.models.iter().map(|m| m.bytes_total).sum();
-    format!("the copy of the models: {done} of {total} bytes")
+    format!("the copy of the models: {} of {}", size(signed(done)), size(signed(total)))
 }

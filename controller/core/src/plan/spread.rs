@@ -98,6 +98,7 @@ mod tests {
             bytes_done: 0,
             bytes_total: 0,
             files: 0,
+            files_done: 0,
             message: String::new(),
             workers: Worker::all(u16::try_from(states.len()).unwrap())
                 .zip(*states)

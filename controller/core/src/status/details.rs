@@ -8,6 +8,7 @@ use larder_crds::status::{
     VersionStatus,
 };
 
+use super::progress::progress;
 use crate::desired::{Desired, Want, copy_of, sync_request};
 use crate::endpoint::Endpoint;
 use crate::names::ALIAS;
@@ -59,6 +60,7 @@ pub(super) fn models(
                 (None, Some(seen)) => (seen.bytes_total, seen.files),
                 (None, None) => (0, 0),
             };
+            let progress = progress(wanted.as_deref(), seen, bytes, before, now);
             let was_ready = before.is_some_and(|b| b.state == "Ready" && b.desired_digest == wanted);
             ModelStatus {
                 name: model.name.clone(),
@@ -74,6 +76,10 @@ pub(super) fn models(
                 bytes: signed(bytes),
                 bytes_done: signed(seen.map_or(0, |m| m.bytes_done)),
                 files: signed(files),
+                files_done: signed(seen.map_or(0, |m| m.files_done)),
+                bytes_per_second: progress.bytes_per_second,
+                remaining_seconds: progress.remaining_seconds,
+                progress_time: progress.time,
                 changed_time: match source {
                     Some(Ok(Source::Found { changed, .. })) => Some(changed.to_string()),
                     Some(_) | None => None,
@@ -96,7 +102,7 @@ fn last_verified(
     super::storage::time(look.at)
 }
 
-pub(super) fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

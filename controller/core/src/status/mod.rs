@@ -7,15 +7,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use larder_crds::status::{InferenceEndpointStatus, Summary};
 
 use self::conditions::{area_condition, dated, draft, kept, summarise};
+pub(crate) use self::details::signed;
+pub use self::progress::{is_progress, is_progress_alone, progress_in_words};
 pub use self::storage::size;
 use crate::desired::Desired;
 use crate::endpoint::{Endpoint, Refused};
 use crate::observed::Observed;
 use crate::plan::{Area, Plan, Plans, Reason};
 use crate::retry::{Class, Problem};
+use crate::tenants::RoleNotAllowed;
 
 mod conditions;
 mod details;
+mod progress;
 mod storage;
 
 /// The steps that failed in this pass, by area.
@@ -57,6 +61,7 @@ pub fn status(
                 || "-".to_owned(),
                 |wanted| format!("{}/{wanted}", provisioned.as_ref().map_or(0, |p| p.available)),
             ),
+            sync: progress::column(&models),
             storage: storage::in_words(storage.as_ref()),
             last_sync: models.iter().filter_map(|m| m.last_sync_time.clone()).max(),
         },
@@ -80,11 +85,31 @@ pub fn refused(
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
-    let message = refused.to_string();
+    not_accepted(Reason::InvalidSpec, &refused.to_string(), generation, previous, now)
+}
+
+/// The status of an object whose namespace may not use its role: the rest of it stays as it was.
+#[must_use]
+pub fn role_not_allowed(
+    why: &RoleNotAllowed,
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    not_accepted(Reason::RoleNotAllowed, &why.to_string(), generation, previous, now)
+}
+
+fn not_accepted(
+    reason: Reason,
+    message: &str,
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
     let conditions = vec![
-        draft("Accepted", false, Reason::InvalidSpec, message.clone()),
-        draft("Ready", false, Reason::InvalidSpec, message.clone()),
-        draft("Stalled", true, Reason::InvalidSpec, message),
+        draft("Accepted", false, reason, message.to_owned()),
+        draft("Ready", false, reason, message.to_owned()),
+        draft("Stalled", true, reason, message.to_owned()),
     ];
     frozen(conditions, generation, previous, now)
 }
@@ -159,6 +184,9 @@ const OWN: [&str; 13] = [
 pub fn is_same(a: &InferenceEndpointStatus, b: &InferenceEndpointStatus) -> bool {
     let timeless = |status: &InferenceEndpointStatus| {
         let mut status = status.clone();
+        for model in &mut status.models {
+            model.progress_time = None;
+        }
         status.conditions.retain(|c| OWN.contains(&c.type_.as_str()));
         for condition in &mut status.conditions {
             condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);

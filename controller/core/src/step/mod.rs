@@ -8,6 +8,7 @@ use crate::endpoint::{AccessPointSpec, Architecture};
 use crate::names::Owner;
 use crate::observed::{Code, FunctionConfig};
 
+mod operation;
 mod words;
 
 pub use words::Effect;

@@ -267,6 +267,7 @@ fn report(models: usize) -> impl Strategy<Value = SyncReport> {
             bytes_done: 1,
             bytes_total: 2,
             files: 1,
+            files_done: 0,
             message: String::new(),
             workers: Vec::new(),
         };

@@ -18,10 +18,11 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use larder_core::Class;
 use larder_core::endpoint::Place;
 use larder_sources::Sources;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, Semaphore};
 
 use super::AwsCloud;
 use super::budget::Budget;
+use super::door::Door;
 use super::error::Call;
 use super::s3::Archives;
 use crate::cloud::Result;
@@ -33,6 +34,10 @@ const INVOKE: Duration = Duration::from_secs(30);
 
 /// A long poll of 20 s is in it.
 const POLL: Duration = Duration::from_secs(30);
+
+/// So many places are opened at once. Fewer than the endpoints that are worked on at once, so that places that do
+/// not open leave the others room.
+const OPENINGS: usize = 4;
 
 const NAME: &str = "larder";
 
@@ -58,7 +63,8 @@ pub struct Connector {
     settings: Settings,
     base: SdkConfig,
     sources: Sources,
-    clouds: Mutex<HashMap<Place, Arc<OnceCell<AwsCloud>>>>,
+    clouds: Mutex<HashMap<Place, Arc<Door<AwsCloud>>>>,
+    openings: Semaphore,
     budgets: Mutex<HashMap<(String, String), Arc<Budget>>>,
 }
 
@@ -93,16 +99,37 @@ impl Connector {
     fn over(settings: Settings, base: SdkConfig) -> Result<Self> {
         let sources = Sources::new(settings.source_hosts.clone())
             .map_err(|e| Call::new("configure", "TLS").failed(Class::Invalid, "", &e.to_string()))?;
-        Ok(Self { settings, base, sources, clouds: Mutex::default(), budgets: Mutex::default() })
+        Ok(Self {
+            settings,
+            base,
+            sources,
+            clouds: Mutex::default(),
+            openings: Semaphore::new(OPENINGS),
+            budgets: Mutex::default(),
+        })
     }
 
     /// AWS at `place`, the same for every caller.
     ///
     /// # Errors
-    /// When the role cannot be assumed or the account's id cannot be had.
+    /// When the role cannot be assumed or the account's id cannot be had, or could not within the last seconds.
     pub async fn connect(&self, place: &Place) -> Result<AwsCloud> {
-        let cell = Arc::clone(self.clouds.lock().await.entry(place.clone()).or_default());
-        cell.get_or_try_init(|| self.open(place)).await.cloned()
+        loop {
+            if let Some(opened) = self.try_connect(place).await {
+                return opened;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The same, without waiting for others: none while the place is being opened for another caller, or too many
+    /// are. So those whose role is never assumed keep nobody waiting.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn try_connect(&self, place: &Place) -> Option<Result<AwsCloud>> {
+        let door = Arc::clone(self.clouds.lock().await.entry(place.clone()).or_default());
+        door.pass(&self.openings, || self.open(place)).await
     }
 
     async fn open(&self, place: &Place) -> Result<AwsCloud> {

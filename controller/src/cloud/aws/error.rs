@@ -10,6 +10,7 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use larder_core::{Class, Problem};
 
 use crate::cloud::{CloudError, Result};
+use crate::metrics::called;
 
 /// The most characters of a text of others that an error repeats.
 const MAX_MESSAGE: usize = 1000;
@@ -41,7 +42,10 @@ impl Call {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        answer.map_err(|error| self.explain(error))
+        let answer = answer.map_err(|error| self.explain(error));
+        let class = answer.as_ref().err().map(|error| error.problem.class);
+        called(std::any::type_name::<E>(), self.operation, class);
+        answer
     }
 
     /// The answer, or none when the thing is not there.

@@ -1,6 +1,7 @@
 //! AWS, over its own SDKs.
 //!
 //! - [`clients`]: from a place to clients: credentials, account, and what the process shares.
+//! - [`door`]: opens a place once, and does not let those who wait for one that will not open pile up.
 //! - [`budget`]: the token bucket of an account in a region.
 //! - [`error`]: from an SDK's error to a class, the only place where that is decided.
 //! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`events`], [`sources`], [`sync`]: reads.
@@ -36,6 +37,7 @@ use super::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Resul
 
 mod budget;
 mod clients;
+mod door;
 mod ec2;
 mod ecr;
 mod efs;

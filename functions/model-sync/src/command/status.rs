@@ -20,6 +20,7 @@ struct RevisionStatus {
     bytes_done: u64,
     bytes_total: u64,
     files: u64,
+    files_done: u64,
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
 }
@@ -41,6 +42,7 @@ pub(super) fn run(dir: &Path) -> Result<(), CommandError> {
             bytes_done: found.bytes_done,
             bytes_total: found.bytes_total,
             files: found.files,
+            files_done: found.files_done,
             message: found.message,
         }
     });

@@ -137,6 +137,12 @@ impl Done {
         self.whole.contains_key(&file)
     }
 
+    /// How many files are verified.
+    #[must_use]
+    pub fn whole_files(&self) -> u64 {
+        self.whole.len() as u64
+    }
+
     /// What a verified file was compared with.
     #[must_use]
     pub fn expected(&self, file: u32) -> Option<&Expected> {
