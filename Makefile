@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-sync-long test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-inference bench-reading bench-sync
+.PHONY: help demo test test-fast test-sync-long test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-controller bench-inference bench-reading bench-sync
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -24,6 +24,11 @@ bench-sync: ## model-sync beside rclone, boto3 and the AWS CLI; ARGS=--quick for
 	@$(CARGO) build --locked --profile bench -p larder-model-sync -p larder-bench-sync
 	@python=$$(tests/benches/sync/setup.sh) && LARDER_BENCH_PYTHON=$$python \
 	  LARDER_MODEL_SYNC=$(TARGET)/release/larder-model-sync $(TARGET)/release/larder-bench-sync $(ARGS)
+
+bench-controller: tools ## the controller at 1 to 10,000 endpoints; ARGS=--quick for up to 100
+	@$(CARGO) build --locked --profile bench -p larder -p larder-bench-controller
+	@set -a; eval "$$(tests/tools/setup.sh env)"; set +a; \
+	  LARDER=$(TARGET)/release/larder $(TARGET)/release/larder-bench-controller --dir $(TARGET)/bench $(ARGS)
 
 test-world: ## one schedule of faults: make test-world SEED=…
 	@$(CARGO) test --workspace --locked --test world_faults -- --nocapture

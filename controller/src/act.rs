@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use larder_core::Problem;
 use larder_core::plan::{Area, Plan, Plans};
 use larder_core::retry::Attempts;
 use larder_core::status::{Failures, failure_class};
+use larder_core::{Problem, Step};
 
 use crate::cloud::Cloud;
+use crate::pace::goes_on;
 use crate::reconcile::Now;
 
 /// What an endpoint's earlier passes failed at. Lost in a crash, to no harm: it only slows retries down.
@@ -17,7 +18,12 @@ use crate::reconcile::Now;
 pub struct Backoff {
     attempts: Attempts<Area>,
     failures: BTreeMap<Area, Problem>,
+    /// What was started and goes on by itself, and when.
+    started: Vec<(Duration, Step)>,
 }
+
+/// An asynchronous invoke takes a moment until its work shows; until then it is not made again.
+const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Backoff {
     /// Forgets everything: the user has changed something, so that waiting would be wrong.
@@ -33,11 +39,14 @@ pub struct Outcome {
     pub failures: Failures,
     /// The areas that could not go on, and how long until they may be tried again.
     pub waits: BTreeMap<Area, Duration>,
+    /// The steps that were made, or tried.
+    pub written: Vec<Step>,
 }
 
 /// Performs the steps of `plans`, where their area may be tried again.
 pub async fn act<C: Cloud>(cloud: &C, plans: &Plans, backoff: &mut Backoff, now: Now) -> Outcome {
     let mut outcome = Outcome::default();
+    backoff.started.retain(|(at, _)| now.since_start.saturating_sub(*at) < SHOWS_WITHIN);
     for area in Area::ALL {
         let plan = plans.get(area);
         let wait = backoff.attempts.wait(&area, now.since_start);
@@ -46,11 +55,18 @@ pub async fn act<C: Cloud>(cloud: &C, plans: &Plans, backoff: &mut Backoff, now:
         } else if wait.is_zero() {
             backoff.failures.remove(&area);
             for step in plan.steps() {
+                if backoff.started.iter().any(|(_, started)| started == step) {
+                    continue;
+                }
+                outcome.written.push(step.clone());
                 tracing::info!(area = ?area, "{} {step}", step.effect().mark());
                 if let Err(error) = Box::pin(cloud.perform(step)).await {
                     tracing::warn!(area = ?area, error = &error as &dyn std::error::Error, "a step failed");
                     backoff.failures.insert(area, error.problem);
                     break;
+                }
+                if goes_on(step) {
+                    backoff.started.push((now.since_start, step.clone()));
                 }
             }
         }

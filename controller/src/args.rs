@@ -10,6 +10,7 @@ use larder_core::endpoint::{CodeRef, ImageRef};
 use larder_core::tenants::RolePolicy;
 
 use crate::cloud::aws::Settings;
+use crate::scope::Scope;
 
 /// Serves machine-learning models from AWS Lambda and Amazon EFS.
 #[derive(Debug, Parser)]
@@ -101,9 +102,13 @@ pub struct Run {
     /// Where AWS is.
     #[command(flatten)]
     pub shared: Shared,
-    /// Watch this namespace only.
-    #[arg(long)]
-    pub namespace: Option<String>,
+    /// Watch this namespace only; may be given more than once.
+    #[arg(long, value_delimiter = ',')]
+    pub namespace: Vec<String>,
+    /// Watch endpoints with these labels only, as in `kubectl get --selector`. Controllers with other selectors or
+    /// namespaces have other Leases, and share the work.
+    #[arg(long, short = 'l')]
+    pub selector: Option<String>,
     /// Which roles endpoints may name: any, or those that the annotation larder.dev/allowed-roles of their
     /// Namespace names.
     #[arg(long, env = "LARDER_ROLE_POLICY", value_enum, default_value_t = Roles::Any)]
@@ -146,6 +151,14 @@ impl From<Roles> for RolePolicy {
             Roles::Any => Self::Any,
             Roles::Annotated => Self::Annotated,
         }
+    }
+}
+
+impl Run {
+    /// Which endpoints it works on.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope { namespaces: self.namespace.iter().cloned().collect(), selector: self.selector.clone() }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cloud::aws::Connector;
 use crate::metrics::Metrics;
 use crate::reconcile::{Memory, Now};
 use crate::tenants::Tenants;
+use crate::turns::{Changes, Turns};
 use crate::wake::Wakes;
 
 /// The name that status fields, finalizers and Events are written under.
@@ -36,6 +37,8 @@ pub struct Context {
     pub tenants: Tenants,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Turns of looks for drift.
+    pub turns: Turns,
     started: Instant,
     remembered: Mutex<HashMap<String, Remembered>>,
     attempts: Mutex<Attempts<String>>,
@@ -60,12 +63,16 @@ pub struct Remembered {
     pub due: Duration,
     /// When the next pass that an event asks for may be made.
     pub next_wake: Duration,
+    /// The turn of the next look for drift.
+    pub turn: Option<Duration>,
+    /// What users have asked for.
+    pub changes: Changes,
 }
 
 impl Context {
-    /// A context for this process.
+    /// A context for a process that works on so many endpoints at once, and looks for drift at half as many.
     #[must_use]
-    pub fn new(kube: Client, aws: Connector, defaults: Defaults, identity: String) -> Self {
+    pub fn new(kube: Client, aws: Connector, defaults: Defaults, identity: String, concurrency: u16) -> Self {
         let reporter = Reporter { controller: "larder.dev/controller".to_owned(), instance: Some(identity) };
         Self {
             recorder: Recorder::new(kube.clone(), reporter),
@@ -75,6 +82,7 @@ impl Context {
             wakes: Arc::default(),
             tenants: Tenants::default(),
             metrics: Arc::default(),
+            turns: Turns::new(usize::from(concurrency) / 2),
             started: Instant::now(),
             remembered: Mutex::default(),
             attempts: Mutex::default(),

@@ -11,13 +11,14 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
-/// The name of the Lease.
+/// The name of the Lease of a process that works on everything.
 pub const NAME: &str = "larder-controller";
 
 /// One process's part in the election.
 #[derive(Debug)]
 pub struct Election {
     api: Api<Lease>,
+    name: String,
     identity: String,
     seconds: i32,
     /// The record that was last seen, and when it was first seen so.
@@ -25,10 +26,10 @@ pub struct Election {
 }
 
 impl Election {
-    /// Takes part in the election in `namespace` as `identity`.
+    /// Takes part in the election for the Lease `name` in `namespace` as `identity`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, identity: String, seconds: i32) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity, seconds, seen: None }
+    pub fn new(client: Client, namespace: &str, name: String, identity: String, seconds: i32) -> Self {
+        Self { api: Api::namespaced(client, namespace), name, identity, seconds, seen: None }
     }
 
     fn duration(&self) -> Duration {
@@ -84,22 +85,22 @@ impl Election {
 
     /// Gives the lease back, so that another need not wait for its end.
     pub async fn release(&mut self) {
-        let Ok(Some(mut lease)) = self.api.get_opt(NAME).await else { return };
+        let Ok(Some(mut lease)) = self.api.get_opt(&self.name).await else { return };
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_deref() != Some(&self.identity) {
             return;
         }
         spec.holder_identity = None;
-        if let Err(error) = self.api.replace(NAME, &PostParams::default(), &lease).await {
+        if let Err(error) = self.api.replace(&self.name, &PostParams::default(), &lease).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "the Lease could not be released");
         }
     }
 
     /// Takes or renews the lease. Whether this process holds it.
     async fn try_once(&mut self) -> Result<bool, kube::Error> {
-        let Some(mut lease) = self.api.get_opt(NAME).await? else {
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let lease = Lease {
-                metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+                metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.record(None)),
             };
             return lost_race(self.api.create(&PostParams::default(), &lease).await);
@@ -110,7 +111,7 @@ impl Election {
             return Ok(false);
         }
         lease.spec = Some(self.record(Some(&spec)));
-        lost_race(self.api.replace(NAME, &PostParams::default(), &lease).await)
+        lost_race(self.api.replace(&self.name, &PostParams::default(), &lease).await)
     }
 
     /// Whether a record has stayed as it is for its whole duration.

@@ -97,18 +97,21 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
     let settings = args.shared.settings();
     let aws = Connector::new(settings).await.context("AWS cannot be reached")?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("larder-{:08x}", fastrand::u32(..)));
-    let mut context = Context::new(kube.clone(), aws, args.shared.defaults(cluster), identity.clone())
-        .with_metrics(metrics);
+    let defaults = args.shared.defaults(cluster);
+    let mut context =
+        Context::new(kube.clone(), aws, defaults, identity.clone(), args.concurrency).with_metrics(metrics);
     let policy = args.role_policy.into();
-    context.tenants = Tenants::new(policy, &kube, args.namespace.as_deref(), &context.wakes, &stop).await?;
+    let scope = args.scope();
+    context.tenants = Tenants::new(policy, &kube, scope.only(), &context.wakes, &stop).await?;
     let context = Arc::new(context);
     readiness.set(true);
 
-    let mut election = Election::new(kube, &args.lease_namespace, identity, args.lease_seconds);
+    let mut election =
+        Election::new(kube, &args.lease_namespace, scope.lease_name(), identity, args.lease_seconds);
     if !args.no_leader_election && !election.win(&stop).await {
         return Ok(ExitCode::SUCCESS);
     }
-    let work = run(context, args.namespace.as_deref(), args.concurrency, stop.clone());
+    let work = run(context, &scope, args.concurrency, stop.clone());
     tokio::pin!(work);
     let result = if args.no_leader_election {
         work.await
@@ -123,7 +126,7 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
         }
     };
     result
-        .context("InferenceEndpoints cannot be watched: apply the CRD (larder crd | kubectl apply -f -)")?;
+        .context("InferenceEndpoints cannot be watched: apply the CRD (larder crd | kubectl apply -f -), or correct --selector")?;
     if !args.no_leader_election {
         election.release().await;
     }

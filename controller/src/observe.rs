@@ -18,6 +18,7 @@ use larder_core::{Class, Endpoint};
 use larder_crds::InferenceEndpointStatus;
 
 use crate::cloud::{Cloud, CloudError, FileSystemQuery, ListedAccessPoint, Page};
+use crate::known::{Known, Part};
 use crate::listing::{dated, source};
 
 /// The most pages of one list that a pass reads; a list that never ends must not hold it for ever.
@@ -35,22 +36,56 @@ pub async fn observe<C: Cloud>(
     previous: &InferenceEndpointStatus,
     at: Timestamp,
 ) -> Observed {
+    observe_beyond(&Known::default(), cloud, endpoint, listings, previous, at).await
+}
+
+/// As [`observe`], without reading again what is `known`.
+pub async fn observe_beyond<C: Cloud>(
+    known: &Known,
+    cloud: &C,
+    endpoint: &Endpoint,
+    listings: &Listings,
+    previous: &InferenceEndpointStatus,
+    at: Timestamp,
+) -> Observed {
     let names = &endpoint.names;
+    let kept = |part| known.part(part);
     let (subnets, file_system, sources, sync, inference) = tokio::join!(
-        read(cloud.subnets(&endpoint.subnets)),
-        read(cloud.file_system(file_system_query(endpoint))),
+        unless(kept(Part::Subnets).map(|it| it.subnets.clone()), cloud.subnets(&endpoint.subnets)),
+        unless(
+            kept(Part::FileSystem).map(|it| it.file_system.clone()),
+            cloud.file_system(file_system_query(endpoint))
+        ),
         sources(cloud, endpoint, listings, previous, at),
-        function(cloud, endpoint, &names.sync_function, &endpoint.sync_code),
-        function(cloud, endpoint, &names.function, &endpoint.function.code),
+        function(
+            cloud,
+            endpoint,
+            (&names.sync_function, &endpoint.sync_code),
+            known,
+            [Part::SyncCode, Part::SyncFunction, Part::SyncLogs],
+            |it| &it.sync,
+        ),
+        function(
+            cloud,
+            endpoint,
+            (&names.function, &endpoint.function.code),
+            known,
+            [Part::Code, Part::Function, Part::Logs],
+            |it| &it.inference,
+        ),
     );
     let (storage, (stored, sync_report), published) = tokio::join!(
-        storage(cloud, endpoint, &file_system),
-        on_disk(cloud, endpoint, &sync, &sources),
-        published(cloud, endpoint, &inference.function),
+        storage(cloud, endpoint, &file_system, known),
+        on_disk(cloud, endpoint, &sync, &sources, known),
+        published(cloud, endpoint, &inference.function, known),
     );
     let (mount_targets, access_point) = storage;
     let Published { versions, alias, url, permissions } = published;
-    let events = events(cloud, endpoint, previous.events.is_some()).await;
+    let is_announced = previous.events.is_some();
+    let events = match kept(Part::Events).filter(|it| it.events.is_announced == is_announced) {
+        Some(seen) => seen.events.clone(),
+        None => events(cloud, endpoint, is_announced).await,
+    };
     Observed {
         at,
         subnets,
@@ -67,6 +102,14 @@ pub async fn observe<C: Cloud>(
         url,
         permissions,
         events,
+    }
+}
+
+/// What is known, or else what a call gives.
+async fn unless<T>(known: Option<Read<T>>, call: impl Future<Output = Result<T, CloudError>>) -> Read<T> {
+    match known {
+        Some(known) => known,
+        None => read(call).await,
     }
 }
 
@@ -110,6 +153,7 @@ async fn storage<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
     file_system: &Read<Remote<larder_core::observed::FileSystem>>,
+    known: &Known,
 ) -> (Read<Vec<MountTarget>>, Read<Remote<larder_core::observed::AccessPoint>>) {
     let id = match file_system {
         Ok(Remote::Absent | Remote::Foreign { .. }) => return (Ok(Vec::new()), Ok(Remote::Absent)),
@@ -118,31 +162,46 @@ async fn storage<C: Cloud>(
         }
         Err(problem) => return (Err(problem.clone()), Err(problem.clone())),
     };
+    tokio::join!(
+        unless(
+            known.part(Part::MountTargets).map(|it| it.mount_targets.clone()),
+            pages(|page| cloud.mount_targets(id, page))
+        ),
+        unless(
+            known.part(Part::AccessPoint).map(|it| it.access_point.clone()),
+            access_point(cloud, endpoint, id)
+        ),
+    )
+}
+
+async fn access_point<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    file_system: &str,
+) -> Result<Remote<larder_core::observed::AccessPoint>, CloudError> {
     let names = &endpoint.names;
-    let (mount_targets, access_points) = tokio::join!(
-        read(pages(|page| cloud.mount_targets(id, page))),
-        read(pages(|page| cloud.access_points(id, &names.owner, page))),
-    );
-    let access_point = access_points.map(|all: Vec<ListedAccessPoint>| {
-        let ours = all.into_iter().filter(|ap| ap.token == names.access_point);
-        // One that is on its way out may still be listed beside its successor.
-        ours.map(|ap| ap.it).min_by_key(|it| matches!(it, Remote::Deleting(_))).unwrap_or(Remote::Absent)
-    });
-    (mount_targets, access_point)
+    let all: Vec<ListedAccessPoint> =
+        pages(|page| cloud.access_points(file_system, &names.owner, page)).await?;
+    let ours = all.into_iter().filter(|ap| ap.token == names.access_point);
+    // One that is on its way out may still be listed beside its successor.
+    Ok(ours.map(|ap| ap.it).min_by_key(|it| matches!(it, Remote::Deleting(_))).unwrap_or(Remote::Absent))
 }
 
 async fn function<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
-    name: &str,
-    code: &larder_core::endpoint::CodeRef,
+    (name, code): (&str, &larder_core::endpoint::CodeRef),
+    known: &Known,
+    [code_part, function_part, logs_part]: [Part; 3],
+    of: impl Fn(&Observed) -> &ObservedFunction,
 ) -> ObservedFunction {
     let owner = &endpoint.names.owner;
     let group = Names::log_group(name);
+    let kept = |part| known.part(part).map(&of);
     let (code, function, log_group) = tokio::join!(
-        read(cloud.code(code)),
-        read(cloud.function(name, owner)),
-        read(cloud.log_group(&group, owner)),
+        unless(kept(code_part).map(|it| it.code.clone()), cloud.code(code)),
+        unless(kept(function_part).map(|it| it.function.clone()), cloud.function(name, owner)),
+        unless(kept(logs_part).map(|it| it.log_group.clone()), cloud.log_group(&group, owner)),
     );
     ObservedFunction { code, function, log_group }
 }
@@ -155,7 +214,12 @@ struct Published {
 }
 
 /// What hangs on the inference function. Nothing of a foreign function is ours, so it is not looked at.
-async fn published<C: Cloud>(cloud: &C, endpoint: &Endpoint, function: &Read<Remote<Function>>) -> Published {
+async fn published<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    function: &Read<Remote<Function>>,
+    known: &Known,
+) -> Published {
     let nothing = || Published {
         versions: Ok(Vec::new()),
         alias: Ok(None),
@@ -176,28 +240,54 @@ async fn published<C: Cloud>(cloud: &C, endpoint: &Endpoint, function: &Read<Rem
     }
     let name = &endpoint.names.function;
     let (versions, alias, url) = tokio::join!(
-        read(versions(cloud, endpoint, name)),
-        read(cloud.alias(name)),
-        read(cloud.function_url(name)),
+        read(versions(cloud, endpoint, name, known)),
+        unless(known.part(Part::Alias).map(|it| it.alias.clone()), cloud.alias(name)),
+        unless(known.part(Part::Url).map(|it| it.url.clone()), cloud.function_url(name)),
     );
     // The policy hangs on the alias and goes with it.
     let permissions = match &alias {
-        Ok(Some(_)) => read(cloud.permissions(name)).await,
+        Ok(Some(_)) => {
+            let kept = known.part(Part::Permissions).map(|it| it.permissions.clone());
+            unless(kept, cloud.permissions(name)).await
+        }
         Ok(None) => Ok(BTreeSet::new()),
         Err(problem) => Err(problem.clone()),
     };
     Published { versions, alias, url, permissions }
 }
 
-async fn versions<C: Cloud>(cloud: &C, endpoint: &Endpoint, name: &str) -> Result<Vec<Version>, CloudError> {
-    let mut numbers = pages(|page| cloud.version_numbers(name, page)).await?;
+async fn versions<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    name: &str,
+    known: &Known,
+) -> Result<Vec<Version>, CloudError> {
+    let listed = |seen: &Observed| -> Option<Vec<u64>> {
+        Some(seen.versions.as_ref().ok()?.iter().map(|it| it.number).collect())
+    };
+    let mut numbers = match known.part(Part::Numbers).and_then(listed) {
+        Some(numbers) => numbers,
+        None => pages(|page| cloud.version_numbers(name, page)).await?,
+    };
     numbers.sort_unstable();
     let mut versions = Vec::new();
     for number in numbers {
-        let (function, provisioned) = tokio::try_join!(
-            Box::pin(cloud.version(name, number, &endpoint.names.owner)),
-            Box::pin(cloud.provisioned(name, number)),
-        )?;
+        let seen = known.version(number);
+        let active = seen.filter(|it| it.function.ready().is_some());
+        let warm = known.part(Part::Provisioned).and(seen);
+        let body = async {
+            match active {
+                Some(version) => Ok(version.function.clone()),
+                None => Box::pin(cloud.version(name, number, &endpoint.names.owner)).await,
+            }
+        };
+        let provisioned = async {
+            match warm {
+                Some(version) => Ok(version.provisioned.clone()),
+                None => Box::pin(cloud.provisioned(name, number)).await,
+            }
+        };
+        let (function, provisioned) = tokio::try_join!(body, provisioned)?;
         // Deleted between the list and the look at it.
         if function != Remote::Absent {
             versions.push(Version { number, function, provisioned });
@@ -206,7 +296,8 @@ async fn versions<C: Cloud>(cloud: &C, endpoint: &Endpoint, name: &str) -> Resul
     Ok(versions)
 }
 
-async fn sources<C: Cloud>(
+/// The models' sources, by the models' names. Those that `listings` holds are not listed again.
+pub(crate) async fn sources<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
     listings: &Listings,
@@ -262,19 +353,30 @@ async fn on_disk<C: Cloud>(
     endpoint: &Endpoint,
     sync: &ObservedFunction,
     sources: &BTreeMap<String, Read<Source>>,
+    known: &Known,
 ) -> (Read<Option<Inventory>>, Read<Option<SyncReport>>) {
     let is_ready = matches!(&sync.function, Ok(Remote::Ready(_)));
     if !is_ready || endpoint.deleting {
         return (Ok(None), Ok(None));
     }
     let function = &endpoint.names.sync_function;
-    let stored = match read(cloud.inventory(function)).await {
+    let kept = known.part(Part::Stored).and_then(Observed::inventory).cloned();
+    let stored = match unless(kept.map(Ok), cloud.inventory(function)).await {
         Ok(stored) => stored,
         // What is wanted depends on it.
         Err(problem) => return (Err(problem.clone()), Err(problem)),
     };
-    let report = match sync_request(&endpoint.models, sources, Some(&stored)) {
-        Some(request) => read(cloud.sync_status(function, &request)).await.map(Some),
+    let models = &endpoint.models;
+    let report = match sync_request(models, sources, Some(&stored)) {
+        Some(wanted) => {
+            // A report is about one request.
+            let is_same =
+                |it: &&Observed| sync_request(models, &it.sources, it.inventory()).as_ref() == Some(&wanted);
+            match known.part(Part::Report).filter(is_same) {
+                Some(seen) => seen.sync_report.clone(),
+                None => read(cloud.sync_status(function, &wanted)).await.map(Some),
+            }
+        }
         None => Ok(None),
     };
     (Ok(Some(stored)), report)

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use larder_core::endpoint::Management;
-use larder_core::observed::Read;
+use larder_core::observed::{Observed, Read, Remote, Source};
 use larder_core::plan::{Plan, Plans};
 use larder_core::status::status;
+use larder_core::step::Effect;
 use larder_core::{Area, Desired, Endpoint, Step, plan};
 use larder_crds::InferenceEndpointStatus;
 
 use crate::act::{Backoff, Outcome, act};
 use crate::cloud::Cloud;
-use crate::observe::observe;
+use crate::known::Known;
+use crate::observe::{Listings, observe_beyond, sources};
+use crate::pace::Pace;
 use crate::sources::Sources;
 
 /// One pass over one endpoint.
@@ -24,21 +27,21 @@ pub async fn pass<C: Cloud>(
     now: Now,
 ) -> Pass {
     memory.notice(endpoint);
-    let known = memory.sources.fresh(endpoint, now);
-    let observed = Box::pin(observe(cloud, endpoint, &known, previous, now.timestamp)).await;
-    let desired = Desired::of(endpoint);
-    let plans = plan(&desired, &observed);
+    if endpoint.deleting || endpoint.management != Management::Apply {
+        memory.known.forget();
+    }
+    let listings = memory.sources.fresh(endpoint, now);
+    let (observed, plans) = Box::pin(look(cloud, endpoint, listings, previous, &mut memory.known, now)).await;
     let outcome = match endpoint.management {
         Management::Apply => Box::pin(act(cloud, &plans, &mut memory.backoff, now)).await,
         Management::Plan | Management::Suspend => Outcome::default(),
     };
-    memory.sources.learn(endpoint, &observed, now);
+    memory.learn(endpoint, &observed, &plans, &outcome, now);
     let status = status(endpoint, &observed, &plans, &outcome.failures, previous, now.timestamp);
     let is_gone = endpoint.deleting && plans.is_converged() && outcome.failures.is_empty();
-    let listing = memory.sources.due_in(endpoint, now);
     Pass {
         is_deleted: memory.has_been_gone(is_gone, now),
-        again: again(endpoint, &plans, &outcome, now, listing, is_gone),
+        again: again(endpoint, &plans, &outcome, memory, now, is_gone),
         queue: observed
             .events
             .queue
@@ -46,6 +49,87 @@ pub async fn pass<C: Cloud>(
         plans,
         status,
     }
+}
+
+/// Observes and plans. What is final rests on nothing that is not from just now.
+async fn look<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    mut listings: Listings,
+    previous: &InferenceEndpointStatus,
+    known: &mut Known,
+    now: Now,
+) -> (Observed, Plans) {
+    let desired = Desired::of(endpoint);
+    known.age(now.since_start);
+    loop {
+        let observed =
+            Box::pin(observe_beyond(known, cloud, endpoint, &listings, previous, now.timestamp)).await;
+        known.learn(&observed, now.since_start);
+        let plans = plan(&desired, &observed);
+        // Twice at most: what was read in this pass is not doubted.
+        if !is_final(&plans) || !known.doubt(now.since_start) {
+            return (observed, plans);
+        }
+        listings = observed.sources;
+    }
+}
+
+/// Nothing is under way any more, or something is to be deleted or to take requests.
+fn is_final(plans: &Plans) -> bool {
+    let is_grave = |step: &Step| {
+        step.effect() == Effect::Deletes
+            || matches!(step, Step::CreateAlias { .. } | Step::UpdateAlias { .. })
+    };
+    !is_under_way(plans) || plans.steps().any(|(_, step)| is_grave(step))
+}
+
+fn is_under_way(plans: &Plans) -> bool {
+    Area::ALL.iter().any(|area| match plans.get(*area) {
+        Plan::Do(_) | Plan::Retry { .. } | Plan::Wait { .. } => area.is_part_of_ready(),
+        Plan::Converged | Plan::Blocked { .. } => false,
+    })
+}
+
+/// Looks for the signs of a change at an endpoint of which `status` says that all is as wanted: at what the alias
+/// points at, and at the function's `RevisionId`. Two calls that Lambda has a rate of their own for, and the sources
+/// when it is their time. When to look again; none when something is not as it was.
+///
+/// It writes nothing and tells nothing, so it may trust the status: a change that it misses waits for the next pass.
+pub async fn glance<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    status: &InferenceEndpointStatus,
+    memory: &mut Memory,
+    now: Now,
+) -> Option<Duration> {
+    let seen = status.function.as_ref()?;
+    let (name, owner) = (&endpoint.names.function, &endpoint.names.owner);
+    let listings = memory.sources.fresh(endpoint, now);
+    let (function, serving, sources) = tokio::join!(
+        Box::pin(cloud.function(name, owner)),
+        Box::pin(cloud.serving(name)),
+        Box::pin(sources(cloud, endpoint, &listings, status, now.timestamp)),
+    );
+    let (Ok(Remote::Ready(function)), Ok(Some(serving))) = (function, serving) else { return None };
+    let is_listed = endpoint.models.iter().all(|model| {
+        let told = status.models.iter().find(|it| it.name == model.name);
+        match (sources.get(&model.name), told) {
+            (Some(Ok(Source::Found { revision, .. })), Some(told)) => {
+                told.desired_digest.as_deref() == Some(revision.to_string().as_str())
+            }
+            _ => false,
+        }
+    });
+    let is_as_told = seen.revision_id.as_ref() == Some(&function.revision_id)
+        && seen.version.as_deref() == Some(serving.to_string().as_str())
+        && function.reserved == endpoint.reserved
+        && is_listed;
+    is_as_told.then(|| {
+        memory.notice(endpoint);
+        memory.sources.learn_listed(endpoint, &sources, now);
+        converged(endpoint, memory, now)
+    })
 }
 
 /// The time, and chance, of a pass: arguments, so that tests can move them.
@@ -79,6 +163,10 @@ pub struct Pass {
 pub struct Memory {
     backoff: Backoff,
     sources: Sources,
+    known: Known,
+    pace: Pace,
+    /// When everything was last looked at.
+    looked: Option<Duration>,
     seen: Option<(i64, Option<String>, bool)>,
     gone_since: Option<Duration>,
 }
@@ -92,6 +180,18 @@ impl Memory {
         })
     }
 
+    /// Whether there was a pass before.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.seen.is_none()
+    }
+
+    /// Whether it is a day since everything was looked at. What a glance does not see is seen then.
+    #[must_use]
+    pub fn is_stale(&self, now: Now) -> bool {
+        now.since_start.saturating_sub(self.looked.unwrap_or_default()) >= STALE
+    }
+
     /// A source has changed, as S3 tells: what was listed is no longer true.
     pub fn wake(&mut self) {
         self.sources.forget();
@@ -102,7 +202,29 @@ impl Memory {
         if !self.is_about(endpoint) {
             self.backoff.reset();
             self.sources.forget();
+            self.known.forget();
             self.seen = Some((endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting));
+        }
+    }
+
+    /// Keeps what the next pass can go on from.
+    fn learn(
+        &mut self,
+        endpoint: &Endpoint,
+        observed: &Observed,
+        plans: &Plans,
+        outcome: &Outcome,
+        now: Now,
+    ) {
+        self.sources.learn(endpoint, observed, now);
+        self.looked = Some(now.since_start);
+        for step in &outcome.written {
+            self.known.wrote(step, &endpoint.names);
+        }
+        self.known.settle();
+        // A failure may tell that what is known is not so.
+        if !is_under_way(plans) || !outcome.failures.is_empty() {
+            self.known.forget();
         }
     }
 
@@ -123,33 +245,36 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// The longest time between two looks for drift.
 const RESYNC: Duration = Duration::from_mins(10);
 
+/// The longest time for which glances do for looks.
+const STALE: Duration = Duration::from_hours(24);
+
+/// When an endpoint is looked at again at which nothing is to be done.
+fn converged(endpoint: &Endpoint, memory: &Memory, now: Now) -> Duration {
+    memory.sources.due_in(endpoint, now).min(RESYNC).mul_f64(1.0 + now.jitter.clamp(0.0, 1.0) / 10.0)
+}
+
 /// The soonest that any area asks for.
 fn again(
     endpoint: &Endpoint,
     plans: &Plans,
     outcome: &Outcome,
+    memory: &mut Memory,
     now: Now,
-    listing: Duration,
     is_gone: bool,
 ) -> Duration {
-    let converged = listing.min(RESYNC).mul_f64(1.0 + now.jitter.clamp(0.0, 1.0) / 10.0);
+    let converged = converged(endpoint, memory, now);
     if is_gone {
         return SETTLE;
     }
     if endpoint.management != Management::Apply {
         return converged;
     }
-    let of_area = |area: &Area| match (outcome.waits.get(area), plans.get(*area)) {
-        (Some(wait), _) => (*wait).max(Duration::from_millis(100)),
-        // An asynchronous invoke takes a moment until its work shows; looked for too soon, it is made again.
-        (None, plan)
-            if plan.steps().iter().any(|s| matches!(s, Step::StartSync { .. } | Step::Verify { .. })) =>
-        {
-            Duration::from_secs(2)
+    let of_area = |area: &Area| {
+        let wait = memory.pace.wait(*area, plans.get(*area), now.since_start);
+        match outcome.waits.get(area) {
+            Some(wait) => Some((*wait).max(Duration::from_millis(100))),
+            None => wait,
         }
-        (None, Plan::Do(_) | Plan::Retry { .. }) => Duration::from_millis(500),
-        (None, Plan::Wait { after, .. }) => *after,
-        (None, Plan::Converged | Plan::Blocked { .. }) => converged,
     };
-    Area::ALL.iter().map(of_area).min().unwrap_or(converged).min(converged)
+    Area::ALL.iter().filter_map(of_area).min().unwrap_or(converged).min(converged)
 }

@@ -6,21 +6,23 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
 use larder_core::endpoint::Management;
 use larder_core::status::{is_progress_alone, refused, role_not_allowed, suspended};
-use larder_core::{Class, Endpoint};
+use larder_core::{Area, Class, Endpoint};
 use larder_crds::{FINALIZER, InferenceEndpoint, InferenceEndpointStatus};
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::cloud::CloudError;
-use crate::context::Context;
+use crate::context::{Context, Remembered};
 use crate::metrics::Outcome;
 use crate::publish::publish;
-use crate::reconcile::{Now, Pass, pass};
+use crate::reconcile::{Now, Pass, glance, pass};
+use crate::scope::Scope;
 use crate::wake::GAP;
 
 /// What stops a reconcile before its pass. What AWS says within a pass is status, not an error.
@@ -70,37 +72,62 @@ const BUSY: Duration = Duration::from_millis(500);
 /// Watches and converges until `stop`, then finishes what it is at.
 ///
 /// # Errors
-/// When the API server does not know `InferenceEndpoints`, or does not let us list them.
+/// When the API server does not know `InferenceEndpoints`, does not let us list them, or refuses the selector.
 pub async fn run(
     context: Arc<Context>,
-    namespace: Option<&str>,
+    scope: &Scope,
     concurrency: u16,
     stop: CancellationToken,
 ) -> Result<(), kube::Error> {
-    let api: Api<InferenceEndpoint> = match namespace {
-        Some(namespace) => Api::namespaced(context.kube.clone(), namespace),
-        None => Api::all(context.kube.clone()),
-    };
-    api.list(&ListParams::default().limit(1)).await?;
-    let wakes = Arc::clone(&context.wakes);
+    let apis = scope.apis(&context.kube);
+    let mut seen = ListParams::default().limit(1);
+    seen.label_selector.clone_from(&scope.selector);
+    for api in &apis {
+        api.list(&seen).await?;
+    }
+    let each = concurrency.div_ceil(u16::try_from(apis.len()).unwrap_or(u16::MAX));
+    let mut watches = watcher::Config::default();
+    watches.label_selector.clone_from(&scope.selector);
+    let work = apis.into_iter().map(|api| watch(api, watches.clone(), each, &context, &stop));
+    futures::future::join_all(work).await;
+    context.wakes.stop();
+    Ok(())
+}
+
+/// Works on the endpoints of one watch.
+async fn watch(
+    api: Api<InferenceEndpoint>,
+    watches: watcher::Config,
+    concurrency: u16,
+    context: &Arc<Context>,
+    stop: &CancellationToken,
+) {
     // Everyone is looked up; whom no event has woken goes on waiting.
-    let woken = futures::stream::unfold(Arc::clone(&wakes), |wakes| async move {
-        wakes.rings().await;
-        Some(((), wakes))
+    let woken = futures::stream::unfold(context.wakes.bell(), |mut bell| async move {
+        bell.changed().await.ok()?;
+        Some(((), bell))
     });
-    Controller::new(api, watcher::Config::default())
+    let (reader, writer) = reflector::store();
+    let objects = watcher(api, watches).default_backoff().modify(lighten).reflect(writer).applied_objects();
+    Controller::for_stream(objects, reader)
         .with_config(Config::default().concurrency(concurrency))
         .reconcile_all_on(woken)
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, error_policy, context)
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(reconcile, error_policy, Arc::clone(context))
         .for_each(|result| async move {
             if let Err(error) = result {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the queue reports an error");
             }
         })
         .await;
-    wakes.stop();
-    Ok(())
+}
+
+/// Who wrote which field is most of an object, and nobody here asks.
+fn lighten(object: &mut InferenceEndpoint) {
+    object.metadata.managed_fields = None;
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
 }
 
 async fn reconcile(object: Arc<InferenceEndpoint>, context: Arc<Context>) -> Result<Action, Error> {
@@ -154,21 +181,15 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         return Ok(Action::requeue(Duration::ZERO));
     }
     let mut remembered = context.take(uid);
-    let mut early = remembered.due.saturating_sub(now.since_start);
-    let is_woken = context.wakes.is_woken(uid);
-    if is_woken {
-        early = early.min(remembered.next_wake.saturating_sub(now.since_start));
-    }
-    if remembered.memory.is_about(&endpoint) && !early.is_zero() {
-        // Woken by our own status, or by one event of many.
-        context.put(uid, remembered);
-        return Ok(Action::requeue(early));
-    }
-    if is_woken {
-        context.wakes.answered(uid);
-        remembered.memory.wake();
-        remembered.next_wake = now.since_start + GAP;
-    }
+    let told = remembered.status.clone().unwrap_or_else(|| before.clone());
+    let look = match turn(&endpoint, uid, &told, &mut remembered, context, now) {
+        Turn::Wait(wait) => {
+            context.put(uid, remembered);
+            return Ok(Action::requeue(wait));
+        }
+        Turn::Change => None,
+        Turn::Look(permit) => Some(permit),
+    };
     let Some(cloud) = context.aws.try_connect(&endpoint.place).await else {
         context.put(uid, remembered);
         return Ok(Action::requeue(BUSY.mul_f64(1.0 + now.jitter)));
@@ -187,7 +208,18 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
             return Err(Error::Connect { object: name_of(object), source });
         }
     };
-    let previous = remembered.status.take().unwrap_or(before);
+    let has_ears = endpoint.models.iter().all(|model| !model.has_events) || context.wakes.is_listening(uid);
+    if look.is_some() && has_ears && !remembered.memory.is_stale(now) && !cloud.has_room() {
+        let seen = Box::pin(glance(&cloud, &endpoint, &told, &mut remembered.memory, now));
+        if let Ok(Some(again)) = tokio::time::timeout(LONGEST_PASS, seen).await {
+            context.metrics.saw(uid, &told, &told);
+            remembered.due = context.now().since_start + again;
+            context.put(uid, remembered);
+            return Ok(Action::requeue(again));
+        }
+    }
+    remembered.status = None;
+    let previous = told;
     let work = Box::pin(pass(&cloud, &endpoint, &previous, &mut remembered.memory, now));
     let Ok(Pass { status, again, is_deleted, queue, .. }) = tokio::time::timeout(LONGEST_PASS, work).await
     else {
@@ -213,8 +245,11 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         is_copying && is_recent && is_progress_alone(&previous, &status)
     });
     remembered.told = told.or(Some(now.since_start));
+    drop(look);
     remembered.due = context.now().since_start + again;
-    remembered.status = Some(status.clone());
+    // Once the watch has brought it, one copy of it is enough.
+    let is_brought = object.status.as_ref() == Some(&status);
+    remembered.status = (!is_brought).then(|| status.clone());
     context.put(uid, remembered);
     if told.is_some() {
         return Ok(Action::requeue(again));
@@ -241,6 +276,80 @@ fn workable(
         return Err(Box::new((role_not_allowed(&why, generation, before, now.timestamp), later)));
     }
     Ok(endpoint)
+}
+
+/// What a reconcile may do.
+enum Turn {
+    /// Nothing, for so long.
+    Wait(Duration),
+    /// Whatever is to be done: there is a reason.
+    Change,
+    /// A look for drift, while the permit is held.
+    Look(OwnedSemaphorePermit),
+}
+
+/// Whether it is this endpoint's turn at `now`. Where nothing is under way and nobody has asked, whoever has a reason
+/// goes first.
+fn turn(
+    endpoint: &Endpoint,
+    uid: &str,
+    told: &InferenceEndpointStatus,
+    remembered: &mut Remembered,
+    context: &Context,
+    now: Now,
+) -> Turn {
+    let is_about = remembered.memory.is_about(endpoint);
+    let is_woken = context.wakes.is_woken(uid);
+    let mut early = remembered.due.saturating_sub(now.since_start);
+    if is_woken {
+        early = early.min(remembered.next_wake.saturating_sub(now.since_start));
+    }
+    if is_about && !early.is_zero() {
+        // Woken by our own status, or by one event of many.
+        return Turn::Wait(early);
+    }
+    let is_changed = !is_about && !remembered.memory.is_new();
+    if is_changed
+        && !endpoint.deleting
+        && let Some(wait) = remembered.changes.note(now.since_start)
+    {
+        return Turn::Wait(wait);
+    }
+    if is_woken {
+        context.wakes.answered(uid);
+        remembered.memory.wake();
+        remembered.next_wake = now.since_start + GAP;
+    }
+    if is_changed || is_woken || !is_as_wanted(endpoint, told) {
+        remembered.turn = None;
+        return Turn::Change;
+    }
+    let turn = *remembered.turn.get_or_insert_with(|| context.turns.take(now.since_start));
+    let wait = turn.saturating_sub(now.since_start);
+    if !wait.is_zero() {
+        return Turn::Wait(wait);
+    }
+    match context.turns.look() {
+        Some(permit) => {
+            remembered.turn = None;
+            Turn::Look(permit)
+        }
+        None => Turn::Wait(Duration::from_secs(1).mul_f64(1.0 + now.jitter)),
+    }
+}
+
+/// Whether everything was as this generation wants it when it was last looked at.
+fn is_as_wanted(endpoint: &Endpoint, told: &InferenceEndpointStatus) -> bool {
+    let is_true = |type_: &str| {
+        told.conditions.iter().any(|it| {
+            it.type_ == type_ && it.status == "True" && it.observed_generation == Some(endpoint.generation)
+        })
+    };
+    !endpoint.deleting
+        && endpoint.management == Management::Apply
+        && is_true("Ready")
+        && is_true(Area::Upkeep.condition())
+        && told.plan.is_empty()
 }
 
 fn name_of(object: &InferenceEndpoint) -> String {

@@ -70,10 +70,14 @@ impl Sources {
             self.forget();
             return;
         }
+        self.learn_listed(endpoint, &observed.sources, now);
+    }
+
+    /// As [`Self::learn`], where nothing is copied.
+    pub fn learn_listed(&mut self, endpoint: &Endpoint, sources: &Listings, now: Now) {
         let mut known = std::mem::take(&mut self.listed);
         for model in &endpoint.models {
-            let Some(Ok(source @ Source::Found { revision, listed, .. })) = observed.sources.get(&model.name)
-            else {
+            let Some(Ok(source @ Source::Found { revision, listed, .. })) = sources.get(&model.name) else {
                 continue;
             };
             let fresh = |since| Listed { source: source.clone(), at: now.since_start, since };

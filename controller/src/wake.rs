@@ -12,7 +12,7 @@ use larder_core::Endpoint;
 use larder_core::endpoint::Place;
 use larder_core::retry::delay;
 use serde::Deserialize;
-use tokio::sync::Notify;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::aws::{AwsCloud, Message};
@@ -24,7 +24,7 @@ pub const GAP: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Wakes {
     state: Mutex<State>,
-    bell: Notify,
+    bell: Sender<()>,
     stop: CancellationToken,
 }
 
@@ -83,12 +83,19 @@ impl Wakes {
 
     /// Has everyone looked up: something has changed that may concern anyone.
     pub fn ring(&self) {
-        self.bell.notify_one();
+        self.bell.send_replace(());
     }
 
-    /// Rings, once or more, after an endpoint was woken.
-    pub async fn rings(&self) {
-        self.bell.notified().await;
+    /// Changes after an endpoint was woken.
+    #[must_use]
+    pub fn bell(&self) -> Receiver<()> {
+        self.bell.subscribe()
+    }
+
+    /// Whether events would wake the endpoint.
+    #[must_use]
+    pub fn is_listening(&self, uid: &str) -> bool {
+        self.lock().listeners.contains_key(uid)
     }
 
     /// Ends every poll.
@@ -119,7 +126,7 @@ impl Wakes {
         state.woken.extend(meant);
         drop(state);
         if count > 0 {
-            self.bell.notify_one();
+            self.bell.send_replace(());
         }
         count
     }

@@ -206,6 +206,9 @@ pub struct FunctionStatus {
     /// The alias that clients reach it by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
+    /// The `RevisionId` of its `$LATEST`: with another one, it was changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision_id: Option<String>,
 }
 
 /// Provisioned concurrency.

@@ -153,6 +153,10 @@ pub trait Cloud: Send + Sync {
     /// The function's alias (`GetAlias`).
     fn alias(&self, function: &str) -> impl Future<Output = Result<Option<Alias>>> + Send;
 
+    /// The version that the function's alias points at (`GetFunction` with the alias as its qualifier); 0 for
+    /// `$LATEST`. It costs nothing of the rate that [`Self::alias`] is counted against, and does not tell weights.
+    fn serving(&self, function: &str) -> impl Future<Output = Result<Option<u64>>> + Send;
+
     /// The function URL on the alias (`GetFunctionUrlConfig`).
     fn function_url(&self, function: &str) -> impl Future<Output = Result<Option<FunctionUrl>>> + Send;
 

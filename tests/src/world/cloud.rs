@@ -117,6 +117,13 @@ impl Cloud for World {
             .await
     }
 
+    async fn serving(&self, function: &str) -> Result<Option<u64>> {
+        self.read("GetFunction", &format!("function {function}:live"), |account| {
+            Ok(account.seen_alias(function).map(|alias| alias.version))
+        })
+        .await
+    }
+
     async fn function_url(&self, function: &str) -> Result<Option<FunctionUrl>> {
         let resource = format!("function {function}");
         self.read("GetFunctionUrlConfig", &resource, |account| Ok(account.seen_url(function))).await

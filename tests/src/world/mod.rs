@@ -253,6 +253,12 @@ impl World {
         self.lock().calls.get(operation).copied().unwrap_or_default()
     }
 
+    /// How often each operation was called.
+    #[must_use]
+    pub fn all_calls(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().calls.clone()
+    }
+
     /// Whether the controller that was polled last has died; asking buries it.
     #[must_use]
     pub fn take_killed(&self) -> bool {

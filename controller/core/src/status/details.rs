@@ -156,6 +156,7 @@ pub(super) fn function(
         code_digest: Some(code.code_digest.clone()),
         version: serving.map(|v| v.to_string()),
         alias: serving.map(|_| ALIAS.to_owned()),
+        revision_id: Some(function.revision_id.clone()),
     })
 }
 

@@ -1,38 +1,175 @@
-//! The control plane's budget: AWS lets an account make about 15 Lambda calls a second that neither get
-//! nor invoke, whatever they are about.
+//! The calls that an account may make of Lambda in a region, whatever they are about: AWS allows 15 control-plane calls
+//! a second, and beside them 100 `GetFunction` and 15 `GetPolicy`; invocations are not counted.
+//!
+//! <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+//!
+//! Others share the account, so each rate adapts: it is halved when AWS throttles, and grows back slowly.
 
-use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use larder_core::Class;
+use tokio::time::Instant;
 
 use super::error::Call;
-use crate::cloud::Result;
+use crate::cloud::{CloudError, Result};
 
 /// How long a call waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// The token bucket of one account in one region.
+/// Those of Lambda's rates to one another.
+const GET_FUNCTION: f64 = 100.0 / 15.0;
+
+/// The share of the control plane's calls that looks for drift may take.
+const LOOKS: f64 = 0.2;
+
+/// Control-plane calls of a look at everything, about: the alias, the URL, the versions and what is warm.
+const LOOK: f64 = 5.0;
+
+/// Which of Lambda's rates a call is counted against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rate {
+    /// All but the others.
+    Control,
+    /// `GetFunction`.
+    GetFunction,
+    /// `GetPolicy`.
+    GetPolicy,
+}
+
+/// The budget of one account in one region.
 #[derive(Debug)]
 pub(super) struct Budget {
-    bucket: DefaultDirectRateLimiter,
+    begun: Instant,
+    control: Mutex<Bucket>,
+    get_function: Mutex<Bucket>,
+    get_policy: Mutex<Bucket>,
+    looks: Mutex<Bucket>,
     max_wait: Duration,
 }
 
 impl Budget {
-    /// At most `calls` in a second; none counts as one.
+    /// At most `calls` of the control plane in a second, and of the others in proportion.
     pub(super) fn per_second(calls: u32) -> Self {
-        let calls = NonZeroU32::new(calls).unwrap_or(NonZeroU32::MIN);
-        Self { bucket: RateLimiter::direct(Quota::per_second(calls)), max_wait: MAX_WAIT }
+        let calls = f64::from(calls.max(1));
+        let bucket = |rate| Mutex::new(Bucket::new(rate, rate));
+        Self {
+            begun: Instant::now(),
+            control: bucket(calls),
+            get_function: bucket(calls * GET_FUNCTION),
+            get_policy: bucket(calls),
+            // A minute's looks at once, so that a few endpoints are always looked at whole.
+            looks: Mutex::new(Bucket::new(calls * LOOKS, calls * LOOKS * 60.0)),
+            max_wait: MAX_WAIT,
+        }
     }
 
-    /// Waits for the turn of `call`.
-    pub(super) async fn draw(&self, call: &Call) -> Result<()> {
-        tokio::time::timeout(self.max_wait, self.bucket.until_ready()).await.map_err(|_| {
-            let waited = format!("no turn within {} s: too many calls are waiting", self.max_wait.as_secs());
-            call.failed(Class::Throttled, "", &waited)
+    fn bucket(&self, rate: Rate) -> MutexGuard<'_, Bucket> {
+        let bucket = match rate {
+            Rate::Control => &self.control,
+            Rate::GetFunction => &self.get_function,
+            Rate::GetPolicy => &self.get_policy,
+        };
+        bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn of `call`. Who asks first goes first.
+    pub(super) async fn draw(&self, rate: Rate, call: &Call) -> Result<()> {
+        let turn = self.bucket(rate).take(self.begun.elapsed(), self.max_wait);
+        match turn {
+            Some(wait) if wait.is_zero() => Ok(()),
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            None => {
+                let waited = format!("no turn within {} s: too many calls wait", self.max_wait.as_secs());
+                Err(call.failed(Class::Throttled, "", &waited))
+            }
+        }
+    }
+
+    /// Whether a look for drift may be at everything. It is counted with the answer.
+    pub(super) fn has_room(&self) -> bool {
+        let now = self.begun.elapsed();
+        let is_idle = self.bucket(Rate::Control).has(now, 1.0);
+        is_idle && self.looks.lock().unwrap_or_else(PoisonError::into_inner).spend(now, LOOK)
+    }
+
+    /// AWS has said that a call of this rate was one too many, if `answer` says so.
+    pub(super) fn heed<T>(&self, rate: Rate, answer: Result<T>) -> Result<T> {
+        if let Err(CloudError { problem, .. }) = &answer
+            && problem.class == Class::Throttled
+            && !problem.code.is_empty()
+        {
+            let mut bucket = self.bucket(rate);
+            bucket.halve(self.begun.elapsed());
+            tracing::warn!(?rate, calls_per_second = bucket.rate, "AWS throttles: goes slower");
+        }
+        answer
+    }
+}
+
+/// A token bucket whose rate is halved at once and grows back by a hundredth of its most each second: additive
+/// increase, multiplicative decrease. Time is told to it.
+#[derive(Debug)]
+struct Bucket {
+    /// Tokens a second, now and at most.
+    rate: f64,
+    most: f64,
+    /// Below zero when some wait for theirs.
+    tokens: f64,
+    size: f64,
+    at: Duration,
+    halved_at: Option<Duration>,
+}
+
+/// Throttled calls that were under way together are one sign.
+const ONE_SIGN: Duration = Duration::from_secs(1);
+
+impl Bucket {
+    const fn new(rate: f64, size: f64) -> Self {
+        Self { rate, most: rate, tokens: size, size, at: Duration::ZERO, halved_at: None }
+    }
+
+    fn go_on(&mut self, now: Duration) {
+        let seconds = now.saturating_sub(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        self.tokens = (self.tokens + seconds * self.rate).min(self.size);
+        self.rate = (self.rate + seconds * self.most / 100.0).min(self.most);
+    }
+
+    fn has(&mut self, now: Duration, tokens: f64) -> bool {
+        self.go_on(now);
+        self.tokens >= tokens
+    }
+
+    fn spend(&mut self, now: Duration, tokens: f64) -> bool {
+        let has_them = self.has(now, tokens);
+        if has_them {
+            self.tokens -= tokens;
+        }
+        has_them
+    }
+
+    /// Takes a token; how long until it is there. None when that is longer than `max_wait`: then none is taken.
+    fn take(&mut self, now: Duration, max_wait: Duration) -> Option<Duration> {
+        self.go_on(now);
+        let wait = Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.rate);
+        (wait <= max_wait).then(|| {
+            self.tokens -= 1.0;
+            wait
         })
+    }
+
+    fn halve(&mut self, now: Duration) {
+        self.go_on(now);
+        if self.halved_at.is_some_and(|at| now.saturating_sub(at) < ONE_SIGN) {
+            return;
+        }
+        self.halved_at = Some(now);
+        self.rate = (self.rate / 2.0).max(self.most / 50.0);
+        self.tokens = self.tokens.min(0.0);
     }
 }
 
@@ -40,13 +177,63 @@ impl Budget {
 mod tests {
     use super::*;
 
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
     #[tokio::test]
     async fn a_wait_for_a_turn_ends() {
         let budget = Budget { max_wait: Duration::ZERO, ..Budget::per_second(1) };
         let call = Call::new("CreateAlias", "function larder-x");
-        budget.draw(&call).await.unwrap();
-        let error = budget.draw(&call).await.unwrap_err();
+        budget.draw(Rate::Control, &call).await.unwrap();
+        let error = budget.draw(Rate::Control, &call).await.unwrap_err();
         assert_eq!(error.problem.class, Class::Throttled);
-        Budget::per_second(0).draw(&call).await.unwrap();
+        budget.draw(Rate::GetPolicy, &call).await.unwrap();
+        Budget::per_second(0).draw(Rate::Control, &call).await.unwrap();
+    }
+
+    #[test]
+    fn who_asks_first_goes_first_and_nobody_goes_too_soon() {
+        let mut bucket = Bucket::new(10.0, 10.0);
+        let waits: Vec<u128> =
+            (0..13).filter_map(|_| bucket.take(S(1), S(20))).map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits[..10], [0; 10]);
+        assert_eq!(waits[10..], [100, 200, 300]);
+        assert_eq!(bucket.take(S(1), Duration::from_millis(399)), None);
+        assert_eq!(bucket.take(S(2), S(20)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_rate_is_halved_once_and_grows_back_slowly() {
+        let mut bucket = Bucket::new(10.0, 10.0);
+        bucket.halve(S(1));
+        bucket.halve(S(1));
+        assert!((bucket.rate - 5.0).abs() < 1e-9, "{}", bucket.rate);
+        assert_eq!(bucket.take(S(1), S(20)), Some(Duration::from_millis(200)));
+        bucket.halve(S(11));
+        assert!((bucket.rate - 3.0).abs() < 1e-9, "grown by 1 and halved: {}", bucket.rate);
+        bucket.go_on(S(200));
+        assert!((bucket.rate - 10.0).abs() < 1e-9, "{}", bucket.rate);
+        (0..100).for_each(|nth| bucket.halve(S(200 + nth)));
+        assert!(bucket.rate > 0.1, "never to nothing: {}", bucket.rate);
+    }
+
+    #[test]
+    fn looks_take_a_fifth_and_none_while_others_wait() {
+        let budget = Budget::per_second(10);
+        let looks = (0..100).filter(|_| budget.has_room()).count();
+        assert_eq!(looks, 24, "a minute's worth, for {LOOK} calls each");
+        let budget = Budget::per_second(10);
+        while budget.bucket(Rate::Control).take(Duration::ZERO, Duration::ZERO).is_some() {}
+        assert!(!budget.has_room());
+    }
+
+    #[test]
+    fn only_aws_itself_slows_a_rate_down() {
+        let budget = Budget::per_second(10);
+        let answer =
+            |code| -> Result<()> { Err(CloudError::new("GetAlias", "x", Class::Throttled, code, "")) };
+        budget.heed(Rate::Control, answer("")).unwrap_err();
+        assert!((budget.bucket(Rate::Control).rate - 10.0).abs() < 0.1);
+        budget.heed(Rate::Control, answer("TooManyRequestsException")).unwrap_err();
+        assert!(budget.bucket(Rate::Control).rate < 5.1);
     }
 }

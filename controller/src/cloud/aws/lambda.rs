@@ -8,6 +8,7 @@ use larder_core::Class;
 use larder_core::names::{ALIAS, OWNER_TAG, Owner};
 use larder_core::observed::{Alias, Function, FunctionUrl, Provisioned, ProvisionedStatus, Remote};
 
+use super::budget::Rate;
 use super::clients::Clients;
 use super::error::Call;
 use super::{function, owned};
@@ -25,6 +26,7 @@ impl Clients {
     /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>
     pub(super) async fn function(&self, name: &str, owner: &Owner) -> Result<Remote<Function>> {
         let call = Call::new("GetFunction", named(name));
+        self.budget.draw(Rate::GetFunction, &call).await?;
         let request = self.lambda.get_function().function_name(name);
         let Some(answer) = call.found(request.send().await)? else {
             return Ok(Remote::Absent);
@@ -42,6 +44,7 @@ impl Clients {
     /// As [`Self::function`]. Tags are the function's alone, so a version without one is its function's.
     pub(super) async fn version(&self, name: &str, number: u64, owner: &Owner) -> Result<Remote<Function>> {
         let call = Call::new("GetFunction", format!("version {number} of function {name}"));
+        self.budget.draw(Rate::GetFunction, &call).await?;
         let request = self.lambda.get_function().function_name(name).qualifier(number.to_string());
         let Some(answer) = call.found(request.send().await)? else {
             return Ok(Remote::Absent);
@@ -57,7 +60,7 @@ impl Clients {
     /// <https://docs.aws.amazon.com/lambda/latest/api/API_ListVersionsByFunction.html>
     pub(super) async fn version_numbers(&self, name: &str, page: Option<String>) -> Result<Page<u64>> {
         let call = Call::new("ListVersionsByFunction", named(name));
-        self.budget.draw(&call).await?;
+        self.budget.draw(Rate::Control, &call).await?;
         let request = self.lambda.list_versions_by_function().function_name(name).set_marker(page);
         let Some(answer) = call.found(request.send().await)? else {
             return Ok(Page { items: Vec::new(), next: None });
@@ -71,6 +74,7 @@ impl Clients {
     pub(super) async fn provisioned(&self, name: &str, number: u64) -> Result<Option<Provisioned>> {
         let call =
             Call::new("GetProvisionedConcurrencyConfig", format!("version {number} of function {name}"));
+        self.budget.draw(Rate::Control, &call).await?;
         let request = self.lambda.get_provisioned_concurrency_config().function_name(name);
         let answer = call.found(request.qualifier(number.to_string()).send().await)?;
         Ok(answer.map(|found| Provisioned {
@@ -87,6 +91,7 @@ impl Clients {
     /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetAlias.html>
     pub(super) async fn alias(&self, name: &str) -> Result<Option<Alias>> {
         let call = Call::new("GetAlias", format!("alias {ALIAS} of function {name}"));
+        self.budget.draw(Rate::Control, &call).await?;
         let answer = call.found(self.lambda.get_alias().function_name(name).name(ALIAS).send().await)?;
         Ok(answer.map(|found| Alias {
             // Someone may have pointed it at `$LATEST`: 0 is no version that we could want.
@@ -96,9 +101,20 @@ impl Clients {
         }))
     }
 
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>
+    pub(super) async fn serving(&self, name: &str) -> Result<Option<u64>> {
+        let call = Call::new("GetFunction", format!("alias {ALIAS} of function {name}"));
+        self.budget.draw(Rate::GetFunction, &call).await?;
+        let request = self.lambda.get_function().function_name(name).qualifier(ALIAS);
+        let Some(answer) = call.found(request.send().await)? else { return Ok(None) };
+        let found = answer.configuration.ok_or_else(|| call.lacks("configuration"))?;
+        Ok(Some(found.version.and_then(|it| it.parse().ok()).unwrap_or_default()))
+    }
+
     /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionUrlConfig.html>
     pub(super) async fn function_url(&self, name: &str) -> Result<Option<FunctionUrl>> {
         let call = Call::new("GetFunctionUrlConfig", format!("function URL of {name}"));
+        self.budget.draw(Rate::Control, &call).await?;
         let request = self.lambda.get_function_url_config().function_name(name).qualifier(ALIAS);
         let answer = call.found(request.send().await)?;
         Ok(answer.map(|found| FunctionUrl {
@@ -110,6 +126,7 @@ impl Clients {
     /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetPolicy.html>
     pub(super) async fn permissions(&self, name: &str) -> Result<BTreeSet<String>> {
         let call = Call::new("GetPolicy", format!("policy of alias {ALIAS} of function {name}"));
+        self.budget.draw(Rate::GetPolicy, &call).await?;
         let request = self.lambda.get_policy().function_name(name).qualifier(ALIAS);
         match call.found(request.send().await)?.and_then(|answer| answer.policy) {
             Some(policy) => statements(&policy).ok_or_else(|| call.lacks("statements")),

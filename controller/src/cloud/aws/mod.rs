@@ -2,7 +2,7 @@
 //!
 //! - [`clients`]: from a place to clients: credentials, account, and what the process shares.
 //! - [`door`]: opens a place once, and does not let those who wait for one that will not open pile up.
-//! - [`budget`]: the token bucket of an account in a region.
+//! - [`budget`]: the token buckets of an account in a region.
 //! - [`error`]: from an SDK's error to a class, the only place where that is decided.
 //! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`events`], [`sources`], [`sync`]: reads.
 //! - [`notification`]: what a bucket tells whom, changed without losing what others put there.
@@ -57,6 +57,7 @@ mod write_function;
 mod write_storage;
 mod write_traffic;
 
+use budget::Rate;
 pub use clients::{Connector, Settings};
 pub use messages::Message;
 
@@ -69,6 +70,12 @@ impl AwsCloud {
     #[must_use]
     pub fn account(&self) -> &str {
         &self.0.account
+    }
+
+    /// Whether a look for drift may be at everything, so that changes still find room. It is counted with the answer.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.0.budget.has_room()
     }
 }
 
@@ -122,31 +129,35 @@ impl Cloud for AwsCloud {
     }
 
     async fn function(&self, name: &str, owner: &Owner) -> Result<Remote<Function>> {
-        self.0.function(name, owner).await
+        self.0.budget.heed(Rate::GetFunction, self.0.function(name, owner).await)
     }
 
     async fn version_numbers(&self, function: &str, page: Option<String>) -> Result<Page<u64>> {
-        self.0.version_numbers(function, page).await
+        self.0.budget.heed(Rate::Control, self.0.version_numbers(function, page).await)
     }
 
     async fn version(&self, function: &str, number: u64, owner: &Owner) -> Result<Remote<Function>> {
-        self.0.version(function, number, owner).await
+        self.0.budget.heed(Rate::GetFunction, self.0.version(function, number, owner).await)
     }
 
     async fn provisioned(&self, function: &str, number: u64) -> Result<Option<Provisioned>> {
-        self.0.provisioned(function, number).await
+        self.0.budget.heed(Rate::Control, self.0.provisioned(function, number).await)
     }
 
     async fn alias(&self, function: &str) -> Result<Option<Alias>> {
-        self.0.alias(function).await
+        self.0.budget.heed(Rate::Control, self.0.alias(function).await)
+    }
+
+    async fn serving(&self, function: &str) -> Result<Option<u64>> {
+        self.0.budget.heed(Rate::GetFunction, self.0.serving(function).await)
     }
 
     async fn function_url(&self, function: &str) -> Result<Option<FunctionUrl>> {
-        self.0.function_url(function).await
+        self.0.budget.heed(Rate::Control, self.0.function_url(function).await)
     }
 
     async fn permissions(&self, function: &str) -> Result<BTreeSet<String>> {
-        self.0.permissions(function).await
+        self.0.budget.heed(Rate::GetPolicy, self.0.permissions(function).await)
     }
 
     async fn code(&self, code: &CodeRef) -> Result<Code> {
@@ -195,6 +206,6 @@ impl Cloud for AwsCloud {
     }
 
     async fn perform(&self, step: &Step) -> Result<()> {
-        self.0.perform(step).await
+        self.0.budget.heed(Rate::Control, self.0.perform(step).await)
     }
 }

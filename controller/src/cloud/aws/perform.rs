@@ -5,6 +5,7 @@ use aws_smithy_types::error::operation::BuildError;
 use larder_core::step::Effect;
 use larder_core::{Class, Step};
 
+use super::budget::Rate;
 use super::clients::Clients;
 use super::error::{Call, some};
 use crate::cloud::Result;
@@ -95,7 +96,7 @@ impl Clients {
     /// Waits until a write may be made.
     pub(super) async fn turn(&self, operation: &'static str, resource: String) -> Result<Call> {
         let call = Call::new(operation, resource);
-        self.budget.draw(&call).await?;
+        self.budget.draw(Rate::Control, &call).await?;
         Ok(call)
     }
 }
