@@ -59,7 +59,6 @@ async fn main() -> Result<()> {
     };
     std::fs::create_dir_all(&cli.dir)?;
     let mut report = Report { quick: cli.quick, ..Report::default() };
-    report.slow = Some(slow(&cli).await.context("one endpoint where AWS takes its time")?);
     let stack = Stack::start(Options::kubernetes()).await?;
     let aws = Aws::start(Waits::default()).await?;
     let endpoints = Endpoints::new(&stack).await?;
@@ -74,9 +73,11 @@ async fn main() -> Result<()> {
         report.sizes.push(measured);
         report.write(&cli.dir.join("controller.json"), cli.svg.as_deref())?;
     }
-    report.print();
     controller.stop().await;
     stack.stop().await;
+    report.slow = Some(slow(&cli).await.context("one endpoint where AWS takes its time")?);
+    report.write(&cli.dir.join("controller.json"), cli.svg.as_deref())?;
+    report.print();
     Ok(())
 }
 
