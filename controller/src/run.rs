@@ -239,11 +239,7 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         context.wakes.listen(uid, &endpoint, &cloud, queue.as_deref());
     }
     context.metrics.saw(uid, &previous, &status);
-    let is_copying = status.models.iter().any(|model| model.state == "Syncing");
-    let told = remembered.told.filter(|told| {
-        let is_recent = now.since_start.saturating_sub(*told) < PROGRESS_GAP;
-        is_copying && is_recent && is_progress_alone(&previous, &status)
-    });
+    let told = remembered.told.filter(|told| is_soon_again(*told, &previous, &status, now));
     remembered.told = told.or(Some(now.since_start));
     drop(look);
     remembered.due = context.now().since_start + again;
@@ -256,6 +252,18 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     }
     publish(context, object, &previous, &status).await.map_err(failed("status update"))?;
     Ok(Action::requeue(again))
+}
+
+/// Whether only the progress of a copy is new, of which something was told a moment ago.
+fn is_soon_again(
+    told: Duration,
+    previous: &InferenceEndpointStatus,
+    status: &InferenceEndpointStatus,
+    now: Now,
+) -> bool {
+    let is_copying = status.models.iter().any(|model| model.state == "Syncing");
+    let is_recent = now.since_start.saturating_sub(told) < PROGRESS_GAP;
+    is_copying && is_recent && is_progress_alone(previous, status)
 }
 
 /// The endpoint, when it may be worked on; else what is said of it, and when to look at it again.

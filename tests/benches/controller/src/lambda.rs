@@ -263,6 +263,7 @@ impl Function {
             state,
             bytes_done: done,
             bytes_total: 1_000_000,
+            files_done: u64::from(is_there),
             files: 1,
             message: String::new(),
             workers: Vec::new(),
