@@ -12,6 +12,7 @@ use larder_core::names::Names;
 use larder_core::observed::{
     Function, LastUpdate, Observed, Provisioned, ProvisionedStatus, Read, Remote, Version,
 };
+use larder_core::step::Tagged;
 
 /// What is read by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,6 +212,21 @@ impl Known {
 fn written(step: &Step, names: &Names) -> &'static [Part] {
     let is_sync = |name: &String| *name == names.sync_function;
     match step {
+        Step::TagResource { tagged, .. } => match tagged {
+            Tagged::FileSystem => &[Part::FileSystem, Part::MountTargets, Part::AccessPoint],
+            Tagged::AccessPoint => &[Part::AccessPoint],
+            Tagged::LogGroup => &[Part::Logs, Part::SyncLogs],
+            Tagged::Rule => &[Part::Events],
+            Tagged::Function => &[
+                Part::SyncFunction,
+                Part::Function,
+                Part::Numbers,
+                Part::Provisioned,
+                Part::Alias,
+                Part::Url,
+                Part::Permissions,
+            ],
+        },
         Step::CreateFileSystem { .. } | Step::UpdateFileSystem { .. } | Step::DeleteFileSystem { .. } => {
             &[Part::FileSystem, Part::MountTargets, Part::AccessPoint]
         }

@@ -11,7 +11,8 @@ use larder_core::desired::sync_request;
 use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
 use larder_core::observed::{
-    Function, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source, Version,
+    Code, Function, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source, Subnet,
+    Version,
 };
 use larder_core::{Class, Endpoint};
 
@@ -51,7 +52,7 @@ pub async fn observe_beyond<C: Cloud>(
     let names = &endpoint.names;
     let kept = |part| known.part(part);
     let (subnets, file_system, sources, sync, inference) = tokio::join!(
-        unless(kept(Part::Subnets).map(|it| it.subnets.clone()), cloud.subnets(&endpoint.subnets)),
+        subnets(cloud, endpoint, known),
         unless(
             kept(Part::FileSystem).map(|it| it.file_system.clone()),
             cloud.file_system(file_system_query(endpoint))
@@ -79,8 +80,13 @@ pub async fn observe_beyond<C: Cloud>(
         on_disk(cloud, endpoint, &sync, &sources, known),
         published(cloud, endpoint, &inference.function, known),
     );
-    let (mount_targets, access_point) = storage;
+    let (mount_targets, access_point, other_access_points) = storage;
+    let interfaces = interfaces(cloud, endpoint, [&sync.function, &inference.function]).await;
     let Published { versions, alias, url, permissions } = published;
+    let known_file_system = match &endpoint.file_system {
+        FileSystemRef::Managed { .. } => previous.storage.as_ref().and_then(|it| it.file_system_id.clone()),
+        FileSystemRef::Existing(_) => None,
+    };
     let is_announced = previous.events.is_some();
     let events = match kept(Part::Events).filter(|it| it.events.is_announced == is_announced) {
         Some(seen) => seen.events.clone(),
@@ -88,10 +94,14 @@ pub async fn observe_beyond<C: Cloud>(
     };
     Observed {
         at,
+        was_converged: previous.converged.is_some(),
         subnets,
         file_system,
+        known_file_system,
         mount_targets,
         access_point,
+        other_access_points,
+        interfaces,
         sync,
         sources,
         stored,
@@ -120,6 +130,28 @@ async fn read<T>(call: impl Future<Output = Result<T, CloudError>>) -> Read<T> {
         tracing::debug!(error = &error as &dyn std::error::Error, "a read failed");
         error.problem
     })
+}
+
+/// A deletion asks for nothing that only a creation needs, and that may be gone already.
+async fn subnets<C: Cloud>(cloud: &C, endpoint: &Endpoint, known: &Known) -> Read<Vec<Subnet>> {
+    if endpoint.deleting {
+        return Ok(Vec::new());
+    }
+    let kept = known.part(Part::Subnets).map(|it| it.subnets.clone());
+    unless(kept, cloud.subnets(&endpoint.subnets)).await
+}
+
+/// What deleted functions leave behind, for people to see.
+async fn interfaces<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    functions: [&Read<Remote<Function>>; 2],
+) -> Read<Vec<String>> {
+    let are_gone = functions.iter().all(|function| matches!(function, Ok(Remote::Absent)));
+    if !endpoint.deleting || !are_gone {
+        return Ok(Vec::new());
+    }
+    read(pages(|page| cloud.interfaces(&endpoint.names.function, page))).await
 }
 
 /// Reads all pages of a list.
@@ -154,37 +186,48 @@ async fn storage<C: Cloud>(
     endpoint: &Endpoint,
     file_system: &Read<Remote<larder_core::observed::FileSystem>>,
     known: &Known,
-) -> (Read<Vec<MountTarget>>, Read<Remote<larder_core::observed::AccessPoint>>) {
+) -> (Read<Vec<MountTarget>>, Read<Remote<larder_core::observed::AccessPoint>>, Read<Vec<String>>) {
     let id = match file_system {
-        Ok(Remote::Absent | Remote::Foreign { .. }) => return (Ok(Vec::new()), Ok(Remote::Absent)),
+        Ok(Remote::Absent | Remote::Foreign { .. }) => {
+            return (Ok(Vec::new()), Ok(Remote::Absent), Ok(Vec::new()));
+        }
         Ok(Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. }) => {
             &it.id
         }
-        Err(problem) => return (Err(problem.clone()), Err(problem.clone())),
+        Err(problem) => return (Err(problem.clone()), Err(problem.clone()), Err(problem.clone())),
     };
-    tokio::join!(
+    let both = |it: &Observed| {
+        let (ours, others) = (it.access_point.clone(), it.other_access_points.clone());
+        ours.and_then(|ours| others.map(|others| (ours, others)))
+    };
+    let (mount_targets, access_points) = tokio::join!(
         unless(
             known.part(Part::MountTargets).map(|it| it.mount_targets.clone()),
             pages(|page| cloud.mount_targets(id, page))
         ),
-        unless(
-            known.part(Part::AccessPoint).map(|it| it.access_point.clone()),
-            access_point(cloud, endpoint, id)
-        ),
-    )
+        unless(known.part(Part::AccessPoint).map(both), access_points(cloud, endpoint, id)),
+    );
+    match access_points {
+        Ok((ours, others)) => (mount_targets, Ok(ours), Ok(others)),
+        Err(problem) => (mount_targets, Err(problem.clone()), Err(problem)),
+    }
 }
 
-async fn access_point<C: Cloud>(
+/// Our access point, and the ids of those of others.
+async fn access_points<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
     file_system: &str,
-) -> Result<Remote<larder_core::observed::AccessPoint>, CloudError> {
+) -> Result<(Remote<larder_core::observed::AccessPoint>, Vec<String>), CloudError> {
     let names = &endpoint.names;
     let all: Vec<ListedAccessPoint> =
         pages(|page| cloud.access_points(file_system, &names.owner, page)).await?;
-    let ours = all.into_iter().filter(|ap| ap.token == names.access_point);
+    let (ours, others): (Vec<ListedAccessPoint>, Vec<ListedAccessPoint>) =
+        all.into_iter().partition(|ap| ap.token == names.access_point);
     // One that is on its way out may still be listed beside its successor.
-    Ok(ours.map(|ap| ap.it).min_by_key(|it| matches!(it, Remote::Deleting(_))).unwrap_or(Remote::Absent))
+    let ours = ours.into_iter().map(|ap| ap.it);
+    let ours = ours.min_by_key(|it| matches!(it, Remote::Deleting(_))).unwrap_or(Remote::Absent);
+    Ok((ours, others.into_iter().map(|ap| ap.id).collect()))
 }
 
 async fn function<C: Cloud>(
@@ -199,18 +242,30 @@ async fn function<C: Cloud>(
     let group = Names::log_group(name);
     let kept = |part| known.part(part).map(&of);
     let (code, function, log_group) = tokio::join!(
-        unless(kept(code_part).map(|it| it.code.clone()), cloud.code(code)),
+        unless(kept(code_part).map(|it| it.code.clone()), resolved(cloud, endpoint, code)),
         unless(kept(function_part).map(|it| it.function.clone()), cloud.function(name, owner)),
         unless(kept(logs_part).map(|it| it.log_group.clone()), cloud.log_group(&group, owner)),
     );
     ObservedFunction { code, function, log_group }
 }
 
+async fn resolved<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    code: &larder_core::endpoint::CodeRef,
+) -> Result<Code, CloudError> {
+    if endpoint.deleting {
+        let why = "a deletion asks for no code";
+        return Err(CloudError::new("Resolve", &code.to_string(), Class::NotFound, "", why));
+    }
+    cloud.code(code).await
+}
+
 struct Published {
     versions: Read<Vec<Version>>,
     alias: Read<Option<larder_core::observed::Alias>>,
     url: Read<Option<larder_core::observed::FunctionUrl>>,
-    permissions: Read<BTreeSet<String>>,
+    permissions: Read<BTreeMap<String, bool>>,
 }
 
 /// What hangs on the inference function. Nothing of a foreign function is ours, so it is not looked at.
@@ -224,7 +279,7 @@ async fn published<C: Cloud>(
         versions: Ok(Vec::new()),
         alias: Ok(None),
         url: Ok(None),
-        permissions: Ok(BTreeSet::new()),
+        permissions: Ok(BTreeMap::new()),
     };
     match function {
         Ok(seen) if seen.is_gone() => return nothing(),
@@ -250,7 +305,7 @@ async fn published<C: Cloud>(
             let kept = known.part(Part::Permissions).map(|it| it.permissions.clone());
             unless(kept, cloud.permissions(name)).await
         }
-        Ok(None) => Ok(BTreeSet::new()),
+        Ok(None) => Ok(BTreeMap::new()),
         Err(problem) => Err(problem.clone()),
     };
     Published { versions, alias, url, permissions }

@@ -53,8 +53,7 @@ impl Planned {
 }
 
 /// Said of an endpoint that is not in the cluster yet.
-pub(crate) const NEW: &str =
-    "It is new: its UID, and with it the end of each name below, is chosen when it is created.";
+pub(crate) const NEW: &str = "It is new.";
 
 /// Prints the plan to `out`. What becomes of one endpoint does not keep the others from being planned.
 ///

@@ -5,7 +5,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use larder_core::status::{is_progress, is_same, size};
-use larder_crds::status::ModelStatus;
+use larder_crds::status::{DriftStatus, ModelStatus};
 use larder_crds::{InferenceEndpoint, InferenceEndpointStatus};
 use serde_json::json;
 
@@ -34,7 +34,8 @@ pub async fn publish(
     });
     api.patch_status(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await?;
     let news = events(&before.conditions, &status.conditions).into_iter();
-    for event in news.chain(copies(before, status)).chain(upkeep(before, status)) {
+    for event in news.chain(copies(before, status)).chain(upkeep(before, status)).chain(drift(before, status))
+    {
         // An Event that is lost costs nobody a model.
         if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
             tracing::debug!(%error, "an Event could not be written");
@@ -74,13 +75,35 @@ pub fn upkeep(before: &InferenceEndpointStatus, after: &InferenceEndpointStatus)
     freed.into_iter().chain(verified).collect()
 }
 
+/// An Event for each field that somebody else has changed.
+#[must_use]
+pub fn drift(before: &InferenceEndpointStatus, after: &InferenceEndpointStatus) -> Vec<Event> {
+    let is_new = |it: &&DriftStatus| {
+        let mut known = before.drift.iter();
+        !known.any(|was| (&was.resource, &was.field, &was.since) == (&it.resource, &it.field, &it.since))
+    };
+    let event = |it: &DriftStatus| Event {
+        type_: EventType::Warning,
+        reason: "Drifted".to_owned(),
+        note: Some(
+            format!("{}: {} is {}, not {}", it.resource, it.field, it.have, it.want)
+                .chars()
+                .take(1000)
+                .collect(),
+        ),
+        action: "Drifted".to_owned(),
+        secondary: None,
+    };
+    after.drift.iter().filter(is_new).map(event).collect()
+}
+
 /// An Event for each condition whose status or reason changed.
 #[must_use]
 pub fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
-    // `Reconciling` and `Stalled` repeat what `Ready` says.
+    // `Reconciling` and `Stalled` repeat what `Ready` says, and drift has Events of its own.
     after
         .iter()
-        .filter(|c| !matches!(c.type_.as_str(), "Reconciling" | "Stalled"))
+        .filter(|c| !matches!(c.type_.as_str(), "Reconciling" | "Stalled" | "Drifted"))
         .filter(|c| {
             !before.iter().any(|b| b.type_ == c.type_ && b.status == c.status && b.reason == c.reason)
         })

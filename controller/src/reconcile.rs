@@ -8,7 +8,7 @@ use larder_core::observed::{Observed, Read, Remote, Source};
 use larder_core::plan::{Plan, Plans};
 use larder_core::status::status;
 use larder_core::step::Effect;
-use larder_core::{Area, Desired, Endpoint, Step, plan};
+use larder_core::{Area, Desired, Endpoint, Step, drift, plan};
 use larder_crds::InferenceEndpointStatus;
 
 use crate::act::{Backoff, Outcome, act};
@@ -26,18 +26,22 @@ pub async fn pass<C: Cloud>(
     memory: &mut Memory,
     now: Now,
 ) -> Pass {
-    memory.notice(endpoint);
+    let mut previous = previous.clone();
+    if memory.notice(endpoint) {
+        drift::forgive(&mut previous);
+    }
     if endpoint.deleting || endpoint.management != Management::Apply {
         memory.known.forget();
     }
     let listings = memory.sources.fresh(endpoint, now);
-    let (observed, plans) = Box::pin(look(cloud, endpoint, listings, previous, &mut memory.known, now)).await;
+    let (observed, plans) =
+        Box::pin(look(cloud, endpoint, listings, &previous, &mut memory.known, now)).await;
     let outcome = match endpoint.management {
         Management::Apply => Box::pin(act(cloud, &plans, &mut memory.backoff, now)).await,
         Management::Plan | Management::Suspend => Outcome::default(),
     };
     memory.learn(endpoint, &observed, &plans, &outcome, now);
-    let status = status(endpoint, &observed, &plans, &outcome.failures, previous, now.timestamp);
+    let status = status(endpoint, &observed, &plans, &outcome.failures, &previous, now.timestamp);
     let is_gone = endpoint.deleting && plans.is_converged() && outcome.failures.is_empty();
     Pass {
         is_deleted: memory.has_been_gone(is_gone, now),
@@ -66,7 +70,7 @@ async fn look<C: Cloud>(
         let observed =
             Box::pin(observe_beyond(known, cloud, endpoint, &listings, previous, now.timestamp)).await;
         known.learn(&observed, now.since_start);
-        let plans = plan(&desired, &observed);
+        let plans = drift::held(plan(&desired, &observed), endpoint, &desired, &observed, previous);
         // Twice at most: what was read in this pass is not doubted.
         if !is_final(&plans) || !known.doubt(now.since_start) {
             return (observed, plans);
@@ -198,13 +202,16 @@ impl Memory {
     }
 
     /// A new spec, a deletion or a new reconcile-at annotation: whatever was waited for may be mended.
-    fn notice(&mut self, endpoint: &Endpoint) {
-        if !self.is_about(endpoint) {
-            self.backoff.reset();
-            self.sources.forget();
-            self.known.forget();
-            self.seen = Some((endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting));
+    /// Answers whether there is such while this process looks on; what it finds when it starts is nothing new.
+    fn notice(&mut self, endpoint: &Endpoint) -> bool {
+        if self.is_about(endpoint) {
+            return false;
         }
+        self.backoff.reset();
+        self.sources.forget();
+        self.known.forget();
+        let seen = (endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting);
+        self.seen.replace(seen).is_some()
     }
 
     /// Keeps what the next pass can go on from.

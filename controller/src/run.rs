@@ -8,8 +8,8 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
-use larder_core::endpoint::Management;
-use larder_core::status::{is_progress_alone, refused, role_not_allowed, suspended};
+use larder_core::endpoint::{DeletionPolicy, Management};
+use larder_core::status::{is_progress_alone, refused, role_not_allowed, suspended, unreachable};
 use larder_core::{Area, Class, Endpoint};
 use larder_crds::{FINALIZER, InferenceEndpoint, InferenceEndpointStatus};
 use serde_json::json;
@@ -155,7 +155,8 @@ fn error_policy(object: Arc<InferenceEndpoint>, error: &Error, context: Arc<Cont
 
 async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> Result<Action, Error> {
     let is_held = object.finalizers().iter().any(|f| f == FINALIZER);
-    if object.metadata.deletion_timestamp.is_some() && !is_held {
+    let is_deleting = object.metadata.deletion_timestamp.is_some();
+    if is_deleting && !is_held {
         context.forget(uid);
         return Ok(Action::await_change());
     }
@@ -163,6 +164,10 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         let object = name_of(object);
         move |source| Error::Kube { operation, object, source }
     };
+    // What stays in AWS needs no AWS: this is the way out when AWS cannot be reached.
+    if is_deleting && leaves_all(object) {
+        return let_go(object, uid, context).await;
+    }
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
     let now = context.now();
@@ -198,8 +203,7 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         Ok(cloud) => cloud,
         Err(source) => {
             context.put(uid, remembered);
-            let status =
-                larder_core::status::unreachable(&source.problem, generation, &before, now.timestamp);
+            let status = unreachable(&source.problem, generation, is_deleting, &before, now.timestamp);
             context
                 .metrics
                 .passed(Outcome::Unreachable, context.now().since_start.saturating_sub(now.since_start));
@@ -230,10 +234,7 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     let outcome = if is_deleted { Outcome::Deleted } else { Outcome::of(&status) };
     context.metrics.passed(outcome, context.now().since_start.saturating_sub(now.since_start));
     if is_deleted {
-        set_finalizer(object, context, false).await.map_err(failed("finalizer update"))?;
-        context.forget(uid);
-        tracing::info!("nothing of it is left in AWS");
-        return Ok(Action::await_change());
+        return let_go(object, uid, context).await;
     }
     if let Ok(queue) = queue {
         context.wakes.listen(uid, &endpoint, &cloud, queue.as_deref());
@@ -274,14 +275,22 @@ fn workable(
     now: Now,
 ) -> Result<Endpoint, Box<(InferenceEndpointStatus, Action)>> {
     let generation = object.metadata.generation.unwrap_or_default();
+    let is_deleting = object.metadata.deletion_timestamp.is_some();
     let later = Action::requeue(Duration::from_mins(5));
-    let endpoint = Endpoint::parse(object, &context.defaults)
-        .map_err(|why| Box::new((refused(&why, generation, before, now.timestamp), later.clone())))?;
+    let endpoint = Endpoint::parse(object, &context.defaults).map_err(|why| {
+        Box::new((refused(&why, generation, is_deleting, before, now.timestamp), later.clone()))
+    })?;
     if endpoint.management == Management::Suspend {
-        return Err(Box::new((suspended(generation, before, now.timestamp), Action::await_change())));
+        return Err(Box::new((
+            suspended(generation, is_deleting, before, now.timestamp),
+            Action::await_change(),
+        )));
     }
     if let Err(why) = context.tenants.check(&endpoint) {
-        return Err(Box::new((role_not_allowed(&why, generation, before, now.timestamp), later)));
+        return Err(Box::new((
+            role_not_allowed(&why, generation, is_deleting, before, now.timestamp),
+            later,
+        )));
     }
     Ok(endpoint)
 }
@@ -358,6 +367,25 @@ fn is_as_wanted(endpoint: &Endpoint, told: &InferenceEndpointStatus) -> bool {
         && is_true("Ready")
         && is_true(Area::Upkeep.condition())
         && told.plan.is_empty()
+        && told.drift.is_empty()
+}
+
+/// Takes our finalizer from an object of which nothing is left in AWS, or all of it is to be.
+async fn let_go(object: &InferenceEndpoint, uid: &str, context: &Context) -> Result<Action, Error> {
+    set_finalizer(object, context, false).await.map_err(|source| Error::Kube {
+        operation: "finalizer update",
+        object: name_of(object),
+        source,
+    })?;
+    context.forget(uid);
+    let left = if leaves_all(object) { "it is left in AWS as it is" } else { "nothing of it is left in AWS" };
+    tracing::info!("{left}");
+    Ok(Action::await_change())
+}
+
+/// A deletion leaves everything in AWS as it is.
+fn leaves_all(object: &InferenceEndpoint) -> bool {
+    object.spec.deletion_policy == DeletionPolicy::Retain && object.spec.management == Management::Apply
 }
 
 fn name_of(object: &InferenceEndpoint) -> String {

@@ -32,6 +32,12 @@ pub const ALLOWED_ROLES: &str = "larder.dev/allowed-roles";
 /// What [`ALLOWED_ROLES`] calls the controller's own role, which is that of endpoints that name none.
 pub const CONTROLLERS_OWN_ROLE: &str = "controller";
 
+/// The id of a managed file system that is gone: the controller may make an empty one in its place.
+pub const RECREATE_FILE_SYSTEM: &str = "larder.dev/recreate-file-system";
+
+/// The owner tag of what was made elsewhere and is taken over, with or without its UID.
+pub const ADOPT_FROM: &str = "larder.dev/adopt-from";
+
 /// The API group.
 pub const GROUP: &str = "larder.dev";
 

@@ -46,6 +46,13 @@ pub struct InferenceEndpointStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub history: Vec<VersionStatus>,
+    /// What somebody else has changed in AWS: what differs now, and what did within the last hour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub drift: Vec<DriftStatus>,
+    /// What was wanted when everything was last as wanted. While it is, any difference is drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converged: Option<ConvergedStatus>,
     /// The next steps in words; always filled while `management` is Plan.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -249,4 +256,43 @@ pub struct VersionStatus {
     /// When it was published, as AWS says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<String>,
+}
+
+/// A field of an AWS resource that somebody else has changed.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftStatus {
+    /// The resource.
+    pub resource: String,
+    /// The field; `existence` of what is gone, or too much.
+    pub field: String,
+    /// What is wanted.
+    pub want: String,
+    /// What was found.
+    pub have: String,
+    /// When it was first seen, RFC 3339.
+    pub since: String,
+    /// When it was first seen to be as wanted again, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// When it was corrected within the last hour, RFC 3339. After three times the controller leaves it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrections: Vec<String>,
+}
+
+/// What was wanted when everything was last as wanted, as digests.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConvergedStatus {
+    /// Of the spec, as far as it is about AWS.
+    pub spec: String,
+    /// Of the models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
+    /// Of the inference function's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Of the model-sync function's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_code: Option<String>,
 }

@@ -7,7 +7,7 @@
     reason = "a test that cannot go on must fail at once, and tables of cases are long"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -23,6 +23,7 @@ use larder_core::endpoint::{AccessPointSpec, Architecture, CodeRef, ImageRef, Pl
 use larder_core::names::Owner;
 use larder_core::observed::{
     Alias, Code, Function, FunctionConfig, LastUpdate, LogGroup, Package, ProvisionedStatus, Remote, Source,
+    Start,
 };
 use larder_core::step::{Permission, PermissionAction};
 use larder_core::{Class, Step};
@@ -104,7 +105,8 @@ async fn storage_is_made_seen_and_taken_away() {
     .await;
     assert_eq!(made.throughput_mode, "elastic");
     let theirs = FileSystemQuery::Ours { token, owner: &other() };
-    assert_eq!(cloud.file_system(theirs).await.unwrap(), Remote::Foreign { owner: owner.0.clone() });
+    let seen = cloud.file_system(theirs).await.unwrap();
+    assert!(matches!(&seen, Remote::Foreign { owner: it, .. } if *it == owner.0), "{seen:?}");
     let file_system = made.id.clone();
     assert_eq!(
         cloud.file_system(FileSystemQuery::Existing(&file_system)).await.unwrap(),
@@ -164,10 +166,10 @@ async fn storage_is_made_seen_and_taken_away() {
     })
     .await;
     assert!(point.arn.ends_with(&point.id), "{point:?}");
-    let foreign = Remote::Foreign { owner: owner.0.clone() };
+    let foreign = Remote::Foreign { owner: owner.0.clone(), id: point.id.clone() };
     assert_eq!(
         points(&other()).await,
-        [ListedAccessPoint { token: "larder-ns-ocr-ap".to_owned(), it: foreign }]
+        [ListedAccessPoint { id: point.id.clone(), token: "larder-ns-ocr-ap".to_owned(), it: foreign }]
     );
     let kept = stack.efs().describe_access_points().send().await.unwrap().access_points.unwrap();
     let root = kept[0].root_directory().unwrap();
@@ -225,7 +227,8 @@ async fn log_groups_are_made_seen_and_taken_away() {
         cloud.log_group(name, &owner).await.unwrap(),
         Remote::Ready(LogGroup { retention_days: Some(14) })
     );
-    assert_eq!(cloud.log_group(name, &other()).await.unwrap(), Remote::Foreign { owner: owner.0.clone() });
+    let seen = cloud.log_group(name, &other()).await.unwrap();
+    assert!(matches!(&seen, Remote::Foreign { owner: it, .. } if *it == owner.0), "{seen:?}");
     for _ in 0..2 {
         cloud.perform(&Step::DeleteLogGroup { name: name.to_owned() }).await.unwrap();
         assert_eq!(cloud.log_group(name, &owner).await.unwrap(), Remote::Absent);
@@ -395,6 +398,7 @@ fn config(memory_mib: i32, subnet: &str) -> FunctionConfig {
             format!("arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:access-point/fsap-1"),
             "/mnt/larder".to_owned(),
         )),
+        start: Start::default(),
     }
 }
 
@@ -451,7 +455,8 @@ async fn functions_are_made_changed_and_taken_away() {
     );
     assert_eq!((made.name.as_str(), made.reserved), (NAME, None));
     assert_eq!(made.arn, format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{NAME}"));
-    assert_eq!(cloud.function(NAME, &other()).await.unwrap(), Remote::Foreign { owner: owner().0 });
+    let seen = cloud.function(NAME, &other()).await.unwrap();
+    assert!(matches!(&seen, Remote::Foreign { owner: it, .. } if *it == owner().0), "{seen:?}");
 
     config.memory_mib = 1024;
     config.mount = None;
@@ -589,15 +594,15 @@ async fn versions_lead_to_a_url_and_back() {
     cloud.perform(&Step::UpdateFunctionUrl { function: function.clone(), auth_type: "NONE" }).await.unwrap();
     assert_eq!(cloud.function_url(NAME).await.unwrap().unwrap().auth_type, "NONE");
 
-    assert_eq!(cloud.permissions(NAME).await.unwrap(), BTreeSet::new());
-    let mut expected = BTreeSet::new();
+    assert_eq!(cloud.permissions(NAME).await.unwrap(), BTreeMap::new());
+    let mut expected = BTreeMap::new();
     for action in [PermissionAction::InvokeFunctionUrl, PermissionAction::InvokeFunction] {
         for public in [true, false] {
             let permission = Permission { action, public };
             let add = Step::AddPermission { function: function.clone(), permission };
             cloud.perform(&add).await.unwrap();
             assert_eq!(class(cloud.perform(&add).await), Class::Conflict);
-            expected.insert(permission.statement().to_owned());
+            expected.insert(permission.statement().to_owned(), true);
             assert_eq!(cloud.permissions(NAME).await.unwrap(), expected);
         }
     }
@@ -607,7 +612,7 @@ async fn versions_lead_to_a_url_and_back() {
     assert!(principals.contains(r#""*""#) && principals.contains(ACCOUNT), "{principals}");
 
     for _ in 0..2 {
-        for statement in &expected {
+        for statement in expected.keys() {
             let (function, statement) = (function.clone(), statement.clone());
             cloud.perform(&Step::RemovePermission { function, statement }).await.unwrap();
         }
@@ -615,7 +620,7 @@ async fn versions_lead_to_a_url_and_back() {
         cloud.perform(&Step::DeleteProvisionedConcurrency { name: name.clone(), version: 2 }).await.unwrap();
         cloud.perform(&Step::DeleteAlias { function: function.clone() }).await.unwrap();
         cloud.perform(&Step::DeleteVersion { name: name.clone(), version: 1 }).await.unwrap();
-        assert_eq!(cloud.permissions(NAME).await.unwrap(), BTreeSet::new());
+        assert_eq!(cloud.permissions(NAME).await.unwrap(), BTreeMap::new());
         assert_eq!(cloud.function_url(NAME).await.unwrap(), None);
         assert_eq!(cloud.provisioned(NAME, 2).await.unwrap(), None);
         assert_eq!(cloud.alias(NAME).await.unwrap(), None);

@@ -274,6 +274,7 @@ fn a_foreign_file_system() {
         stalls: true,
         breaks: |world| {
             let fs = FileSystem {
+                is_encrypted: true,
                 token: name(),
                 owner: None,
                 mode: "elastic".to_owned(),

@@ -9,7 +9,8 @@ use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
 use serde_json::json;
 
 use crate::endpoint::{
-    AccessPointSpec, Architecture, AuthType, CodeRef, DeletionPolicy, Endpoint, FileSystemRef, Model,
+    AccessPointSpec, Adoption, Architecture, AuthType, CodeRef, DeletionPolicy, Endpoint, FileSystemRef,
+    Model,
 };
 use crate::names::Names;
 use crate::observed::{Observed, Source};
@@ -43,6 +44,10 @@ pub struct Desired {
     pub names: Names,
     /// The file system and its mount targets.
     pub file_system: Want<FileSystemRef>,
+    /// What of others may be taken over.
+    pub adopts: Adopts,
+    /// The file system that is gone and may be made anew, empty.
+    pub recreate_file_system: Option<String>,
     /// Our access point.
     pub access_point: Want<AccessPointSpec>,
     /// The network of functions and mount targets.
@@ -71,6 +76,15 @@ pub struct Desired {
     pub url: Want<AuthType>,
     /// S3's events.
     pub events: Want<EventsWant>,
+}
+
+/// What of others may be taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopts {
+    /// Whether what bears no tag is, and what this object's predecessor made.
+    pub policy: Adoption,
+    /// The owner tag of what comes from elsewhere; with or without its UID.
+    pub from: Option<String>,
 }
 
 /// S3's events as they are wanted.
@@ -183,6 +197,8 @@ impl Desired {
                 (FileSystemRef::Existing(_), Some(_)) => Want::Leave,
                 (wanted, deletion) => Want::unless_deleting(wanted.clone(), deletion, true),
             },
+            adopts: Adopts { policy: endpoint.adoption, from: endpoint.adopt_from.clone() },
+            recreate_file_system: endpoint.recreate_file_system.clone(),
             access_point: Want::unless_deleting(endpoint.access_point.clone(), deletion, false),
             subnets: endpoint.subnets.clone(),
             security_groups: endpoint.security_groups.clone(),
@@ -210,7 +226,7 @@ impl Desired {
 }
 
 fn sync_env(endpoint: &Endpoint) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::from([(layout::ENV_OWNER.to_owned(), endpoint.identity.place())]);
+    let mut env = BTreeMap::from([(layout::ENV_OWNER.to_owned(), endpoint.names.place.to_string())]);
     if !endpoint.source_hosts.is_empty() {
         env.insert(layout::ENV_SOURCE_HOSTS.to_owned(), endpoint.source_hosts.join(","));
     }

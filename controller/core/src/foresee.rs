@@ -15,7 +15,7 @@ use crate::observed::{
     AccessPoint, Alias, EventRule, FileSystem, Function, FunctionUrl, LastUpdate, LogGroup, MountTarget,
     Observed, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue, Remote, Source, Version,
 };
-use crate::plan::{Area, Plans, TARGET, plan};
+use crate::plan::{Area, BUFFERED, Plans, TARGET, plan};
 use crate::step::Step;
 
 /// All steps to the end, and how it ends.
@@ -58,10 +58,13 @@ pub fn foresee(desired: &Desired, observed: &Observed) -> Foreseen {
 #[expect(clippy::too_many_lines, reason = "one arm for each step; a table reads best in one piece")]
 fn apply(step: &Step, observed: &mut Observed) {
     match step {
-        Step::CreateFileSystem { throughput_mode, .. } => {
+        // What is then seen of it is not known yet.
+        Step::TagResource { .. } => {}
+        Step::CreateFileSystem { throughput_mode, encrypted, .. } => {
             let id = "fs-(new)".to_owned();
             let throughput_mode = (*throughput_mode).to_owned();
-            observed.file_system = Ok(Remote::Ready(FileSystem { id, throughput_mode }));
+            let it = FileSystem { id, throughput_mode, is_encrypted: *encrypted };
+            observed.file_system = Ok(Remote::Ready(it));
         }
         Step::UpdateFileSystem { throughput_mode, .. } => {
             if let Ok(Remote::Ready(it)) = &mut observed.file_system {
@@ -90,8 +93,9 @@ fn apply(step: &Step, observed: &mut Observed) {
                 mount_targets.retain(|mt| &mt.id != id);
             }
         }
-        Step::CreateAccessPoint { .. } => {
-            let it = AccessPoint { id: "fsap-(new)".to_owned(), arn: "(new access point)".to_owned() };
+        Step::CreateAccessPoint { spec, .. } => {
+            let (id, arn) = ("fsap-(new)".to_owned(), "(new access point)".to_owned());
+            let it = AccessPoint { id, arn, path: spec.path.clone() };
             observed.access_point = Ok(Remote::Ready(it));
         }
         Step::DeleteAccessPoint { .. } => observed.access_point = Ok(Remote::Absent),
@@ -202,21 +206,24 @@ fn apply(step: &Step, observed: &mut Observed) {
         }
         Step::DeleteAlias { .. } => {
             observed.alias = Ok(None);
-            observed.permissions = Ok(std::collections::BTreeSet::new());
+            observed.permissions = Ok(BTreeMap::new());
         }
         Step::CreateFunctionUrl { auth_type, .. } => {
-            let auth_type = (*auth_type).to_owned();
-            observed.url = Ok(Some(FunctionUrl { url: "(new)".to_owned(), auth_type }));
+            let (url, auth_type) = ("(new)".to_owned(), (*auth_type).to_owned());
+            let invoke_mode = BUFFERED.to_owned();
+            observed.url = Ok(Some(FunctionUrl { url, auth_type, invoke_mode, has_cors: false }));
         }
         Step::UpdateFunctionUrl { auth_type, .. } => {
             if let Ok(Some(url)) = &mut observed.url {
                 (*auth_type).clone_into(&mut url.auth_type);
+                BUFFERED.clone_into(&mut url.invoke_mode);
+                url.has_cors = false;
             }
         }
         Step::DeleteFunctionUrl { .. } => observed.url = Ok(None),
         Step::AddPermission { permission, .. } => {
             if let Ok(there) = &mut observed.permissions {
-                there.insert(permission.statement().to_owned());
+                there.insert(permission.statement().to_owned(), true);
             }
         }
         Step::RemovePermission { statement, .. } => {

@@ -6,6 +6,7 @@
 //! - [`observed`]: what AWS was seen to hold.
 //! - [`plan()`]: the steps between them, one module per area.
 //! - [`foresee()`](foresee::foresee): a plan played to its end.
+//! - [`drift`]: what somebody else has changed.
 //! - [`status`]: what the user is told; [`explain`]: the same as a tree, with the calls behind it.
 //! - [`retry`]: when to try again.
 //! - [`tenants`]: which namespace may use which role.
@@ -14,6 +15,7 @@
 //! caller's; the build checks that this crate cannot reach them.
 
 pub mod desired;
+pub mod drift;
 pub mod endpoint;
 pub mod explain;
 pub mod foresee;

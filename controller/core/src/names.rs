@@ -25,10 +25,43 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Which object it is, whoever made it and how often: what a folder of models is for.
+    /// Where it is, whoever made it and how often.
     #[must_use]
-    pub fn place(&self) -> String {
-        format!("{}/{}/{}", self.cluster, self.namespace, self.name)
+    pub fn place(&self) -> Place {
+        let Self { cluster, namespace, name, .. } = self.clone();
+        Place { cluster, namespace, name }
+    }
+}
+
+/// Where an object is, or was. Names come from it, and what lies on a file system is labelled with it: an object that
+/// is made again from Git finds what it had.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Place {
+    /// Reads `<cluster>/<namespace>/<name>`, with or without a UID behind it, as owner tags have it.
+    #[must_use]
+    pub fn parse(owner: &str) -> Option<Self> {
+        let parts: Vec<&str> = owner.split('/').collect();
+        let [cluster, namespace, name] = match parts.as_slice() {
+            [cluster, namespace, name] | [cluster, namespace, name, _] => [*cluster, *namespace, *name],
+            _ => return None,
+        };
+        let is_whole = parts.iter().all(|part| !part.is_empty());
+        is_whole.then(|| Self { cluster: cluster.into(), namespace: namespace.into(), name: name.into() })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.cluster, self.namespace, self.name)
     }
 }
 
@@ -47,6 +80,8 @@ impl fmt::Display for Owner {
 pub struct Names {
     /// The value of the owner tag.
     pub owner: Owner,
+    /// What the names come from: where the object is, or where what it takes over comes from.
+    pub place: Place,
     /// The inference function: at most 64 characters (`CreateFunction`).
     pub function: String,
     /// The model-sync function.
@@ -64,17 +99,19 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of the resources of `identity`.
+    /// The names of the resources of `identity`, which has taken over what was made at `place`, or makes its own there.
     #[must_use]
-    pub fn of(identity: &Identity) -> Self {
-        let Identity { cluster, namespace, name, uid } = identity;
-        let owner = format!("{cluster}/{namespace}/{name}/{uid}");
-        let digest = Digest::of(owner.as_bytes()).hex();
+    pub fn of(identity: &Identity, place: &Place) -> Self {
+        let owner = format!("{}/{}", identity.place(), identity.uid);
+        let cluster = &identity.cluster;
+        let Place { namespace, name, .. } = place;
+        let digest = Digest::of(place.to_string().as_bytes()).hex();
         // 64 in all: "larder-", the readable part, "-", 10 of the digest, "-sync".
         let readable: String = format!("{namespace}-{name}").replace('.', "-").chars().take(41).collect();
         let base = format!("larder-{}-{}", readable.trim_end_matches('-'), &digest[..10]);
         Self {
             owner: Owner(owner),
+            place: place.clone(),
             sync_function: format!("{base}-sync"),
             file_system: base.clone(),
             access_point: format!("{base}-ap"),
@@ -103,12 +140,13 @@ mod tests {
         fn names_fit_aws_and_differ_between_objects(
             namespace in "[a-z]([-a-z0-9]{0,61}[a-z0-9])?",
             name in "[a-z]([-a-z0-9.]{0,61}[a-z0-9])?",
-            uid in "[0-9a-f]{8}", other in "[0-9a-f]{8}",
+            cluster in "[0-9a-f]{8}", other in "[0-9a-f]{8}", uid in "[0-9a-f]{8}",
         ) {
-            let identity = |uid: &str| Identity {
-                cluster: "c".into(), namespace: namespace.clone(), name: name.clone(), uid: uid.into(),
+            let identity = |cluster: &str, uid: &str| Identity {
+                cluster: cluster.into(), namespace: namespace.clone(), name: name.clone(), uid: uid.into(),
             };
-            let names = Names::of(&identity(&uid));
+            let of = |identity: &Identity| Names::of(identity, &identity.place());
+            let names = of(&identity(&cluster, &uid));
             for text in [
                 &names.function, &names.sync_function, &names.file_system, &names.access_point,
                 &names.event_rule, &names.event_queue,
@@ -116,10 +154,22 @@ mod tests {
                 prop_assert!(text.len() <= 64, "{text}");
                 prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{text}");
             }
-            prop_assert_eq!(&names, &Names::of(&identity(&uid)));
-            if uid != other {
-                prop_assert_ne!(names.function, Names::of(&identity(&other)).function);
+            let again = of(&identity(&cluster, &other));
+            prop_assert_eq!(&names.function, &again.function);
+            prop_assert_eq!(names.owner == again.owner, uid == other);
+            prop_assert_eq!(Place::parse(&names.owner.0), Some(names.place.clone()));
+            if cluster != other {
+                let elsewhere = identity(&other, &uid);
+                prop_assert_ne!(&names.function, &of(&elsewhere).function);
+                prop_assert_eq!(&names.function, &Names::of(&elsewhere, &names.place).function);
             }
+        }
+    }
+
+    #[test]
+    fn places_are_read() {
+        for text in ["", "c/n", "c/n/", "/n/o", "c/n/o/u/x", "c//o/u"] {
+            assert_eq!(Place::parse(text), None, "{text}");
         }
     }
 }

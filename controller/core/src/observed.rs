@@ -38,6 +38,8 @@ pub enum Remote<T> {
     Foreign {
         /// The owner tag's value, or empty.
         owner: String,
+        /// What its tags are set by: an ARN, or an id of EFS.
+        id: String,
     },
 }
 
@@ -86,6 +88,8 @@ pub struct FileSystem {
     pub id: String,
     /// `elastic`, `bursting` or `provisioned`.
     pub throughput_mode: String,
+    /// Encrypted at rest.
+    pub is_encrypted: bool,
 }
 
 /// An EFS mount target.
@@ -110,6 +114,8 @@ pub struct AccessPoint {
     pub id: String,
     /// Its ARN.
     pub arn: String,
+    /// The folder that it leads to.
+    pub path: String,
 }
 
 /// A CloudWatch log group.
@@ -166,6 +172,29 @@ pub struct FunctionConfig {
     pub security_groups: BTreeSet<String>,
     /// The access point's ARN and where it is mounted.
     pub mount: Option<(String, String)>,
+    /// What starts.
+    pub start: Start,
+}
+
+/// What starts in a function, as far as its code does not say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Start {
+    /// The runtime of an archive; empty for an image.
+    pub runtime: String,
+    /// The handler of an archive; empty for an image.
+    pub handler: String,
+    /// The ARNs of the layers under an archive.
+    pub layers: Vec<String>,
+    /// Entry point, command and working directory that take the place of an image's own.
+    pub overrides: Vec<String>,
+}
+
+impl Start {
+    /// Larder's archives: a `bootstrap` on provided.al2023, and nothing under it.
+    #[must_use]
+    pub fn archive() -> Self {
+        Self { runtime: "provided.al2023".to_owned(), handler: "bootstrap".to_owned(), ..Self::default() }
+    }
 }
 
 /// `LastUpdateStatus` of a function.
@@ -263,6 +292,10 @@ pub struct FunctionUrl {
     pub url: String,
     /// `AWS_IAM` or `NONE`.
     pub auth_type: String,
+    /// `BUFFERED` or `RESPONSE_STREAM`.
+    pub invoke_mode: String,
+    /// Answers to browsers of other origins.
+    pub has_cors: bool,
 }
 
 /// What the listing of a model's source shows.
@@ -294,14 +327,22 @@ pub enum Source {
 pub struct Observed {
     /// When it was seen: the planner's clock.
     pub at: Timestamp,
+    /// The status says that everything was once as wanted.
+    pub was_converged: bool,
     /// The subnets that the spec names.
     pub subnets: Read<Vec<Subnet>>,
     /// The file system: ours, or the one that was brought.
     pub file_system: Read<Remote<FileSystem>>,
+    /// The file system that the status named last, where we make it ourselves.
+    pub known_file_system: Option<String>,
     /// Its mount targets, all of them.
     pub mount_targets: Read<Vec<MountTarget>>,
     /// Our access point on it.
     pub access_point: Read<Remote<AccessPoint>>,
+    /// The ids of the access points of others on it.
+    pub other_access_points: Read<Vec<String>>,
+    /// The ids of the network interfaces that the functions have left behind; looked for when those are gone.
+    pub interfaces: Read<Vec<String>>,
     /// The model-sync function.
     pub sync: ObservedFunction,
     /// The listings of the models' sources, by the models' names.
@@ -318,8 +359,9 @@ pub struct Observed {
     pub alias: Read<Option<Alias>>,
     /// Its function URL.
     pub url: Read<Option<FunctionUrl>>,
-    /// The ids of the statements of the alias's resource policy that begin with `larder-`.
-    pub permissions: Read<BTreeSet<String>>,
+    /// The statements of the alias's resource policy whose ids begin with `larder-`, and whether each allows what its
+    /// id says.
+    pub permissions: Read<BTreeMap<String, bool>>,
     /// What makes S3 tell of changes.
     pub events: ObservedEvents,
 }

@@ -7,6 +7,7 @@ mod support;
 use jiff::Timestamp;
 use larder_core::endpoint::DeletionPolicy;
 use larder_core::foresee::foresee;
+use larder_core::observed::MountTarget;
 use larder_core::status::{Failures, is_progress_alone, is_same, status};
 use larder_core::{Area, Desired, Observed, Plan, Remote, Step, plan};
 use larder_crds::InferenceEndpointStatus;
@@ -62,6 +63,27 @@ proptest! {
                 prop_assert_eq!(mark, Some(Some(it.since)));
                 prop_assert!(stored.now - it.since >= endpoint.collect_after_seconds);
             }
+        }
+    }
+
+    #[test]
+    fn what_others_mount_is_never_deleted((mut endpoint, mut seen) in any_pair(), by_access_point in any::<bool>()) {
+        endpoint.deleting = true;
+        if by_access_point {
+            seen.other_access_points = Ok(vec!["fsap-2".to_owned()]);
+        } else if let Ok(targets) = &mut seen.mount_targets {
+            targets.push(MountTarget {
+                id: "fsmt-others".to_owned(),
+                subnet: "subnet-others".to_owned(),
+                zone: "zone-others".to_owned(),
+                state: "available".to_owned(),
+                security_groups: ["sg-others".to_owned()].into(),
+            });
+        }
+        let is_known = by_access_point || seen.mount_targets.is_ok();
+        for (_, step) in plan(&Desired::of(&endpoint), &seen).steps() {
+            let deletes = matches!(step, Step::DeleteFileSystem { .. } | Step::DeleteMountTarget { .. });
+            prop_assert!(!(is_known && deletes), "{}", step);
         }
     }
 

@@ -4,7 +4,7 @@
 //! Reads are typed and small, lists come in pages as AWS gives them, and every write is one
 //! [`Step`]. Retry classes are decided by the implementations and nowhere else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -89,6 +89,8 @@ pub enum FileSystemQuery<'a> {
 /// An access point as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedAccessPoint {
+    /// Its id.
+    pub id: String,
     /// Its client token.
     pub token: String,
     /// The access point, or foreign when its owner tag is not the one asked for.
@@ -100,6 +102,14 @@ pub struct ListedAccessPoint {
 pub trait Cloud: Send + Sync {
     /// The subnets with these ids (`DescribeSubnets`). Unknown ids are an error of class `NotFound`.
     fn subnets(&self, ids: &BTreeSet<String>) -> impl Future<Output = Result<Vec<Subnet>>> + Send;
+
+    /// The ids of the network interfaces whose description names a function, or one whose name begins so
+    /// (`DescribeNetworkInterfaces`).
+    fn interfaces(
+        &self,
+        function: &str,
+        page: Option<String>,
+    ) -> impl Future<Output = Result<Page<String>>> + Send;
 
     /// A file system (`DescribeFileSystems`).
     fn file_system(
@@ -160,8 +170,9 @@ pub trait Cloud: Send + Sync {
     /// The function URL on the alias (`GetFunctionUrlConfig`).
     fn function_url(&self, function: &str) -> impl Future<Output = Result<Option<FunctionUrl>>> + Send;
 
-    /// The ids of the alias's policy statements that begin with `larder-` (`GetPolicy`).
-    fn permissions(&self, function: &str) -> impl Future<Output = Result<BTreeSet<String>>> + Send;
+    /// The alias's policy statements whose ids begin with `larder-`, and whether each allows what its id says
+    /// (`GetPolicy`).
+    fn permissions(&self, function: &str) -> impl Future<Output = Result<BTreeMap<String, bool>>> + Send;
 
     /// What code resolves to: an image's digest (`DescribeImages`), or an archive's SHA-256
     /// (`HeadObject`, or its bytes where S3 has no such checksum).

@@ -79,6 +79,12 @@ pub struct InferenceEndpointSpec {
     /// What the controller may do.
     #[serde(default)]
     pub management: Management,
+    /// Whether AWS resources that bear this endpoint's names and no tag of another owner are taken over.
+    #[serde(default)]
+    pub adoption: Adoption,
+    /// What is done when somebody else changes the AWS resources.
+    #[serde(default)]
+    pub drift_policy: DriftPolicy,
     /// What happens to the AWS resources when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -117,6 +123,26 @@ pub enum Management {
     Plan,
     /// Do nothing at all, not even look.
     Suspend,
+}
+
+/// Whether AWS resources that bear this endpoint's names and no tag of another owner are taken over.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Adoption {
+    /// They are left alone, and the condition says so.
+    #[default]
+    Never,
+    /// They are tagged and taken over; so is what an earlier object of this cluster id, namespace and name has made.
+    Adopt,
+}
+
+/// What is done when somebody else changes the AWS resources.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DriftPolicy {
+    /// Put back what was changed, unless something changes it time and again.
+    #[default]
+    Correct,
+    /// Say in status.drift what was changed, and put nothing back. Changes of the spec and of models are made.
+    Report,
 }
 
 /// What happens to the AWS resources when the object is deleted.

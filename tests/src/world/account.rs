@@ -8,7 +8,7 @@ use larder_contract::sync::{ModelState, SyncRequest};
 use larder_contract::{Digest, ModelSource, ObjectEntry};
 use larder_core::Class;
 use larder_core::endpoint::{AccessPointSpec, Architecture};
-use larder_core::observed::{FunctionConfig, LastUpdate, ProvisionedStatus, Subnet};
+use larder_core::observed::{FunctionConfig, FunctionUrl, LastUpdate, ProvisionedStatus, Subnet};
 
 pub use super::behaviour::{Broken, Delays};
 
@@ -37,6 +37,8 @@ pub struct FileSystem {
     pub owner: Option<String>,
     /// `elastic`, `bursting`.
     pub mode: String,
+    /// Encrypted at rest.
+    pub is_encrypted: bool,
     /// When it is or was available.
     pub available_at: Duration,
     /// When it is gone.
@@ -244,10 +246,10 @@ pub struct Alias {
     pub second: Option<(u64, u8)>,
     /// Counts changes.
     pub revision: u64,
-    /// The function URL and its authorisation.
-    pub url: Option<(String, String)>,
-    /// The policy's statements.
-    pub statements: BTreeSet<String>,
+    /// The function URL.
+    pub url: Option<FunctionUrl>,
+    /// The policy's statements, and whether each allows what its id says.
+    pub statements: BTreeMap<String, bool>,
 }
 
 impl Alias {

@@ -208,7 +208,8 @@ impl Inner {
                 breaches.extend(self.account.lost_notifications(&before));
                 self.before = before;
                 self.note(&step.to_string());
-                breaches.extend(wanted.as_ref().map(|w| self.account.breaches(w)).unwrap_or_default());
+                let held = wanted.as_ref().filter(|_| !self.is_outage);
+                breaches.extend(held.map(|w| self.account.breaches(w)).unwrap_or_default());
             }
             Err(refusal) => {
                 self.account = before;

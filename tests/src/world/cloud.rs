@@ -1,6 +1,6 @@
 //! The controller's trait, over the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use larder::cloud::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Result};
 use larder_contract::sync::{SyncReport, SyncRequest};
@@ -32,6 +32,16 @@ impl Cloud for World {
                 .collect()
         })
         .await
+    }
+
+    async fn interfaces(&self, function: &str, page: Option<String>) -> Result<Page<String>> {
+        let all = self
+            .read("DescribeNetworkInterfaces", &format!("interfaces of function {function}"), |account| {
+                let left = account.interfaces.iter().filter(|(of, _)| of.starts_with(function));
+                Ok(left.map(|(of, _)| format!("eni-of-{of}")).collect())
+            })
+            .await?;
+        Ok(self.page(all, page.as_deref()))
     }
 
     async fn file_system(&self, query: FileSystemQuery<'_>) -> Result<Remote<FileSystem>> {
@@ -129,7 +139,7 @@ impl Cloud for World {
         self.read("GetFunctionUrlConfig", &resource, |account| Ok(account.seen_url(function))).await
     }
 
-    async fn permissions(&self, function: &str) -> Result<BTreeSet<String>> {
+    async fn permissions(&self, function: &str) -> Result<BTreeMap<String, bool>> {
         self.read("GetPolicy", &format!("function {function}"), |account| {
             Ok(account.seen_permissions(function))
         })

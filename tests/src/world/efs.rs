@@ -56,15 +56,19 @@ fn remote<T>(state: &str, it: T) -> Remote<T> {
 }
 
 /// Whose a tag says that a thing is.
-pub(super) fn owned<T>(tag: Option<&String>, owner: &Owner, it: Remote<T>) -> Remote<T> {
-    if tag == Some(&owner.0) { it } else { Remote::Foreign { owner: tag.cloned().unwrap_or_default() } }
+pub(super) fn owned<T>(tag: Option<&String>, owner: &Owner, it: Remote<T>, id: &str) -> Remote<T> {
+    if tag == Some(&owner.0) {
+        return it;
+    }
+    Remote::Foreign { owner: tag.cloned().unwrap_or_default(), id: id.to_owned() }
 }
 
 impl Account {
     pub(super) fn file_system_by_token(&self, token: &str, owner: &Owner) -> Remote<observed::FileSystem> {
         let found = self.file_systems.iter().find(|(_, fs)| fs.token == token);
-        found
-            .map_or(Remote::Absent, |(id, fs)| owned(fs.owner.as_ref(), owner, self.seen_file_system(id, fs)))
+        found.map_or(Remote::Absent, |(id, fs)| {
+            owned(fs.owner.as_ref(), owner, self.seen_file_system(id, fs), id)
+        })
     }
 
     pub(super) fn file_system_by_id(&self, id: &str) -> Remote<observed::FileSystem> {
@@ -74,7 +78,11 @@ impl Account {
     fn seen_file_system(&self, id: &str, fs: &FileSystem) -> Remote<observed::FileSystem> {
         remote(
             fs.state(self.now),
-            observed::FileSystem { id: id.to_owned(), throughput_mode: fs.mode.clone() },
+            observed::FileSystem {
+                id: id.to_owned(),
+                throughput_mode: fs.mode.clone(),
+                is_encrypted: fs.is_encrypted,
+            },
         )
     }
 
@@ -101,9 +109,10 @@ impl Account {
             .iter()
             .filter(|(_, ap)| ap.file_system == file_system)
             .map(|(id, ap)| {
-                let it = observed::AccessPoint { id: id.clone(), arn: access_point_arn(id) };
-                let it = owned(ap.owner.as_ref(), owner, remote(ap.state(self.now), it));
-                larder::cloud::ListedAccessPoint { token: ap.token.clone(), it }
+                let (arn, path) = (access_point_arn(id), ap.spec.path.clone());
+                let it = observed::AccessPoint { id: id.clone(), arn, path };
+                let it = owned(ap.owner.as_ref(), owner, remote(ap.state(self.now), it), id);
+                larder::cloud::ListedAccessPoint { id: id.clone(), token: ap.token.clone(), it }
             })
             .collect()
     }
@@ -128,6 +137,7 @@ impl Account {
         token: &str,
         owner: &Owner,
         mode: &str,
+        is_encrypted: bool,
     ) -> Result<(), Refusal> {
         if let Some((id, _)) = self.file_systems.iter().find(|(_, fs)| fs.token == token) {
             return refuse(
@@ -141,6 +151,7 @@ impl Account {
             token: token.to_owned(),
             owner: Some(owner.0.clone()),
             mode: mode.to_owned(),
+            is_encrypted,
             available_at: self.now + self.delays.file_system,
             gone_at: None,
             mode_changed_at: None,

@@ -63,7 +63,7 @@ pub fn end(account: &Account, endpoint: &Endpoint) -> Vec<String> {
 fn body(body: &Body) -> String {
     let config = &body.config;
     format!(
-        "{} {:?} {} MiB {} s {} MiB {} env {:?} manifest {:?} subnets {:?} groups {:?} mounted {}",
+        "{} {:?} {} MiB {} s {} MiB {} env {:?} manifest {:?} subnets {:?} groups {:?} mounted {} starts {:?}",
         body.code_digest,
         body.architecture,
         config.memory_mib,
@@ -75,5 +75,6 @@ fn body(body: &Body) -> String {
         config.subnets,
         config.security_groups,
         config.mount.is_some(),
+        config.start,
     )
 }

@@ -34,7 +34,7 @@ impl Account {
         self.queues.get(name).map_or(Remote::Absent, |queue| {
             let (url, arn) = (queue_url(name), queue_arn(name));
             let it = observed::Queue { url, arn, takes_events: queue.takes_events };
-            owned(queue.owner.as_ref(), owner, Remote::Ready(it))
+            owned(queue.owner.as_ref(), owner, Remote::Ready(it), name)
         })
     }
 
@@ -45,6 +45,7 @@ impl Account {
                 rule.owner.as_ref(),
                 owner,
                 Remote::Ready(observed::EventRule { pattern, is_enabled, targets }),
+                name,
             )
         })
     }

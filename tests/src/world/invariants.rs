@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use larder_contract::layout;
 use larder_core::Step;
-use larder_core::endpoint::{DeletionPolicy, Endpoint, FileSystemRef};
+use larder_core::endpoint::{Adoption, DeletionPolicy, Endpoint, FileSystemRef};
 use larder_core::names::Names;
 
 use super::account::{Account, Alias, Body, Function};
@@ -25,6 +25,10 @@ pub struct Wanted {
     pub keeps_data: bool,
     /// The endpoint is being deleted.
     pub deleting: bool,
+    /// What is untagged, or its predecessor's, may be taken over.
+    pub adopts: bool,
+    /// What bears a tag that begins so may be.
+    pub adopts_from: Option<String>,
 }
 
 impl Wanted {
@@ -38,6 +42,8 @@ impl Wanted {
             provisioned: endpoint.provisioned,
             keeps_data: !(endpoint.deleting && is_managed && endpoint.deletion == DeletionPolicy::Delete),
             deleting: endpoint.deleting,
+            adopts: endpoint.adoption == Adoption::Adopt,
+            adopts_from: endpoint.adopt_from.clone(),
         }
     }
 }
@@ -66,7 +72,19 @@ impl Account {
     )]
     pub(super) fn breaches_before(&self, step: &Step, wanted: &Wanted) -> Vec<String> {
         let mut breaches = Vec::new();
-        if let Some(owner) = self.owner_of(step)
+        if let Step::TagResource { .. } = step {
+            let owner = self.owner_of(step).unwrap_or_default();
+            let is_before = |owner: &str| {
+                owner.rsplit_once('/').is_some_and(|(place, _)| {
+                    wanted.owner.rsplit_once('/').is_some_and(|(ours, _)| ours == place)
+                })
+            };
+            let may = (wanted.adopts && (owner.is_empty() || is_before(owner)))
+                || wanted.adopts_from.as_ref().is_some_and(|from| owner.starts_with(from.as_str()));
+            if !may {
+                breaches.push(format!("it takes over what belongs to {owner:?}"));
+            }
+        } else if let Some(owner) = self.owner_of(step)
             && owner != if matches!(target(step), Target::Queue(_)) { &wanted.cluster } else { &wanted.owner }
         {
             breaches.push(format!("it changes what belongs to {owner:?}"));

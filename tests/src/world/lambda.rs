@@ -101,7 +101,7 @@ impl Account {
             State::Active | State::Inactive => Remote::Ready(it),
             State::Failed(reason) => Remote::Failed { it, reason: reason.clone() },
         };
-        owned(function.owner.as_ref(), owner, it)
+        owned(function.owner.as_ref(), owner, it, name)
     }
 
     /// The function, for a change.

@@ -69,6 +69,7 @@ struct Inner {
     breaches: Vec<String>,
     is_killed: bool,
     takes_turns: bool,
+    is_outage: bool,
     buckets_at: Vec<(Duration, BTreeMap<String, Bucket>)>,
 }
 
@@ -129,7 +130,7 @@ impl World {
     pub fn advance(&self, by: Duration) {
         let mut inner = self.lock();
         inner.account.advance(by);
-        let wanted = inner.wanted.clone();
+        let wanted = inner.wanted.clone().filter(|_| !inner.is_outage);
         let breaches = wanted.map(|wanted| inner.account.breaches(&wanted)).unwrap_or_default();
         inner.breaches.extend(breaches.into_iter().map(|breach| format!("time went on: {breach}")));
         let now = inner.account.now;
@@ -172,6 +173,7 @@ impl World {
                 token: format!("console-{id}"),
                 owner: None,
                 mode: "bursting".to_owned(),
+                is_encrypted: true,
                 available_at: Duration::ZERO,
                 gone_at: None,
                 mode_changed_at: None,
@@ -229,6 +231,11 @@ impl World {
     /// What invariants are held against.
     pub fn expect(&self, wanted: Wanted) {
         self.lock().wanted = Some(wanted);
+    }
+
+    /// What serves is down, and not by the controller: that is not held against it, but each write still is.
+    pub fn set_outage(&self, is_outage: bool) {
+        self.lock().is_outage = is_outage;
     }
 
     /// Items of a page of a list.

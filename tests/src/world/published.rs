@@ -1,7 +1,7 @@
 //! Published versions of a function, their provisioned concurrency, the alias, the function URL and its
 //! permissions.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use larder_core::Class;
 use larder_core::names::Owner;
@@ -20,7 +20,7 @@ impl Account {
         it.last_modified = format!("{}s", version.published_at.as_secs());
         it.reserved = None;
         let it = if version.active_at > self.now { Remote::Pending(it) } else { Remote::Ready(it) };
-        owned(function.owner.as_ref(), owner, it)
+        owned(function.owner.as_ref(), owner, it, name)
     }
 
     pub(super) fn seen_provisioned(&self, name: &str, number: u64) -> Option<observed::Provisioned> {
@@ -42,11 +42,10 @@ impl Account {
     }
 
     pub(super) fn seen_url(&self, name: &str) -> Option<observed::FunctionUrl> {
-        let (url, auth_type) = self.functions.get(name)?.alias.as_ref()?.url.clone()?;
-        Some(observed::FunctionUrl { url, auth_type })
+        self.functions.get(name)?.alias.as_ref()?.url.clone()
     }
 
-    pub(super) fn seen_permissions(&self, name: &str) -> BTreeSet<String> {
+    pub(super) fn seen_permissions(&self, name: &str) -> BTreeMap<String, bool> {
         let alias = self.functions.get(name).and_then(|function| function.alias.as_ref());
         alias.map(|alias| alias.statements.clone()).unwrap_or_default()
     }
@@ -157,7 +156,7 @@ impl Account {
             return refuse(Class::Conflict, "ResourceConflictException", "the alias already exists");
         }
         function.alias =
-            Some(Alias { version, second: None, revision, url: None, statements: BTreeSet::new() });
+            Some(Alias { version, second: None, revision, url: None, statements: BTreeMap::new() });
         Ok(())
     }
 
@@ -197,14 +196,17 @@ impl Account {
             return refuse(Class::Conflict, "ResourceConflictException", "the function URL already exists");
         }
         let url = format!("https://{name}.lambda-url.eu-west-1.on.aws/");
-        alias.url = Some((url, auth_type.to_owned()));
+        let (auth_type, invoke_mode) = (auth_type.to_owned(), "BUFFERED".to_owned());
+        alias.url = Some(observed::FunctionUrl { url, auth_type, invoke_mode, has_cors: false });
         Ok(())
     }
 
     pub(super) fn update_url(&mut self, name: &str, auth_type: &str) -> Result<(), Refusal> {
         match &mut self.alias_mut(name)?.url {
-            Some((_, auth)) => {
-                auth_type.clone_into(auth);
+            Some(url) => {
+                auth_type.clone_into(&mut url.auth_type);
+                "BUFFERED".clone_into(&mut url.invoke_mode);
+                url.has_cors = false;
                 Ok(())
             }
             None => refuse(Class::NotFound, "ResourceNotFoundException", "there is no function URL"),
@@ -219,7 +221,7 @@ impl Account {
 
     pub(super) fn add_permission(&mut self, name: &str, statement: &str) -> Result<(), Refusal> {
         let alias = self.alias_mut(name)?;
-        if !alias.statements.insert(statement.to_owned()) {
+        if alias.statements.insert(statement.to_owned(), true).is_some() {
             return refuse(
                 Class::Conflict,
                 "ResourceConflictException",

@@ -122,6 +122,15 @@ impl Run {
         self.reparse()
     }
 
+    /// The user sets an annotation.
+    ///
+    /// # Errors
+    /// Never, once the object was accepted.
+    pub fn annotate(&mut self, name: &str, value: &str) -> Result<(), Stuck> {
+        self.object.metadata.annotations.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+        self.reparse()
+    }
+
     /// The user deletes the object.
     ///
     /// # Errors

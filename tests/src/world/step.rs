@@ -1,14 +1,17 @@
 //! What a [`Step`] does to the account.
 
-use larder_core::Step;
+use larder_core::names::Owner;
+use larder_core::step::Tagged;
+use larder_core::{Class, Step};
 
-use super::account::{Account, Refusal};
+use super::account::{Account, Refusal, refuse};
 use super::events::queue_at;
 
 /// The API operation of a step.
 #[must_use]
 pub const fn operation(step: &Step) -> &'static str {
     match step {
+        Step::TagResource { .. } => "TagResource",
         Step::CreateFileSystem { .. } => "CreateFileSystem",
         Step::UpdateFileSystem { .. } => "UpdateFileSystem",
         Step::DeleteFileSystem { .. } => "DeleteFileSystem",
@@ -76,6 +79,13 @@ pub enum Target<'a> {
 #[must_use]
 pub fn target(step: &Step) -> Target<'_> {
     match step {
+        Step::TagResource { tagged, id, .. } => match tagged {
+            Tagged::FileSystem => Target::FileSystem(id),
+            Tagged::AccessPoint => Target::AccessPoint(id),
+            Tagged::Function => Target::Function(id),
+            Tagged::LogGroup => Target::LogGroup(id),
+            Tagged::Rule => Target::Rule(id),
+        },
         // An access point may be added to a file system that is not ours.
         Step::CreateFileSystem { .. }
         | Step::CreateAccessPoint { .. }
@@ -123,8 +133,9 @@ impl Account {
     /// Performs a step.
     pub(super) fn apply(&mut self, step: &Step) -> Result<(), Refusal> {
         match step {
-            Step::CreateFileSystem { token, owner, throughput_mode, .. } => {
-                self.create_file_system(token, owner, throughput_mode)
+            Step::TagResource { tagged, id, owner, .. } => self.tag(*tagged, id, owner),
+            Step::CreateFileSystem { token, owner, throughput_mode, encrypted, .. } => {
+                self.create_file_system(token, owner, throughput_mode, *encrypted)
             }
             Step::UpdateFileSystem { id, throughput_mode } => self.update_file_system(id, throughput_mode),
             Step::DeleteFileSystem { id } => self.delete_file_system(id),
@@ -187,6 +198,21 @@ impl Account {
             | Step::AddPermission { .. }
             | Step::RemovePermission { .. } => self.apply_to_function(step),
         }
+    }
+
+    fn tag(&mut self, tagged: Tagged, id: &str, owner: &Owner) -> Result<(), Refusal> {
+        let tag = match tagged {
+            Tagged::FileSystem => self.file_systems.get_mut(id).map(|it| &mut it.owner),
+            Tagged::AccessPoint => self.access_points.get_mut(id).map(|it| &mut it.owner),
+            Tagged::Function => self.functions.get_mut(id).map(|it| &mut it.owner),
+            Tagged::LogGroup => self.log_groups.get_mut(id).map(|it| &mut it.owner),
+            Tagged::Rule => self.rules.get_mut(id).map(|it| &mut it.owner),
+        };
+        let Some(tag) = tag else {
+            return refuse(Class::NotFound, "ResourceNotFoundException", format!("{id} does not exist"));
+        };
+        *tag = Some(owner.0.clone());
+        Ok(())
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "`apply` names every step and sends only these here")]

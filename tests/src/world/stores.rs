@@ -15,7 +15,7 @@ impl Account {
     pub(super) fn seen_log_group(&self, name: &str, owner: &Owner) -> Remote<observed::LogGroup> {
         self.log_groups.get(name).map_or(Remote::Absent, |group| {
             let it = observed::LogGroup { retention_days: group.retention_days };
-            owned(group.owner.as_ref(), owner, Remote::Ready(it))
+            owned(group.owner.as_ref(), owner, Remote::Ready(it), name)
         })
     }
 

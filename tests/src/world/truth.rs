@@ -41,7 +41,7 @@ pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Op
             AuthType::AwsIam => "AWS_IAM",
             AuthType::None => "NONE",
         });
-        if alias.url.as_ref().map(|(_, auth)| auth.as_str()) != auth {
+        if alias.url.as_ref().map(|url| url.auth_type.as_str()) != auth {
             return Some(format!("the URL is {:?}, wanted {auth:?}", alias.url));
         }
         let statements: BTreeSet<&str> = match endpoint.url {
@@ -49,7 +49,8 @@ pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Op
             Some(AuthType::AwsIam) => BTreeSet::from(["larder-url-account", "larder-invoke-account"]),
             Some(AuthType::None) => BTreeSet::from(["larder-url-public", "larder-invoke-public"]),
         };
-        if alias.statements.iter().map(String::as_str).collect::<BTreeSet<_>>() != statements {
+        let is_named = alias.statements.values().all(|is_as_named| *is_as_named);
+        if !is_named || alias.statements.keys().map(String::as_str).collect::<BTreeSet<_>>() != statements {
             return Some(format!("the permissions are {:?}", alias.statements));
         }
         let history = function.versions.len().saturating_sub(1);

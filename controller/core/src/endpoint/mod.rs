@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use larder_contract::{Digest, ModelSource, Parameters, Task};
 
 use crate::names::{Identity, Names};
@@ -10,7 +11,7 @@ use crate::names::{Identity, Names};
 mod parse;
 mod source;
 
-pub use larder_crds::spec::{AuthType, DeletionPolicy, Management, ThroughputMode};
+pub use larder_crds::spec::{Adoption, AuthType, DeletionPolicy, DriftPolicy, Management, ThroughputMode};
 
 /// What the controller's flags say where the object is silent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,6 +242,8 @@ pub struct Endpoint {
     pub generation: i64,
     /// The object is being deleted.
     pub deleting: bool,
+    /// Since when.
+    pub deleting_since: Option<Timestamp>,
     /// Where in AWS.
     pub place: Place,
     /// Its models, by name.
@@ -287,4 +290,12 @@ pub struct Endpoint {
     pub management: Management,
     /// What a delete leaves.
     pub deletion: DeletionPolicy,
+    /// Whether what bears no tag is taken over.
+    pub adoption: Adoption,
+    /// The owner tag of what is taken over from elsewhere; with or without its UID.
+    pub adopt_from: Option<String>,
+    /// What is done about drift.
+    pub drift_policy: DriftPolicy,
+    /// The file system that is gone and may be made anew, empty.
+    pub recreate_file_system: Option<String>,
 }

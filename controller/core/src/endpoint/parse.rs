@@ -7,7 +7,7 @@ use super::{
     AccessPointSpec, Architecture, CodeRef, Defaults, Endpoint, FileSystemRef, FunctionSpec, ImageRef, Model,
     Place, Refused, source,
 };
-use crate::names::{Identity, Names};
+use crate::names::{self, Identity, Names};
 
 impl Endpoint {
     /// Reads an object that the API server has accepted.
@@ -30,8 +30,11 @@ impl Endpoint {
             value: "not set".to_owned(),
             remedy: "write the region, or start the controller with --region".to_owned(),
         })?;
-        let names = Names::of(&identity);
-        let mut folder = format!("/larder/{}/{}", identity.namespace, identity.name);
+        let annotation = |name| meta.annotations.as_ref().and_then(|all| all.get(name)).cloned();
+        let adopt_from = annotation(larder_crds::ADOPT_FROM);
+        let names = Names::of(&identity, &named_after(&identity, adopt_from.as_deref())?);
+        same_names(object, &names)?;
+        let mut folder = format!("/larder/{}/{}", names.place.namespace, names.place.name);
         if folder.len() > 100 {
             folder = format!("/larder/{}", names.function); // `RootDirectory.Path`: at most 100 characters
         }
@@ -42,13 +45,14 @@ impl Endpoint {
             identity,
             generation: meta.generation.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
+            deleting_since: meta.deletion_timestamp.as_ref().map(|time| time.0),
             place: Place { region, role_arn: aws.role_arn, external_id: aws.external_id },
             models,
             pinned: spec.refresh.policy == spec::RefreshPolicy::Pinned,
             refresh_seconds: u32::try_from(spec.refresh.interval_seconds).unwrap_or(300),
             max_refresh_seconds: u32::try_from(spec.refresh.max_interval_seconds).unwrap_or(1200),
             settle_seconds: u32::try_from(spec.refresh.settle_seconds).unwrap_or(30),
-            asked_at: meta.annotations.as_ref().and_then(|a| a.get(larder_crds::RECONCILE_AT)).cloned(),
+            asked_at: annotation(larder_crds::RECONCILE_AT),
             retain_revisions: usize::try_from(spec.storage.retain_revisions).unwrap_or_default(),
             collect_after_seconds: u64::try_from(spec.storage.collect_after_seconds).unwrap_or(3600),
             verify_every_seconds: spec
@@ -68,7 +72,39 @@ impl Endpoint {
             url: spec.expose.as_ref().map(|e| e.function_url.auth_type),
             management: spec.management,
             deletion: spec.deletion_policy,
+            adoption: spec.adoption,
+            adopt_from,
+            drift_policy: spec.drift_policy,
+            recreate_file_system: annotation(larder_crds::RECREATE_FILE_SYSTEM),
         })
+    }
+}
+
+/// Where the names come from: the annotation says it of what was made elsewhere.
+fn named_after(identity: &Identity, adopt_from: Option<&str>) -> Result<names::Place, Refused> {
+    let Some(from) = adopt_from else { return Ok(identity.place()) };
+    names::Place::parse(from).ok_or_else(|| Refused {
+        field: format!("metadata.annotations[{}]", larder_crds::ADOPT_FROM),
+        value: from.to_owned(),
+        remedy: "write the owner tag of what is to be taken over, <cluster id>/<namespace>/<name>/<UID>"
+            .to_owned(),
+    })
+}
+
+/// That the resources are called as before: under other names all of them would be made anew, and the old ones left.
+fn same_names(object: &InferenceEndpoint, names: &Names) -> Result<(), Refused> {
+    let before = object.status.as_ref().and_then(|status| status.function.as_ref());
+    match before {
+        Some(function) if function.name != names.function => Err(Refused {
+            field: "status.function.name".to_owned(),
+            value: function.name.clone(),
+            remedy: format!(
+                "the cluster's id or annotation {} was another when that was made, and now its name would be {}: start the controller with the --cluster-id, or set the annotation, that it was made with",
+                larder_crds::ADOPT_FROM,
+                names.function
+            ),
+        }),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -3,10 +3,11 @@
 //!
 //! A bucket that was told to send its events goes on doing so: others may have come to rely on it.
 
+use super::adopt::{foreign, left_alone};
 use super::{Plan, Reason, either};
 use crate::desired::{Desired, EventsWant, Want};
 use crate::observed::{EventRule, Observed, ObservedEvents, Queue, Read, Remote};
-use crate::step::Step;
+use crate::step::{Step, Tagged};
 
 /// The id of our target of our rule.
 pub const TARGET: &str = "larder";
@@ -15,11 +16,12 @@ pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
     match &desired.events {
         Want::Leave => Plan::Converged,
         Want::Absent => either(remove(desired, &observed.events)),
-        Want::Present(want) => either(present(desired, want, &observed.events)),
+        Want::Present(want) => either(present(desired, want, observed)),
     }
 }
 
-fn present(desired: &Desired, want: &EventsWant, seen: &ObservedEvents) -> Result<Plan, Plan> {
+fn present(desired: &Desired, want: &EventsWant, observed: &Observed) -> Result<Plan, Plan> {
+    let seen = &observed.events;
     let names = &desired.names;
     // The status comes first: it is what a later deletion, or a spec without events, goes by.
     if !seen.is_announced {
@@ -36,7 +38,7 @@ fn present(desired: &Desired, want: &EventsWant, seen: &ObservedEvents) -> Resul
         return Err(Plan::Do(vec![Step::SetQueuePolicy { url, arn }]));
     }
     let right = |rule: &EventRule| rule.is_enabled && is_same(&rule.pattern, &want.pattern);
-    let Some(rule) = rule(desired, &seen.rule)?.filter(|rule| right(rule)) else {
+    let Some(rule) = rule(desired, observed)?.filter(|rule| right(rule)) else {
         return Err(Plan::Do(vec![Step::PutRule {
             name: names.event_rule.clone(),
             owner: names.owner.clone(),
@@ -85,19 +87,22 @@ fn is_same(a: &str, b: &str) -> bool {
     a == b || parsed(a).is_some_and(|a| Some(a) == parsed(b))
 }
 
+/// The cluster's queue bears the cluster's tag, which no endpoint takes over.
 fn queue<'a>(desired: &Desired, seen: &'a Read<Remote<Queue>>) -> Result<Option<&'a Queue>, Plan> {
-    found(seen, &format!("queue {}", desired.names.event_queue))
+    let resource = format!("queue {}", desired.names.event_queue);
+    found(seen, |owner, _| left_alone(&resource, owner, &desired.names.place.to_string()))
 }
 
-fn rule<'a>(desired: &Desired, seen: &'a Read<Remote<EventRule>>) -> Result<Option<&'a EventRule>, Plan> {
-    found(seen, &format!("rule {}", desired.names.event_rule))
+fn rule<'a>(desired: &Desired, observed: &'a Observed) -> Result<Option<&'a EventRule>, Plan> {
+    let resource = format!("rule {}", desired.names.event_rule);
+    found(&observed.events.rule, |owner, id| foreign(desired, observed, Tagged::Rule, &resource, (owner, id)))
 }
 
 /// Queues and rules are there or not: they have no states between.
-fn found<'a, T>(seen: &'a Read<Remote<T>>, resource: &str) -> Result<Option<&'a T>, Plan> {
+fn found<T>(seen: &Read<Remote<T>>, not_ours: impl Fn(&str, &str) -> Plan) -> Result<Option<&T>, Plan> {
     match seen.as_ref().map_err(Plan::from)? {
         Remote::Absent => Ok(None),
-        Remote::Foreign { owner } => Err(Plan::foreign(resource, owner)),
+        Remote::Foreign { owner, id } => Err(not_ours(owner, id)),
         Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. } => {
             Ok(Some(it))
         }

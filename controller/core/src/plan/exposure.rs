@@ -1,6 +1,6 @@
 //! The function URL on the alias, and the two permissions without which it answers 403.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{Plan, Reason, either};
 use crate::desired::{Desired, Want};
@@ -38,7 +38,7 @@ fn present(desired: &Desired, auth: AuthType, observed: &Observed) -> Result<Pla
     let auth_type = auth_name(auth);
     match observed.url.as_ref().map_err(Plan::from)? {
         None => steps.push(Step::CreateFunctionUrl { function: function.clone(), auth_type }),
-        Some(url) if url.auth_type != auth_type => {
+        Some(url) if url.auth_type != auth_type || url.invoke_mode != BUFFERED || url.has_cors => {
             steps.push(Step::UpdateFunctionUrl { function: function.clone(), auth_type });
         }
         Some(_) => {}
@@ -46,17 +46,21 @@ fn present(desired: &Desired, auth: AuthType, observed: &Observed) -> Result<Pla
     steps.extend(
         wanted
             .into_iter()
-            .filter(|permission| !there.contains(permission.statement()))
+            .filter(|permission| there.get(permission.statement()) != Some(&true))
             .map(|permission| Step::AddPermission { function: function.clone(), permission }),
     );
     Ok(Plan::of(steps))
 }
 
-fn surplus(function: &str, there: &BTreeSet<String>, wanted: &[Permission]) -> Vec<Step> {
+/// The invoke mode in which the inference function answers.
+pub(crate) const BUFFERED: &str = "BUFFERED";
+
+/// What allows anything else than is wanted. An id tells the whole statement, so one that was changed is none of ours.
+fn surplus(function: &str, there: &BTreeMap<String, bool>, wanted: &[Permission]) -> Vec<Step> {
     there
         .iter()
-        .filter(|statement| !wanted.iter().any(|p| p.statement() == *statement))
-        .map(|statement| Step::RemovePermission {
+        .filter(|(id, is_as_named)| !**is_as_named || !wanted.iter().any(|p| p.statement() == *id))
+        .map(|(statement, _)| Step::RemovePermission {
             function: function.to_owned(),
             statement: statement.clone(),
         })

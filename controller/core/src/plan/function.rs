@@ -71,7 +71,7 @@ fn latest<'a>(desired: &Desired, want: &FunctionWant, observed: &'a Observed) ->
         &FunctionWant { reserved, ..want.clone() },
         config,
         &observed.inference,
-        &desired.names.owner,
+        (desired, observed),
     )
 }
 
@@ -95,8 +95,23 @@ fn manifest(desired: &Desired, observed: &Observed) -> Option<String> {
     let wanted = sync_request(&desired.models, &observed.sources, observed.inventory()).filter(|_| is_whole);
     wanted.map(|request| request.manifest.digest().to_string()).or_else(|| {
         let function = observed.inference.function.as_ref().ok()?.ours()?;
-        function.config.env.get(layout::ENV_MANIFEST).cloned()
+        function
+            .config
+            .env
+            .get(layout::ENV_MANIFEST)
+            .filter(|served| is_there(served, function, observed))
+            .cloned()
     })
+}
+
+/// Whether a manifest lies on the file system: on one that was made anew there is nothing yet.
+fn is_there(manifest: &str, function: &Function, observed: &Observed) -> bool {
+    if let Some(stored) = observed.inventory() {
+        return stored.manifests.iter().any(|it| it.manifest.to_string() == manifest);
+    }
+    let access_point = observed.access_point.as_ref().ok().and_then(Remote::ours);
+    let mounted = function.config.mount.as_ref().map(|(arn, _)| arn);
+    access_point.is_some_and(|it| mounted == Some(&it.arn))
 }
 
 /// Whether a version runs what `$LATEST` runs.

@@ -1,14 +1,20 @@
 //! Brings one Lambda function to what is wanted, or takes it away. Both functions go through here.
 
+use std::collections::BTreeSet;
+
+use super::adopt::foreign;
 use super::{Plan, Reason};
-use crate::desired::FunctionWant;
-use crate::names::{Names, Owner};
-use crate::observed::{Code, Function, FunctionConfig, LastUpdate, LogGroup, ObservedFunction, Read, Remote};
+use crate::desired::{Desired, FunctionWant};
+use crate::endpoint::CodeRef;
+use crate::names::Names;
+use crate::observed::{
+    Code, Function, FunctionConfig, LastUpdate, LogGroup, Observed, ObservedFunction, Read, Remote, Start,
+};
 use crate::retry::Class;
-use crate::step::Step;
+use crate::step::{Change, Step, Tagged};
 
 /// The settings of a wanted function.
-pub(super) fn config(want: &FunctionWant, network: &super::Desired, access_point: &str) -> FunctionConfig {
+pub(super) fn config(want: &FunctionWant, network: &Desired, access_point: &str) -> FunctionConfig {
     FunctionConfig {
         role: want.role_arn.clone(),
         memory_mib: want.memory_mib,
@@ -18,6 +24,10 @@ pub(super) fn config(want: &FunctionWant, network: &super::Desired, access_point
         subnets: network.subnets.clone(),
         security_groups: network.security_groups.clone(),
         mount: Some((access_point.to_owned(), larder_contract::layout::MOUNT_PATH.to_owned())),
+        start: match want.code {
+            CodeRef::Image(_) => Start::default(),
+            CodeRef::Zip { .. } => Start::archive(),
+        },
     }
 }
 
@@ -26,10 +36,10 @@ pub(super) fn converge<'a>(
     want: &FunctionWant,
     config: FunctionConfig,
     seen: &'a ObservedFunction,
-    owner: &Owner,
+    (desired, observed): (&Desired, &Observed),
 ) -> Result<&'a Function, Plan> {
     // The log group first: Lambda would make one without our tag at the first invoke.
-    log_group(want, &seen.log_group, owner)?;
+    log_group(want, &seen.log_group, (desired, observed))?;
     let code = seen.code.as_ref().map_err(|problem| match problem.class {
         Class::NotFound => Plan::blocked(Reason::CodeNotFound, problem.class, problem.to_string()),
         Class::Conflict
@@ -46,7 +56,7 @@ pub(super) fn converge<'a>(
         Remote::Absent => {
             return Err(Plan::Do(vec![Step::CreateFunction {
                 name: name.clone(),
-                owner: owner.clone(),
+                owner: desired.names.owner.clone(),
                 code: code.clone(),
                 architecture: want.architecture,
                 config,
@@ -69,18 +79,31 @@ pub(super) fn converge<'a>(
                 message: format!("function {name} failed: {reason}; it is deleted and made again"),
             });
         }
-        Remote::Foreign { owner } => return Err(Plan::foreign(&format!("function {name}"), owner)),
+        Remote::Foreign { owner, id } => {
+            let resource = format!("function {name}");
+            return Err(foreign(desired, observed, Tagged::Function, &resource, (owner, id)));
+        }
     };
     update(want, &config, code, function)?;
     reserve(want, function)?;
     Ok(function)
 }
 
-fn log_group(want: &FunctionWant, seen: &Read<Remote<LogGroup>>, owner: &Owner) -> Result<(), Plan> {
+fn log_group(
+    want: &FunctionWant,
+    seen: &Read<Remote<LogGroup>>,
+    (desired, observed): (&Desired, &Observed),
+) -> Result<(), Plan> {
     let name = Names::log_group(&want.name);
     match seen.as_ref().map_err(Plan::from)? {
-        Remote::Absent => Err(Plan::Do(vec![Step::CreateLogGroup { name, owner: owner.clone() }])),
-        Remote::Foreign { owner } => Err(Plan::foreign(&format!("log group {name}"), owner)),
+        Remote::Absent => {
+            let owner = desired.names.owner.clone();
+            Err(Plan::Do(vec![Step::CreateLogGroup { name, owner }]))
+        }
+        Remote::Foreign { owner, id } => {
+            let resource = format!("log group {name}");
+            Err(foreign(desired, observed, Tagged::LogGroup, &resource, (owner, id)))
+        }
         Remote::Ready(it) | Remote::Pending(it) | Remote::Deleting(it) | Remote::Failed { it, .. } => {
             if it.retention_days == Some(want.log_retention_days) {
                 return Ok(());
@@ -109,7 +132,7 @@ fn update(
     } else if !changes.is_empty() {
         Step::UpdateFunctionConfiguration { name, config: config.clone(), changes, revision_id }
     } else if matches!(function.last_update, LastUpdate::Failed(_)) {
-        let changes = vec!["the last update again, since it failed".to_owned()];
+        let changes = Vec::new();
         Step::UpdateFunctionConfiguration { name, config: config.clone(), changes, revision_id }
     } else {
         return Ok(());
@@ -124,44 +147,54 @@ fn update(
     })
 }
 
-/// What differs, in words. Empty exactly when `have == want`.
-pub(super) fn changes(have: &FunctionConfig, want: &FunctionConfig) -> Vec<String> {
-    fn number(what: &str, have: i32, want: i32, unit: &str) -> Option<String> {
-        (have != want).then(|| format!("{what} {have} → {want} {unit}"))
+/// What differs. Empty exactly when `have == want`.
+pub(super) fn changes(have: &FunctionConfig, want: &FunctionConfig) -> Vec<Change> {
+    let number = |field: &str, have: i32, want: i32, unit: &'static str| {
+        Change::between(field, have.to_string(), want.to_string()).map(|change| Change { unit, ..change })
+    };
+    let text = |field: &str, have: &str, want: &str| Change::between(field, have.to_owned(), want.to_owned());
+    let ids = |field: &str, have: &BTreeSet<String>, want: &BTreeSet<String>| {
+        let joined = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        Change::between(field, joined(have), joined(want))
+    };
+    let list = |field: &str, have: &[String], want: &[String]| {
+        Change::between(field, have.join(","), want.join(","))
+    };
+    let mounted = |mount: &Option<(String, String)>| {
+        mount.as_ref().map_or_else(String::new, |(arn, path)| format!("{arn} at {path}"))
+    };
+    let changes = [
+        number("memory", have.memory_mib, want.memory_mib, " MiB"),
+        number("timeout", have.timeout_seconds, want.timeout_seconds, " s"),
+        number("ephemeral storage", have.ephemeral_mib, want.ephemeral_mib, " MiB"),
+        text("role", &have.role, &want.role),
+        ids("subnets", &have.subnets, &want.subnets),
+        ids("security groups", &have.security_groups, &want.security_groups),
+        text("mount", &mounted(&have.mount), &mounted(&want.mount)),
+        text("runtime", &have.start.runtime, &want.start.runtime),
+        text("handler", &have.start.handler, &want.start.handler),
+        list("layers", &have.start.layers, &want.start.layers),
+        list("image overrides", &have.start.overrides, &want.start.overrides),
+    ];
+    let names: BTreeSet<&String> = have.env.keys().chain(want.env.keys()).collect();
+    let variables =
+        names.into_iter().filter_map(|name| variable(name, have.env.get(name), want.env.get(name)));
+    changes.into_iter().flatten().chain(variables).collect()
+}
+
+/// Values may be secrets: the controller's own are shown, the user's are not.
+fn variable(name: &str, have: Option<&String>, want: Option<&String>) -> Option<Change> {
+    if have == want {
+        return None;
     }
-    let list =
-        |what: &str, have: &std::collections::BTreeSet<String>, want: &std::collections::BTreeSet<String>| {
-            let joined = |set: &std::collections::BTreeSet<String>| {
-                set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
-            };
-            (have != want).then(|| format!("{what} {} → {}", joined(have), joined(want)))
-        };
-    let mut changes: Vec<String> = [
-        number("memory", have.memory_mib, want.memory_mib, "MiB"),
-        number("timeout", have.timeout_seconds, want.timeout_seconds, "s"),
-        number("ephemeral storage", have.ephemeral_mib, want.ephemeral_mib, "MiB"),
-        (have.role != want.role).then(|| format!("role {} → {}", have.role, want.role)),
-        list("subnets", &have.subnets, &want.subnets),
-        list("security groups", &have.security_groups, &want.security_groups),
-        (have.mount != want.mount).then(|| "the mounted access point".to_owned()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    for (key, value) in &want.env {
-        match have.env.get(key) {
-            // Values may be secrets: the controller's own are shown, the user's are not.
-            Some(old) if old != value && key == larder_contract::layout::ENV_MANIFEST => {
-                changes.push(format!("manifest {} → {}", short(old), short(value)));
-            }
-            Some(old) if old != value => changes.push(format!("environment variable {key} changed")),
-            None => changes.push(format!("environment variable {key} added")),
-            Some(_) => {}
-        }
+    if let (Some(have), Some(want)) = (have, want)
+        && name == larder_contract::layout::ENV_MANIFEST
+    {
+        return Change::between("manifest", short(have).to_owned(), short(want).to_owned());
     }
-    let removed = have.env.keys().filter(|key| !want.env.contains_key(*key));
-    changes.extend(removed.map(|key| format!("environment variable {key} removed")));
-    changes
+    let shown = |value: Option<&String>, there: &str| value.map_or_else(String::new, |_| there.to_owned());
+    let (have, want) = (shown(have, Change::ANOTHER), shown(want, "as wanted"));
+    Some(Change { field: format!("environment variable {name}"), have, want, unit: "" })
 }
 
 fn short(digest: &str) -> &str {

@@ -4,6 +4,7 @@
 //! was planned before, so a crash at any point is just another start, and two controllers at once do
 //! no harm.
 //!
+//! - `adopt`: what bears our name and not our tag
 //! - `storage`: file system, mount targets, access point
 //! - `models`: model-sync function, sources, the copy; `settle`: whether an upload may be under way; [`spread`]:
 //!   among how many invocations the copy is shared
@@ -23,6 +24,7 @@ use crate::observed::Observed;
 use crate::retry::{Class, Problem};
 use crate::step::Step;
 
+mod adopt;
 mod capacity;
 mod events;
 mod exposure;
@@ -36,6 +38,7 @@ mod traffic;
 mod upkeep;
 
 pub use events::TARGET;
+pub(crate) use exposure::BUFFERED;
 pub use function::target;
 pub use settle::settles_at;
 pub use traffic::names_damage;
@@ -123,6 +126,7 @@ pub enum Reason {
     CodeNotFound,
     FileSystemNotFound,
     FileSystemFailed,
+    InUse,
     MountTargetFailed,
     MountTargetMissing,
     SubnetsInvalid,
@@ -140,6 +144,8 @@ pub enum Reason {
     Accepted,
     InvalidSpec,
     RoleNotAllowed,
+    Drifted,
+    Contested,
     PlanOnly,
     Suspended,
     Deleting,
@@ -219,18 +225,6 @@ impl Plan {
 
     fn blocked(reason: Reason, class: Class, message: impl Into<String>) -> Self {
         Self::Blocked { reason, class, message: message.into() }
-    }
-
-    fn foreign(resource: &str, owner: &str) -> Self {
-        let whose = if owner.is_empty() { "nobody's tag".to_owned() } else { format!("owner {owner}") };
-        Self::blocked(
-            Reason::ForeignResource,
-            Class::Invalid,
-            format!(
-                "{resource} exists with {whose}, not this endpoint's, so it is left alone: rename or delete it, or tag it {} with this endpoint's owner",
-                crate::names::OWNER_TAG
-            ),
-        )
     }
 
     /// `Do`, or `Converged` when there are no steps.

@@ -32,7 +32,7 @@ fn present(
     // A broken source is said at once; the function that copies is made meanwhile.
     let access_point = storage::mountable(desired, observed).map_err(|wait| wrong.clone().unwrap_or(wait))?;
     let config = lambda::config(want, desired, &access_point.arn);
-    let function = lambda::converge(want, config, &observed.sync, &desired.names.owner)
+    let function = lambda::converge(want, config, &observed.sync, (desired, observed))
         .map_err(|plan| if plan.steps().is_empty() { wrong.clone().unwrap_or(plan) } else { plan })?;
     if let Some(wrong) = wrong {
         return Err(wrong);

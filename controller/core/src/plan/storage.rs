@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::adopt::foreign;
 use super::{Plan, Reason, either};
 use crate::desired::{Desired, Want};
 use crate::endpoint::{FileSystemRef, ThroughputMode};
 use crate::observed::{AccessPoint, FileSystem, MountTarget, Observed, Remote, Subnet};
 use crate::retry::Class;
-use crate::step::Step;
+use crate::step::{Step, Tagged};
 
 pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let file_system = match &desired.file_system {
@@ -96,10 +97,18 @@ fn present(desired: &Desired, wanted: &FileSystemRef, observed: &Observed) -> Re
                 message: format!("access point {} failed: {reason}", it.id),
             });
         }
-        (Want::Present(_), Remote::Foreign { owner }) => {
-            return Err(Plan::foreign(
-                &format!("access point with token {}", desired.names.access_point),
-                owner,
+        (Want::Present(_), Remote::Foreign { owner, id }) => {
+            let resource = format!("access point with token {}", desired.names.access_point);
+            return Err(foreign(desired, observed, Tagged::AccessPoint, &resource, (owner, id)));
+        }
+        (Want::Present(spec), Remote::Ready(it)) if it.path != spec.path => {
+            return Err(Plan::blocked(
+                Reason::FileSystemFailed,
+                Class::Invalid,
+                format!(
+                    "access point {} leads to {}, and {} is wanted, which AWS does not change: delete it, and Larder makes another; the data stays",
+                    it.id, it.path, spec.path
+                ),
             ));
         }
         (Want::Present(_), Remote::Ready(_)) | (Want::Absent | Want::Leave, _) => {}
@@ -124,6 +133,17 @@ fn available_file_system<'a>(
 ) -> Result<&'a FileSystem, Plan> {
     let seen = observed.file_system.as_ref().map_err(Plan::from)?;
     match (seen, wanted) {
+        (Remote::Ready(it), FileSystemRef::Managed { encrypted, .. }) if it.is_encrypted != *encrypted => {
+            let (is, be) = if it.is_encrypted { ("is", "false") } else { ("is not", "true") };
+            Err(Plan::blocked(
+                Reason::FileSystemFailed,
+                Class::Invalid,
+                format!(
+                    "file system {} {is} encrypted, spec.storage.efs.managed.encrypted is {be}, and AWS changes neither: make a new InferenceEndpoint and delete this one, or bring the file system with storage.efs.fileSystemId",
+                    it.id
+                ),
+            ))
+        }
         (Remote::Ready(it), _) => Ok(it),
         (Remote::Pending(it) | Remote::Deleting(it), _) => {
             Err(Plan::wait(Reason::Waiting, format!("file system {} to be available", it.id)))
@@ -131,10 +151,16 @@ fn available_file_system<'a>(
         (Remote::Failed { it, reason }, _) => Err(Plan::blocked(
             Reason::FileSystemFailed,
             Class::Invalid,
-            format!("file system {} is in state error: {reason}; delete it, and Larder makes another", it.id),
+            format!(
+                "file system {} is in state error: {reason}; delete it, and set annotation {}: {} to have an empty one made",
+                it.id,
+                larder_crds::RECREATE_FILE_SYSTEM,
+                it.id
+            ),
         )),
-        (Remote::Foreign { owner }, _) => {
-            Err(Plan::foreign(&format!("file system with token {}", desired.names.file_system), owner))
+        (Remote::Foreign { owner, id }, _) => {
+            let resource = format!("file system with token {}", desired.names.file_system);
+            Err(foreign(desired, observed, Tagged::FileSystem, &resource, (owner, id)))
         }
         (Remote::Absent, FileSystemRef::Existing(id)) => Err(Plan::blocked(
             Reason::FileSystemNotFound,
@@ -142,6 +168,7 @@ fn available_file_system<'a>(
             format!("file system {id} does not exist in this region: correct spec.storage.efs.fileSystemId"),
         )),
         (Remote::Absent, FileSystemRef::Managed { mode, encrypted, kms_key_id }) => {
+            lost(desired, observed)?;
             Err(Plan::Do(vec![Step::CreateFileSystem {
                 token: desired.names.file_system.clone(),
                 owner: desired.names.owner.clone(),
@@ -150,6 +177,21 @@ fn available_file_system<'a>(
                 kms_key_id: kms_key_id.clone(),
             }]))
         }
+    }
+}
+
+/// A file system that was there has taken data along: an empty one in its place is for people to decide.
+fn lost(desired: &Desired, observed: &Observed) -> Result<(), Plan> {
+    match &observed.known_file_system {
+        Some(id) if desired.recreate_file_system.as_ref() != Some(id) => Err(Plan::blocked(
+            Reason::FileSystemNotFound,
+            Class::NotFound,
+            format!(
+                "file system {id} is gone, with what was on it, and Larder did not delete it: set annotation {}: {id} to have an empty one made and the models copied again; or restore a backup, and write its id in storage.efs.fileSystemId of a new InferenceEndpoint",
+                larder_crds::RECREATE_FILE_SYSTEM
+            ),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -262,6 +304,7 @@ fn absent(desired: &Desired, file_system_too: bool, observed: &Observed) -> Resu
         .iter()
         .filter(|mt| mt.state != "deleted")
         .collect();
+    unused(desired, &file_system.id, &there, observed)?;
     if there.is_empty() {
         return Ok(Plan::Do(vec![Step::DeleteFileSystem { id: file_system.id.clone() }]));
     }
@@ -271,7 +314,35 @@ fn absent(desired: &Desired, file_system_too: bool, observed: &Observed) -> Resu
         .map(|mt| Step::DeleteMountTarget { id: mt.id.clone() })
         .collect();
     if steps.is_empty() {
-        return Err(Plan::wait(Reason::WaitingForDeletion, "the mount targets to be gone"));
+        let ids: Vec<&str> = there.iter().map(|mt| mt.id.as_str()).collect();
+        let on = format!("mount targets {} to be gone", ids.join(", "));
+        return Err(Plan::wait(Reason::WaitingForDeletion, on));
     }
     Ok(Plan::Do(steps))
+}
+
+/// That nobody else has made themselves a way to the file system. A mount target bears no tag: ours are in the
+/// subnets of the spec, or have its security groups, where the subnets were others before.
+fn unused(desired: &Desired, id: &str, there: &[&MountTarget], observed: &Observed) -> Result<(), Plan> {
+    let is_ours = |mt: &MountTarget| {
+        mt.state != "available"
+            || desired.subnets.contains(&mt.subnet)
+            || mt.security_groups == desired.security_groups
+    };
+    let points = observed.other_access_points.as_ref().map_err(Plan::from)?;
+    let points = points.iter().map(|id| format!("access point {id}"));
+    let targets = there.iter().filter(|mt| !is_ours(mt));
+    let targets = targets.map(|mt| format!("mount target {} in {}", mt.id, mt.subnet));
+    let others: Vec<String> = points.chain(targets).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(Plan::blocked(
+        Reason::InUse,
+        Class::Invalid,
+        format!(
+            "file system {id} is not deleted, since others have made {}: delete that, or keep the file system with spec.deletionPolicy: RetainData",
+            others.join(", ")
+        ),
+    ))
 }

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Failures;
 use crate::endpoint::{Endpoint, Management};
+use crate::observed::Observed;
 use crate::plan::{Area, Plan, Plans, Reason};
 use crate::retry::Problem;
 
@@ -87,12 +88,35 @@ fn is_stalled(plan: &Plan, failure: Option<&Problem>) -> bool {
     }
 }
 
+/// How to be rid of an object whose resources cannot be deleted.
+pub(super) const WAY_OUT: &str =
+    "; to leave in AWS what is still there, set spec.deletionPolicy: Retain, and the object goes";
+
+/// How long a deletion has lasted, as of what was seen; nothing in its first minute.
+fn lasting(endpoint: &Endpoint, observed: &Observed) -> String {
+    let minutes = endpoint.deleting_since.map(|since| observed.at.duration_since(since).as_mins());
+    minutes.filter(|minutes| *minutes > 0).map_or_else(String::new, |minutes| format!(", {minutes} min"))
+}
+
+/// The network interfaces that nobody has to wait for but whoever deletes the role or the security groups.
+fn left_behind(observed: &Observed) -> String {
+    match observed.interfaces.as_deref() {
+        Ok([]) | Err(_) => String::new(),
+        Ok(ids) => format!(
+            "; AWS still has {} network interfaces of the functions ({}), and removes them within an hour: keep the role and the security groups until then",
+            ids.len(),
+            ids.join(", ")
+        ),
+    }
+}
+
 /// Adds `Ready`, and `Reconciling`, `Stalled` or `Suspended` where they hold.
 pub(super) fn summarise(
     endpoint: &Endpoint,
     plans: &Plans,
     failures: &Failures,
     serving: Option<u64>,
+    observed: &Observed,
     conditions: &mut Vec<Condition>,
 ) {
     // The area that tells the most: one that failed or is blocked, else the first that is not there yet.
@@ -116,8 +140,22 @@ pub(super) fn summarise(
             let version = serving.map_or_else(String::new, |v| format!("version {v} "));
             vec![draft("Ready", true, Reason::Converged, format!("{version}serves what the spec asks for"))]
         }
-        (None, true) => vec![draft("Ready", false, Reason::Deleting, "everything is deleted".to_owned())],
-        (Some((reason, message)), _) => {
+        (None, true) => {
+            let message = format!("everything is deleted{}", left_behind(observed));
+            vec![draft("Ready", false, Reason::Deleting, message)]
+        }
+        (Some((reason, mut message)), _) => {
+            if endpoint.deleting {
+                message += &lasting(endpoint, observed);
+                message += &left_behind(observed);
+                message += if endpoint.management == Management::Plan {
+                    "; nothing is deleted while spec.management is Plan"
+                } else if stalled.is_some() {
+                    WAY_OUT
+                } else {
+                    ""
+                };
+            }
             let mut ready = draft("Ready", false, Reason::InProgress, message.clone());
             if endpoint.deleting && stalled.is_none() {
                 ready.reason = Reason::Deleting.to_string();

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use larder_crds::status::{InferenceEndpointStatus, Summary};
+use larder_crds::status::{DriftStatus, InferenceEndpointStatus, Summary};
 
-use self::conditions::{area_condition, dated, draft, kept, summarise};
+use self::conditions::{WAY_OUT, area_condition, dated, draft, kept, summarise};
 pub(crate) use self::details::signed;
 pub use self::progress::{is_progress, is_progress_alone, progress_in_words};
 pub use self::storage::size;
 use crate::desired::Desired;
-use crate::endpoint::{Endpoint, Refused};
+use crate::drift::{self, Difference};
+use crate::endpoint::{Endpoint, Management, Refused};
 use crate::observed::Observed;
 use crate::plan::{Area, Plan, Plans, Reason};
 use crate::retry::{Class, Problem};
@@ -39,12 +40,19 @@ pub fn status(
     let models = details::models(endpoint, observed, previous, now);
     let serving = details::serving(observed);
     let provisioned = details::newest_provisioned(&desired, observed);
-    let storage = storage::storage(observed, previous);
+    let storage = storage::storage(endpoint, observed, previous);
+    let drift = drift_of(endpoint, &desired, observed, plans, failures, previous, now);
     let mut conditions = vec![draft("Accepted", true, Reason::Accepted, "the spec is valid".to_owned())];
     for area in Area::ALL {
         conditions.push(area_condition(area, plans.get(area), failures.get(&area)));
     }
-    summarise(endpoint, plans, failures, serving, &mut conditions);
+    summarise(endpoint, plans, failures, serving, observed, &mut conditions);
+    conditions.extend(drift::in_words(&drift).map(|words| draft("Drifted", true, Reason::Drifted, words)));
+    let converged = if failures.is_empty() {
+        drift::converged(endpoint, &desired, observed, plans, previous)
+    } else {
+        previous.converged.clone()
+    };
     InferenceEndpointStatus {
         observed_generation: Some(endpoint.generation),
         url: match &observed.url {
@@ -73,8 +81,30 @@ pub fn status(
         events: details::events(endpoint, &desired, plans),
         traffic: details::traffic(observed),
         history: details::history(observed),
+        drift,
+        converged,
         plan: plans.steps().map(|(_, step)| format!("{} {step}", step.effect().mark())).collect(),
     }
+}
+
+/// What somebody else has changed. A correction is counted when its step was taken and AWS did not refuse it.
+fn drift_of(
+    endpoint: &Endpoint,
+    desired: &Desired,
+    observed: &Observed,
+    plans: &Plans,
+    failures: &Failures,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> Vec<DriftStatus> {
+    let found = drift::found(endpoint, desired, observed, previous);
+    let is_corrected = |area: &Area, it: &Difference| {
+        let Plan::Do(steps) = plans.get(*area) else { return false };
+        endpoint.management == Management::Apply
+            && !failures.contains_key(area)
+            && steps.iter().any(|step| drift::differences(step, observed).contains(it))
+    };
+    drift::entries(&found, is_corrected, &previous.drift, now)
 }
 
 /// The status of an object that cannot be worked on: the rest of it stays as it was.
@@ -82,10 +112,12 @@ pub fn status(
 pub fn refused(
     refused: &Refused,
     generation: i64,
+    is_deleting: bool,
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
-    not_accepted(Reason::InvalidSpec, &refused.to_string(), generation, previous, now)
+    let way_out = if is_deleting { WAY_OUT } else { "" };
+    not_accepted(Reason::InvalidSpec, &format!("{refused}{way_out}"), generation, previous, now)
 }
 
 /// The status of an object whose namespace may not use its role: the rest of it stays as it was.
@@ -93,10 +125,12 @@ pub fn refused(
 pub fn role_not_allowed(
     why: &RoleNotAllowed,
     generation: i64,
+    is_deleting: bool,
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
-    not_accepted(Reason::RoleNotAllowed, &why.to_string(), generation, previous, now)
+    let way_out = if is_deleting { WAY_OUT } else { "" };
+    not_accepted(Reason::RoleNotAllowed, &format!("{why}{way_out}"), generation, previous, now)
 }
 
 fn not_accepted(
@@ -119,16 +153,18 @@ fn not_accepted(
 pub fn unreachable(
     problem: &Problem,
     generation: i64,
+    is_deleting: bool,
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
     let reason = problem.class.into();
+    let message = format!("{problem}{}", if is_deleting { WAY_OUT } else { "" });
     let mut conditions = vec![
         draft("Accepted", true, Reason::Accepted, "the spec is valid".to_owned()),
-        draft("Ready", false, reason, problem.to_string()),
+        draft("Ready", false, reason, message.clone()),
     ];
     let progress = if problem.class.is_stalling() { "Stalled" } else { "Reconciling" };
-    conditions.push(draft(progress, true, reason, problem.to_string()));
+    conditions.push(draft(progress, true, reason, message));
     frozen(conditions, generation, previous, now)
 }
 
@@ -136,10 +172,12 @@ pub fn unreachable(
 #[must_use]
 pub fn suspended(
     generation: i64,
+    is_deleting: bool,
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
-    let message = "spec.management is Suspend: AWS is neither read nor changed".to_owned();
+    let stays = if is_deleting { ", and the object stays until it is Apply" } else { "" };
+    let message = format!("spec.management is Suspend: AWS is neither read nor changed{stays}");
     let conditions = vec![
         draft("Suspended", true, Reason::Suspended, message.clone()),
         draft("Ready", false, Reason::Suspended, message),
@@ -162,7 +200,7 @@ fn frozen(
 }
 
 /// The condition types that are Larder's. Others are somebody else's, and are kept.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "Accepted",
     "StorageReady",
     "ModelsSynced",
@@ -176,6 +214,7 @@ const OWN: [&str; 13] = [
     "Reconciling",
     "Stalled",
     "Suspended",
+    "Drifted",
 ];
 
 /// Whether two statuses tell a user the same. Times alone are no difference, nor are the conditions of
@@ -226,17 +265,17 @@ mod tests {
             conditions: dated(drafts, 1, &[], at(10)),
             ..InferenceEndpointStatus::default()
         };
-        let status = suspended(2, &before, at(20));
+        let status = suspended(2, false, &before, at(20));
         assert_eq!(status.observed_generation, Some(2));
         assert_eq!(status.url, before.url);
         assert_eq!(condition(&status, "StorageReady"), before.conditions[0]);
         assert_eq!(condition(&status, "Suspended").observed_generation, Some(2));
 
         // It goes when work goes on, and says the same while it lasts.
-        assert!(is_same(&suspended(2, &status, at(30)), &status));
+        assert!(is_same(&suspended(2, false, &status, at(30)), &status));
         let field = || "spec.aws.region".to_owned();
         let why = Refused { field: field(), value: "not set".to_owned(), remedy: "write it".to_owned() };
-        let status = refused(&why, 3, &status, at(40));
+        let status = refused(&why, 3, false, &status, at(40));
         assert!(!status.conditions.iter().any(|c| c.type_ == "Suspended"));
         assert_eq!(condition(&status, "Accepted").message, "spec.aws.region is not set: write it");
     }

@@ -5,13 +5,22 @@ use larder_contract::upkeep::Inventory;
 use larder_crds::status::{CollectableStatus, InferenceEndpointStatus, MountTargetStatus, StorageStatus};
 
 use super::details::signed;
+use crate::endpoint::Endpoint;
 use crate::observed::{Observed, Remote};
 
 /// So many marked revisions are shown.
 const SHOWN: usize = 20;
 
-pub(super) fn storage(observed: &Observed, previous: &InferenceEndpointStatus) -> Option<StorageStatus> {
-    let file_system = observed.file_system.as_ref().ok()?.ours()?;
+pub(super) fn storage(
+    endpoint: &Endpoint,
+    observed: &Observed,
+    previous: &InferenceEndpointStatus,
+) -> Option<StorageStatus> {
+    let Some(file_system) = observed.file_system.as_ref().ok()?.ours() else {
+        // What is gone goes on being named, or it would be made anew, empty.
+        let known = observed.known_file_system.clone().filter(|_| !endpoint.deleting)?;
+        return Some(StorageStatus { file_system_id: Some(known), ..StorageStatus::default() });
+    };
     let mut mount_targets: Vec<MountTargetStatus> = observed
         .mount_targets
         .as_ref()

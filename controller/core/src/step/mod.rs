@@ -16,6 +16,19 @@ pub use words::Effect;
 /// One write to AWS. Each is named after its API operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// `TagResource`: the owner tag, of what is taken over.
+    TagResource {
+        /// What it is.
+        tagged: Tagged,
+        /// What its tags are set by: an ARN, or an id of EFS.
+        id: String,
+        /// What it is called, for people.
+        resource: String,
+        /// The owner tag that it has; empty for none.
+        from: String,
+        /// Owner tag.
+        owner: Owner,
+    },
     /// `CreateFileSystem`
     CreateFileSystem {
         /// `CreationToken` and `Name` tag.
@@ -129,8 +142,8 @@ pub enum Step {
         name: String,
         /// Settings.
         config: FunctionConfig,
-        /// What differs, for people: `memory 1024 → 2048 MiB`.
-        changes: Vec<String>,
+        /// What differs, for people; empty when the last update is made again, since it failed.
+        changes: Vec<Change>,
         /// Precondition.
         revision_id: String,
     },
@@ -314,6 +327,57 @@ pub enum Step {
         /// The bucket.
         bucket: String,
     },
+}
+
+/// What can be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tagged {
+    /// A file system of EFS, by id.
+    FileSystem,
+    /// An access point of EFS, by id.
+    AccessPoint,
+    /// A function, by ARN.
+    Function,
+    /// A log group, by ARN.
+    LogGroup,
+    /// A rule, by ARN.
+    Rule,
+}
+
+/// One field of a resource that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The field, such as `memory`.
+    pub field: String,
+    /// What it is; empty when it is not there.
+    pub have: String,
+    /// What is wanted; empty when it is not to be there.
+    pub want: String,
+    /// The unit of both, with its space.
+    pub unit: &'static str,
+}
+
+impl Change {
+    /// What is shown of a value that may be a secret.
+    pub(crate) const ANOTHER: &'static str = "another value";
+
+    /// The change of a field, if it is one.
+    pub(crate) fn between(field: &str, have: String, want: String) -> Option<Self> {
+        (have != want).then(|| Self { field: field.to_owned(), have, want, unit: "" })
+    }
+}
+
+impl std::fmt::Display for Change {
+    /// `memory 1024 → 2048 MiB`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { field, have, want, unit } = self;
+        match (have.as_str(), want.as_str()) {
+            ("", _) => write!(f, "{field} added"),
+            (_, "") => write!(f, "{field} removed"),
+            (Self::ANOTHER, _) => write!(f, "{field} changed"),
+            (have, want) => write!(f, "{field} {have} → {want}{unit}"),
+        }
+    }
 }
 
 /// A statement of the alias's resource policy. Both are needed before a function URL answers.

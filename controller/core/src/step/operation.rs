@@ -7,6 +7,7 @@ impl Step {
     #[must_use]
     pub const fn operation(&self) -> &'static str {
         match self {
+            Self::TagResource { .. } => "TagResource",
             Self::CreateFileSystem { .. } => "CreateFileSystem",
             Self::UpdateFileSystem { .. } => "UpdateFileSystem",
             Self::DeleteFileSystem { .. } => "DeleteFileSystem",

@@ -62,6 +62,7 @@ impl Step {
             | Self::UpdateFunctionUrl { .. }
             | Self::SetQueuePolicy { .. }
             | Self::EnableBucketEvents { .. }
+            | Self::TagResource { .. }
             | Self::PutRule { is_new: false, .. } => Effect::Changes,
             Self::DeleteFileSystem { .. }
             | Self::DeleteMountTarget { .. }
@@ -87,6 +88,10 @@ impl fmt::Display for Step {
     #[expect(clippy::too_many_lines, reason = "one arm for each step; a table reads best in one piece")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TagResource { resource, from, .. } => {
+                let from = if from.is_empty() { "nobody" } else { from };
+                write!(f, "take over {resource} from {from}")
+            }
             Self::CreateFileSystem { token, throughput_mode, encrypted, kms_key_id, .. } => {
                 let at_rest = if *encrypted { "encrypted" } else { "not encrypted" };
                 write!(f, "create file system {token}: {throughput_mode} throughput, {at_rest}")?;
@@ -123,7 +128,10 @@ impl fmt::Display for Step {
                 write!(f, "update the code of function {name} to {code}, {}", architecture.as_str())
             }
             Self::UpdateFunctionConfiguration { name, changes, .. } => {
-                write!(f, "update the configuration of function {name}: {}", changes.join("; "))
+                let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                let words =
+                    if words.is_empty() { "again, since it failed".to_owned() } else { words.join("; ") };
+                write!(f, "update the configuration of function {name}: {words}")
             }
             Self::DeleteFunction { name } => write!(f, "delete function {name} with all its versions"),
             Self::PutFunctionConcurrency { name, reserved } => {
@@ -172,7 +180,10 @@ impl fmt::Display for Step {
                 write!(f, "create function URL of {function} with authorisation {auth_type}")
             }
             Self::UpdateFunctionUrl { function, auth_type } => {
-                write!(f, "set the authorisation of the function URL of {function} to {auth_type}")
+                write!(
+                    f,
+                    "set the function URL of {function} to authorisation {auth_type}, BUFFERED, without CORS"
+                )
             }
             Self::DeleteFunctionUrl { function } => write!(f, "delete the function URL of {function}"),
             Self::AddPermission { function, permission } => {

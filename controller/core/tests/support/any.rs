@@ -13,7 +13,7 @@ use larder_core::endpoint::{Architecture, CodeRef, FileSystemRef};
 use larder_core::observed::{
     AccessPoint, Alias, Code, EventRule, FileSystem, Function, FunctionConfig, FunctionUrl, LastUpdate,
     LogGroup, MountTarget, ObservedEvents, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue,
-    Read, Source, Subnet, Version,
+    Read, Source, Start, Subnet, Version,
 };
 use larder_core::{Class, Defaults, Desired, Endpoint, Observed, Problem, Remote};
 use proptest::prelude::*;
@@ -123,8 +123,8 @@ fn remote<T: Clone + Debug>(it: impl Strategy<Value = T>) -> impl Strategy<Value
         1 => Remote::Pending(it),
         2 => Remote::Deleting(it),
         3 => Remote::Failed { it, reason: "why".to_owned() },
-        4 => Remote::Foreign { owner: String::new() },
-        5 => Remote::Foreign { owner: "else".to_owned() },
+        4 => Remote::Foreign { owner: String::new(), id: "id".to_owned() },
+        5 => Remote::Foreign { owner: "else".to_owned(), id: "id".to_owned() },
         _ => Remote::Ready(it),
     })
 }
@@ -181,9 +181,16 @@ pub(crate) fn lambda(name: String) -> impl Strategy<Value = Function> {
         subsequence(SUBNETS.to_vec(), 1..3),
         subsequence(GROUPS.to_vec(), 1..2),
         any::<bool>(),
+        select(vec![Vec::new(), Vec::new(), vec!["sh".to_owned()]]),
     );
     (config, 0u8..3, update, proptest::option::of(select(vec![8, 20])), any::<bool>()).prop_map(
-        move |((memory, manifest, subnets, groups, mounted), code, last_update, reserved, is_arm)| {
+        move |(
+            (memory, manifest, subnets, groups, mounted, overrides),
+            code,
+            last_update,
+            reserved,
+            is_arm,
+        )| {
             let mut env = BTreeMap::from([(layout::ENV_MEMORY.to_owned(), memory.to_string())]);
             if let Some(manifest) = manifest {
                 env.insert(layout::ENV_MANIFEST.to_owned(), content(manifest).to_string());
@@ -203,6 +210,7 @@ pub(crate) fn lambda(name: String) -> impl Strategy<Value = Function> {
                     subnets: subnets.into_iter().map(|(id, _)| id.to_owned()).collect(),
                     security_groups: groups.into_iter().map(str::to_owned).collect(),
                     mount: mounted.then(|| ("arn:ap".to_owned(), layout::MOUNT_PATH.to_owned())),
+                    start: Start { overrides, ..Start::default() },
                 },
                 last_update,
                 revision_id: "r".to_owned(),
@@ -332,7 +340,7 @@ fn events(endpoint: &Endpoint) -> impl Strategy<Value = ObservedEvents> + use<> 
     fn there<T: Clone + Debug>(it: impl Strategy<Value = T>) -> impl Strategy<Value = Remote<T>> {
         (it, 0u8..8).prop_map(|(it, kind)| match kind {
             0 | 1 => Remote::Absent,
-            2 => Remote::Foreign { owner: "else".to_owned() },
+            2 => Remote::Foreign { owner: "else".to_owned(), id: "id".to_owned() },
             _ => Remote::Ready(it),
         })
     }
@@ -373,9 +381,16 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
         .map(|(id, zone)| Subnet { id: (*id).to_owned(), zone: (*zone).to_owned(), vpc: "vpc-1".to_owned() })
         .collect();
     let mode = select(vec!["elastic", "bursting"]);
-    let file_system =
-        mode.prop_map(|mode| FileSystem { id: "fs-1".to_owned(), throughput_mode: mode.to_owned() });
-    let access_point = Just(AccessPoint { id: "fsap-1".to_owned(), arn: "arn:ap".to_owned() });
+    let file_system = mode.prop_map(|mode| FileSystem {
+        id: "fs-1".to_owned(),
+        throughput_mode: mode.to_owned(),
+        is_encrypted: true,
+    });
+    let access_point = Just(AccessPoint {
+        id: "fsap-1".to_owned(),
+        arn: "arn:ap".to_owned(),
+        path: endpoint.access_point.path.clone(),
+    });
     let source = || {
         (0u8..3, 0u8..8, 0i64..100).prop_map(|(n, kind, age)| match kind {
             0 => Source::Empty,
@@ -389,11 +404,23 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
         .prop_map(move |sources| models.iter().cloned().zip(sources).collect::<BTreeMap<_, _>>());
     let statements =
         ["larder-url-public", "larder-url-account", "larder-invoke-public", "larder-invoke-account"];
-    let permissions = subsequence(statements.to_vec(), 0..=4)
-        .prop_map(|all| all.into_iter().map(str::to_owned).collect::<BTreeSet<_>>());
+    let permissions = (subsequence(statements.to_vec(), 0..=4), proptest::bool::weighted(0.8)).prop_map(
+        |(all, is_as_named)| {
+            all.into_iter().map(|id| (id.to_owned(), is_as_named)).collect::<BTreeMap<_, _>>()
+        },
+    );
     let url = proptest::option::of(
-        select(vec!["AWS_IAM", "NONE"])
-            .prop_map(|auth| FunctionUrl { url: "https://it/".to_owned(), auth_type: auth.to_owned() }),
+        (
+            select(vec!["AWS_IAM", "NONE"]),
+            select(vec!["BUFFERED", "BUFFERED", "RESPONSE_STREAM"]),
+            any::<bool>(),
+        )
+            .prop_map(|(auth_type, invoke_mode, has_cors)| FunctionUrl {
+                url: "https://it/".to_owned(),
+                auth_type: auth_type.to_owned(),
+                invoke_mode: invoke_mode.to_owned(),
+                has_cors,
+            }),
     );
     let second = proptest::option::weighted(0.2, (1u64..5, 1u8..100));
     let alias = proptest::option::of((1u64..5, second).prop_map(|(version, second)| Alias {
@@ -422,10 +449,14 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
                 let (subnets, file_system, mount_targets, access_point) = storage;
                 let mut seen = Observed {
                     at: Timestamp::UNIX_EPOCH,
+                    was_converged: false,
                     subnets,
                     file_system,
+                    known_file_system: None,
                     mount_targets,
                     access_point,
+                    other_access_points: Ok(Vec::new()),
+                    interfaces: Ok(Vec::new()),
                     sync,
                     sources,
                     stored,
@@ -472,7 +503,7 @@ fn hold_together(seen: &mut Observed) {
     }
     if seen.alias == Ok(None) {
         seen.url = Ok(None);
-        seen.permissions = Ok(BTreeSet::new());
+        seen.permissions = Ok(BTreeMap::new());
     }
 }
 
@@ -495,8 +526,13 @@ fn mend(endpoint: &Endpoint, seen: &mut Observed) {
     if seen.mount_targets.is_err() {
         seen.mount_targets = Ok(Vec::new());
     }
+    // A mount target of others would hold a deletion up.
+    for mt in seen.mount_targets.iter_mut().flatten() {
+        mt.security_groups.clone_from(&endpoint.security_groups);
+    }
     if matches!(endpoint.file_system, FileSystemRef::Existing(_)) {
-        let it = FileSystem { id: "fs-1".to_owned(), throughput_mode: "bursting".to_owned() };
+        let it =
+            FileSystem { id: "fs-1".to_owned(), throughput_mode: "bursting".to_owned(), is_encrypted: false };
         seen.file_system = Ok(Remote::Ready(it));
         let target = |(subnet, zone): &(&str, &str)| MountTarget {
             id: format!("fsmt-{zone}"),
@@ -548,7 +584,7 @@ fn mend(endpoint: &Endpoint, seen: &mut Observed) {
         seen.url = Ok(None);
     }
     if seen.permissions.is_err() {
-        seen.permissions = Ok(BTreeSet::new());
+        seen.permissions = Ok(BTreeMap::new());
     }
     hold_together(seen);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use larder_contract::{Digest, layout};
 use larder_core::desired::{FunctionWant, Want, sync_request};
-use larder_core::endpoint::{AuthType, DeletionPolicy, FileSystemRef};
+use larder_core::endpoint::{AuthType, CodeRef, DeletionPolicy, FileSystemRef};
 use larder_core::foresee::foresee;
 use larder_core::names::Names;
 use larder_core::observed::{LastUpdate, ObservedFunction, ProvisionedStatus};
@@ -34,6 +34,10 @@ fn is_function_right(
         && it.config.env == env
         && it.config.subnets == desired.subnets
         && it.config.security_groups == desired.security_groups
+        && it.config.start.overrides.is_empty()
+        && it.config.start.layers.is_empty()
+        && it.config.start.runtime
+            == if matches!(want.code, CodeRef::Zip { .. }) { "provided.al2023" } else { "" }
         && it.reserved == want.reserved
         && group.retention_days == Some(want.log_retention_days)
 }
@@ -117,7 +121,9 @@ pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observ
             <= endpoint.history_limit
         && !versions.iter().any(|v| v.number != live.number && names_damage(v, seen.inventory()))
         && is_public == wanted_public
-        && permissions.iter().map(String::as_str).eq(wanted_permissions.iter().copied())
+        && url.as_ref().is_none_or(|url| url.invoke_mode == "BUFFERED" && !url.has_cors)
+        && permissions.keys().map(String::as_str).eq(wanted_permissions.iter().copied())
+        && permissions.values().all(|is_as_named| *is_as_named)
 }
 
 /// What a delete must leave of ours: nothing, or the file system.

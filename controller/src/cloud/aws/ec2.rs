@@ -1,13 +1,14 @@
-//! Subnets.
+//! Subnets and network interfaces.
 
 use std::collections::BTreeSet;
 
+use aws_sdk_ec2::types::Filter;
 use larder_core::Class;
 use larder_core::observed::Subnet;
 
 use super::clients::Clients;
 use super::error::Call;
-use crate::cloud::Result;
+use crate::cloud::{Page, Result};
 
 impl Clients {
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html>
@@ -35,5 +36,20 @@ impl Clients {
             let message = format!("not in region {}", self.region);
             Err(named(missing).failed(Class::NotFound, "InvalidSubnetID.NotFound", &message))
         }
+    }
+
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>
+    ///
+    /// Lambda describes an interface as `AWS Lambda VPC ENI-<function>-<uuid>`, of the function that needed it first.
+    pub(super) async fn interfaces(&self, function: &str, page: Option<String>) -> Result<Page<String>> {
+        let call = Call::new("DescribeNetworkInterfaces", format!("interfaces of function {function}"));
+        let begin = format!("AWS Lambda VPC ENI-{function}-");
+        let filter = Filter::builder().name("description").values(format!("{begin}*")).build();
+        let request = self.ec2.describe_network_interfaces().filters(filter).set_next_token(page);
+        let answer = call.answer(request.send().await)?;
+        let found = answer.network_interfaces.unwrap_or_default().into_iter();
+        let found = found.filter(|it| it.description.as_ref().is_some_and(|text| text.starts_with(&begin)));
+        let items = found.filter_map(|it| it.network_interface_id).collect();
+        Ok(Page { items, next: answer.next_token.filter(|token| !token.is_empty()) })
     }
 }

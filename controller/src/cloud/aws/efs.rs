@@ -45,10 +45,15 @@ impl Clients {
             return Ok(Remote::Absent);
         };
         let mode = found.throughput_mode.as_ref().map_or("bursting", |mode| mode.as_str());
-        let it = FileSystem { id: found.file_system_id, throughput_mode: mode.to_ascii_lowercase() };
+        let id = found.file_system_id;
+        let it = FileSystem {
+            id: id.clone(),
+            throughput_mode: mode.to_ascii_lowercase(),
+            is_encrypted: found.encrypted.unwrap_or_default(),
+        };
         let remote = life(found.life_cycle_state.as_str(), it);
         Ok(match query {
-            FileSystemQuery::Ours { owner, .. } => owned(remote, owner, owner_tag(&found.tags)),
+            FileSystemQuery::Ours { owner, .. } => owned(remote, owner, owner_tag(&found.tags), &id),
             FileSystemQuery::Existing(_) => remote,
         })
     }
@@ -107,10 +112,12 @@ impl Clients {
             return Ok(Page { items: Vec::new(), next: None });
         };
         let items = answer.access_points.unwrap_or_default().into_iter().filter_map(|found| {
-            let it = AccessPoint { id: found.access_point_id?, arn: found.access_point_arn? };
+            let path = found.root_directory.and_then(|root| root.path).unwrap_or_else(|| "/".to_owned());
+            let id = found.access_point_id?;
+            let it = AccessPoint { id: id.clone(), arn: found.access_point_arn?, path };
             let state = found.life_cycle_state.as_ref().map_or("creating", |state| state.as_str());
-            let it = owned(life(state, it), owner, owner_tag(found.tags.as_deref().unwrap_or_default()));
-            Some(ListedAccessPoint { token: found.client_token.unwrap_or_default(), it })
+            let it = owned(life(state, it), owner, owner_tag(found.tags.as_deref().unwrap_or_default()), &id);
+            Some(ListedAccessPoint { id, token: found.client_token.unwrap_or_default(), it })
         });
         Ok(Page { items: items.collect(), next: answer.next_token.filter(|token| !token.is_empty()) })
     }
@@ -139,11 +146,11 @@ mod tests {
         let owner = Owner("c/ns/n/u".to_owned());
         for (tag, remote) in [
             (Some("c/ns/n/u"), Remote::Ready(1)),
-            (Some("c/ns/n/v"), Remote::Foreign { owner: "c/ns/n/v".to_owned() }),
-            (None, Remote::Foreign { owner: String::new() }),
+            (Some("c/ns/n/v"), Remote::Foreign { owner: "c/ns/n/v".to_owned(), id: "id".to_owned() }),
+            (None, Remote::Foreign { owner: String::new(), id: "id".to_owned() }),
         ] {
-            assert_eq!(owned(Remote::Ready(1), &owner, tag), remote);
+            assert_eq!(owned(Remote::Ready(1), &owner, tag, "id"), remote);
         }
-        assert_eq!(owned(Remote::<u8>::Absent, &owner, None), Remote::Absent);
+        assert_eq!(owned(Remote::<u8>::Absent, &owner, None, "id"), Remote::Absent);
     }
 }

@@ -42,7 +42,8 @@ impl Clients {
         };
         let tag = answer.tags.as_ref().and_then(|tags| tags.get(OWNER_TAG)).map(String::as_str);
         let takes_events = is_allowed(&policy, &arn);
-        Ok(owned(Remote::Ready(Queue { url, arn, takes_events }), owner, tag))
+        let id = url.clone();
+        Ok(owned(Remote::Ready(Queue { url, arn, takes_events }), owner, tag, &id))
     }
 
     /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html>
@@ -54,7 +55,7 @@ impl Clients {
         };
         let arn = rule.arn.ok_or_else(|| call.lacks("ARN"))?;
         let call = Call::new("ListTagsForResource", resource.as_str());
-        let request = self.eventbridge.list_tags_for_resource().resource_arn(arn);
+        let request = self.eventbridge.list_tags_for_resource().resource_arn(&arn);
         let Some(tags) = call.found(request.send().await)? else { return Ok(Remote::Absent) };
         let tags = tags.tags.unwrap_or_default();
         let tag = tags.iter().find(|tag| tag.key() == OWNER_TAG).map(|tag| tag.value().to_owned());
@@ -71,7 +72,7 @@ impl Clients {
                 let is_enabled = rule.state != Some(RuleState::Disabled);
                 let pattern = rule.event_pattern.unwrap_or_default();
                 let it = EventRule { pattern, is_enabled, targets };
-                return Ok(owned(Remote::Ready(it), owner, tag.as_deref()));
+                return Ok(owned(Remote::Ready(it), owner, tag.as_deref(), &arn));
             }
         }
         Err(call.failed(Class::Invalid, "", "its targets have more than 100 pages"))

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use aws_sdk_lambda::operation::get_function::GetFunctionOutput;
 use aws_sdk_lambda::types::{
     Environment, EphemeralStorage, FileSystemConfig, FunctionCode, FunctionCodeLocation,
-    FunctionConfiguration, LastUpdateStatus, PackageType, VpcConfig,
+    FunctionConfiguration, ImageConfig, LastUpdateStatus, PackageType, VpcConfig,
 };
 use aws_smithy_types::base64;
 use aws_smithy_types::error::operation::BuildError;
 use larder_contract::Digest;
 use larder_core::endpoint::Architecture;
-use larder_core::observed::{Function, FunctionConfig, LastUpdate, Package, Remote};
+use larder_core::observed::{Function, FunctionConfig, LastUpdate, Package, Remote, Start};
 
 /// The function of an answer, whoever owns it; none when the answer has no configuration.
 ///
@@ -84,6 +84,19 @@ fn config(found: FunctionConfiguration) -> FunctionConfig {
     let (subnets, security_groups) =
         vpc.map_or_else(Default::default, |vpc| (set(vpc.subnet_ids), set(vpc.security_group_ids)));
     let mount = found.file_system_configs.unwrap_or_default().into_iter().next();
+    let start = if found.package_type == Some(PackageType::Image) {
+        Start {
+            overrides: overrides(found.image_config_response.and_then(|it| it.image_config)),
+            ..Start::default()
+        }
+    } else {
+        Start {
+            runtime: found.runtime.map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),
+            handler: found.handler.unwrap_or_default(),
+            layers: found.layers.unwrap_or_default().into_iter().filter_map(|layer| layer.arn).collect(),
+            overrides: Vec::new(),
+        }
+    };
     FunctionConfig {
         role: found.role.unwrap_or_default(),
         memory_mib: found.memory_size.unwrap_or_default(),
@@ -93,7 +106,14 @@ fn config(found: FunctionConfiguration) -> FunctionConfig {
         subnets,
         security_groups,
         mount: mount.map(|mount| (mount.arn, mount.local_mount_path)),
+        start,
     }
+}
+
+fn overrides(of: Option<ImageConfig>) -> Vec<String> {
+    let Some(of) = of else { return Vec::new() };
+    let lists = [of.entry_point, of.command].into_iter().flatten().flatten();
+    lists.chain(of.working_directory).filter(|word| !word.is_empty()).collect()
 }
 
 /// A [`FunctionConfig`] in the SDK's types. What is empty is said to be: an update clears it.
@@ -248,6 +268,7 @@ mod tests {
             subnets: [].into(),
             security_groups: [].into(),
             mount: None,
+            start: Start::default(),
         };
         let settings = settings(&empty).unwrap();
         assert_eq!(settings.environment.variables, Some([].into()));

@@ -1,12 +1,14 @@
 //! Functions, versions, the alias, the URL and its permissions.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use aws_sdk_lambda::operation::get_function::GetFunctionOutput;
-use aws_sdk_lambda::types::AliasRoutingConfiguration;
+use aws_sdk_lambda::types::{AliasRoutingConfiguration, Cors};
 use larder_core::Class;
 use larder_core::names::{ALIAS, OWNER_TAG, Owner};
 use larder_core::observed::{Alias, Function, FunctionUrl, Provisioned, ProvisionedStatus, Remote};
+
+use serde_json::Value;
 
 use super::budget::Rate;
 use super::clients::Clients;
@@ -38,7 +40,8 @@ impl Clients {
         }
         let tag = owner_tag(&answer);
         let remote = function::read(answer).ok_or_else(|| call.lacks("configuration"))?;
-        Ok(owned(remote, owner, tag.as_deref()))
+        let arn = remote.ours().map(|it| it.arn.clone()).unwrap_or_default();
+        Ok(owned(remote, owner, tag.as_deref(), &arn))
     }
 
     /// As [`Self::function`]. Tags are the function's alone, so a version without one is its function's.
@@ -52,7 +55,7 @@ impl Clients {
         let tag = owner_tag(&answer);
         let remote = function::read(answer).ok_or_else(|| call.lacks("configuration"))?;
         Ok(match tag {
-            Some(tag) => owned(remote, owner, Some(&tag)),
+            Some(tag) => owned(remote, owner, Some(&tag), ""),
             None => remote,
         })
     }
@@ -120,17 +123,19 @@ impl Clients {
         Ok(answer.map(|found| FunctionUrl {
             url: found.function_url,
             auth_type: found.auth_type.as_str().to_owned(),
+            invoke_mode: found.invoke_mode.as_ref().map_or("BUFFERED", |mode| mode.as_str()).to_owned(),
+            has_cors: found.cors.is_some_and(|cors| cors != Cors::builder().build()),
         }))
     }
 
     /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetPolicy.html>
-    pub(super) async fn permissions(&self, name: &str) -> Result<BTreeSet<String>> {
+    pub(super) async fn permissions(&self, name: &str) -> Result<BTreeMap<String, bool>> {
         let call = Call::new("GetPolicy", format!("policy of alias {ALIAS} of function {name}"));
         self.budget.draw(Rate::GetPolicy, &call).await?;
         let request = self.lambda.get_policy().function_name(name).qualifier(ALIAS);
         match call.found(request.send().await)?.and_then(|answer| answer.policy) {
-            Some(policy) => statements(&policy).ok_or_else(|| call.lacks("statements")),
-            None => Ok(BTreeSet::new()),
+            Some(policy) => statements(&policy, &self.account).ok_or_else(|| call.lacks("statements")),
+            None => Ok(BTreeMap::new()),
         }
     }
 }
@@ -147,11 +152,34 @@ fn second(routing: &AliasRoutingConfiguration) -> Option<(u64, u8)> {
     Some((version.parse().ok()?, percent))
 }
 
-/// The ids of our statements in a policy's JSON.
-fn statements(policy: &str) -> Option<BTreeSet<String>> {
-    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
-    let ids = policy.get("Statement")?.as_array()?.iter().filter_map(|it| it.get("Sid")?.as_str());
-    Some(ids.filter(|id| id.starts_with(STATEMENT_PREFIX)).map(str::to_owned).collect())
+/// The ids of our statements in a policy's JSON, and whether each allows what its id says.
+fn statements(policy: &str, account: &str) -> Option<BTreeMap<String, bool>> {
+    let policy: Value = serde_json::from_str(policy).ok()?;
+    let statements = policy.get("Statement")?.as_array()?.iter().filter_map(|it| {
+        let id = it.get("Sid")?.as_str().filter(|id| id.starts_with(STATEMENT_PREFIX))?;
+        Some((id.to_owned(), allows_as_named(it, id, account)))
+    });
+    Some(statements.collect())
+}
+
+fn allows_as_named(statement: &Value, id: &str, account: &str) -> bool {
+    let action = match id {
+        "larder-url-public" | "larder-url-account" => "lambda:InvokeFunctionUrl",
+        "larder-invoke-public" | "larder-invoke-account" => "lambda:InvokeFunction",
+        _ => return false,
+    };
+    // AWS writes an account as the ARN of its root, and everyone bare or by type.
+    let principal = statement.get("Principal").map(|it| it.get("AWS").unwrap_or(it)).and_then(Value::as_str);
+    let is_named = |principal: &str| {
+        if id.ends_with("-public") {
+            principal == "*"
+        } else {
+            principal == account || principal.ends_with(&format!("::{account}:root"))
+        }
+    };
+    statement.get("Effect").and_then(Value::as_str) == Some("Allow")
+        && statement.get("Action").and_then(Value::as_str) == Some(action)
+        && principal.is_some_and(is_named)
 }
 
 #[cfg(test)]
@@ -170,17 +198,26 @@ mod tests {
 
     #[test]
     fn only_our_statements_are_read() {
-        for (policy, ids) in [
+        let ours = |id: &str, principal: &str, action: &str| {
+            format!(r#"{{"Sid":"{id}","Effect":"Allow","Principal":{principal},"Action":"lambda:{action}"}}"#)
+        };
+        let of = |statement: String| format!(r#"{{"Statement":[{statement},{{"Sid":"other"}},{{}}]}}"#);
+        let (url, account) = ("InvokeFunctionUrl", r#"{"AWS":"arn:aws:iam::1:root"}"#);
+        for (policy, read) in [
+            (of(ours("larder-url-public", r#""*""#, url)), Some(vec![("larder-url-public", true)])),
+            (of(ours("larder-url-account", account, url)), Some(vec![("larder-url-account", true)])),
             (
-                r#"{"Statement":[{"Sid":"larder-url-public"},{"Sid":"other"},{}]}"#,
-                Some(vec!["larder-url-public"]),
+                of(ours("larder-url-account", r#"{"AWS":"*"}"#, url)),
+                Some(vec![("larder-url-account", false)]),
             ),
-            (r#"{"Statement":[]}"#, Some(vec![])),
-            (r#"{"Version":"2012-10-17"}"#, None),
-            ("<html>", None),
+            (of(ours("larder-invoke-account", account, "*")), Some(vec![("larder-invoke-account", false)])),
+            (of(ours("larder-else", account, url)), Some(vec![("larder-else", false)])),
+            (r#"{"Statement":[]}"#.to_owned(), Some(vec![])),
+            (r#"{"Version":"2012-10-17"}"#.to_owned(), None),
+            ("<html>".to_owned(), None),
         ] {
-            let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect());
-            assert_eq!(statements(policy), ids, "{policy}");
+            let read = read.map(|all| all.into_iter().map(|(id, is)| (id.to_owned(), is)).collect());
+            assert_eq!(statements(&policy, "1"), read, "{policy}");
         }
     }
 }

@@ -22,13 +22,14 @@ impl Clients {
             return Ok(Remote::Absent);
         };
         let arn = group.log_group_arn.or(group.arn).ok_or_else(|| call.lacks("ARN"))?;
+        let arn = arn.trim_end_matches(":*");
         let call = Call::new("ListTagsForResource", resource);
-        let request = self.logs.list_tags_for_resource().resource_arn(arn.trim_end_matches(":*"));
+        let request = self.logs.list_tags_for_resource().resource_arn(arn);
         let Some(tags) = call.found(request.send().await)? else {
             return Ok(Remote::Absent); // deleted in between
         };
         let tags = tags.tags.unwrap_or_default();
         let found = Remote::Ready(LogGroup { retention_days: group.retention_in_days });
-        Ok(owned(found, owner, tags.get(OWNER_TAG).map(String::as_str)))
+        Ok(owned(found, owner, tags.get(OWNER_TAG).map(String::as_str), arn))
     }
 }

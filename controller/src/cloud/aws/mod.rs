@@ -9,7 +9,7 @@
 //! - [`messages`]: the queue of S3's events, read.
 //! - [`function`]: a Lambda function between AWS's words and ours, without I/O.
 //! - [`perform`]: writes, by step; [`write_storage`], [`write_function`], [`write_traffic`],
-//!   [`write_events`], [`sync`] make them.
+//!   [`write_events`], [`write_tags`], [`sync`] make them.
 //!
 //! Deliberately absent: decisions, and retries. A call is made once; the next pass looks again.
 
@@ -18,7 +18,7 @@
     reason = "an error is rarer and slower than the network that it is about"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -55,6 +55,7 @@ mod sync;
 mod write_events;
 mod write_function;
 mod write_storage;
+mod write_tags;
 mod write_traffic;
 
 use budget::Rate;
@@ -88,12 +89,12 @@ impl fmt::Debug for AwsCloud {
     }
 }
 
-/// What was found, unless its owner tag is another than `owner`.
-fn owned<T>(remote: Remote<T>, owner: &Owner, tag: Option<&str>) -> Remote<T> {
+/// What was found, unless its owner tag is another than `owner`; tags are set by `id`.
+fn owned<T>(remote: Remote<T>, owner: &Owner, tag: Option<&str>, id: &str) -> Remote<T> {
     if tag == Some(owner.0.as_str()) || matches!(remote, Remote::Absent) {
         remote
     } else {
-        Remote::Foreign { owner: tag.unwrap_or_default().to_owned() }
+        Remote::Foreign { owner: tag.unwrap_or_default().to_owned(), id: id.to_owned() }
     }
 }
 
@@ -105,6 +106,10 @@ fn tags(owner: &Owner) -> [(String, String); 1] {
 impl Cloud for AwsCloud {
     async fn subnets(&self, ids: &BTreeSet<String>) -> Result<Vec<Subnet>> {
         self.0.subnets(ids).await
+    }
+
+    async fn interfaces(&self, function: &str, page: Option<String>) -> Result<Page<String>> {
+        self.0.interfaces(function, page).await
     }
 
     async fn file_system(&self, query: FileSystemQuery<'_>) -> Result<Remote<FileSystem>> {
@@ -156,7 +161,7 @@ impl Cloud for AwsCloud {
         self.0.budget.heed(Rate::Control, self.0.function_url(function).await)
     }
 
-    async fn permissions(&self, function: &str) -> Result<BTreeSet<String>> {
+    async fn permissions(&self, function: &str) -> Result<BTreeMap<String, bool>> {
         self.0.budget.heed(Rate::GetPolicy, self.0.permissions(function).await)
     }
 

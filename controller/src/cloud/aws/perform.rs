@@ -21,6 +21,9 @@ impl Clients {
 
     async fn write(&self, step: &Step) -> Result<()> {
         match step {
+            Step::TagResource { tagged, id, resource, from: _, owner } => {
+                self.tag(*tagged, id, resource, owner).await
+            }
             Step::CreateFileSystem { token, owner, throughput_mode, encrypted, kms_key_id } => {
                 let key = kms_key_id.as_deref();
                 self.create_file_system(token, owner, throughput_mode, *encrypted, key).await

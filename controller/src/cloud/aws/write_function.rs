@@ -1,6 +1,6 @@
 //! Writes to a function and its versions. Where the API takes a precondition, it is given.
 
-use aws_sdk_lambda::types::{Architecture as Processor, PackageType, Runtime};
+use aws_sdk_lambda::types::{Architecture as Processor, ImageConfig, PackageType, Runtime};
 use larder_core::endpoint::Architecture;
 use larder_core::names::Owner;
 use larder_core::observed::{Code, FunctionConfig, Package};
@@ -9,9 +9,6 @@ use super::clients::Clients;
 use super::lambda::named;
 use super::{function, tags};
 use crate::cloud::Result;
-
-/// The file in an archive that the runtime starts; our own binary.
-const HANDLER: &str = "bootstrap";
 
 impl Clients {
     pub(super) async fn create_function(
@@ -27,7 +24,8 @@ impl Clients {
         let (package, code) = function::code(&code.package);
         let mut request = self.lambda.create_function();
         if package == PackageType::Zip {
-            request = request.runtime(Runtime::Providedal2023).handler(HANDLER);
+            request =
+                request.runtime(Runtime::from(config.start.runtime.as_str())).handler(&config.start.handler);
         }
         let request = request
             .function_name(name)
@@ -76,9 +74,17 @@ impl Clients {
     ) -> Result<()> {
         let call = self.turn("UpdateFunctionConfiguration", named(name)).await?;
         let settings = call.built(function::settings(config))?;
-        let request = self
-            .lambda
-            .update_function_configuration()
+        let request = self.lambda.update_function_configuration();
+        // An image takes no runtime, and an archive nothing of an image.
+        let request = if config.start.runtime.is_empty() {
+            request.image_config(ImageConfig::builder().build())
+        } else {
+            request
+                .runtime(Runtime::from(config.start.runtime.as_str()))
+                .handler(&config.start.handler)
+                .set_layers(Some(config.start.layers.clone()))
+        };
+        let request = request
             .function_name(name)
             .role(&config.role)
             .memory_size(config.memory_mib)

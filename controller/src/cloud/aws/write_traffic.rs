@@ -1,6 +1,6 @@
 //! Writes to what leads requests to a version: alias, function URL and its permissions.
 
-use aws_sdk_lambda::types::{AliasRoutingConfiguration, FunctionUrlAuthType};
+use aws_sdk_lambda::types::{AliasRoutingConfiguration, Cors, FunctionUrlAuthType, InvokeMode};
 use larder_core::names::ALIAS;
 use larder_core::step::{Permission, PermissionAction};
 
@@ -43,6 +43,8 @@ impl Clients {
     pub(super) async fn update_url(&self, function: &str, auth_type: &str) -> Result<()> {
         let call = self.turn("UpdateFunctionUrlConfig", url(function)).await?;
         let request = self.lambda.update_function_url_config().function_name(function).qualifier(ALIAS);
+        // An empty CORS takes away what is there; none would leave it.
+        let request = request.invoke_mode(InvokeMode::Buffered).cors(Cors::builder().build());
         call.done(request.auth_type(FunctionUrlAuthType::from(auth_type)).send().await)
     }
 

@@ -185,7 +185,12 @@ impl Function {
                 self.url.clone()?
             }
             "AddPermission" => {
-                self.statements.push(json!({"Sid": ask.body["StatementId"]}));
+                self.statements.push(json!({
+                    "Sid": ask.body["StatementId"],
+                    "Effect": "Allow",
+                    "Action": ask.body["Action"],
+                    "Principal": {"AWS": ask.body["Principal"]},
+                }));
                 json!({"Statement": "{}"})
             }
             "GetPolicy" if self.statements.is_empty() => return None,

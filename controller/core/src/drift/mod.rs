@@ -1,0 +1,245 @@
+//! Drift: AWS differs from what it was converged to, and nobody asked for that.
+//!
+//! The status keeps what was wanted when everything was last converged ([`converged`]). While the same is wanted, any
+//! step that would be taken tells of a change by somebody else; otherwise it tells of a new spec or a new model.
+//!
+//! - [`found`]: what differs, field by field; `difference`: what a step tells of it
+//! - [`held`]: the steps that are not to be taken: none under `driftPolicy: Report`, and not the fourth within an hour
+//! - [`entries`]: what the status remembers of it
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use larder_contract::Digest;
+use larder_crds::status::{ConvergedStatus, DriftStatus, InferenceEndpointStatus};
+
+use crate::desired::{Desired, sync_request};
+use crate::endpoint::{DriftPolicy, Endpoint};
+use crate::foresee::foresee;
+use crate::observed::{Observed, ObservedFunction};
+use crate::plan::{Area, Plan, Plans, Reason};
+use crate::retry::Class;
+
+mod difference;
+
+pub use difference::{Difference, differences};
+
+/// A field is corrected so often within [`WHILE`]; what changes it once more is left to people.
+const MOST_CORRECTIONS: usize = 3;
+
+/// How long drift is remembered once it is gone.
+const WHILE: SignedDuration = SignedDuration::from_hours(1);
+
+/// The shortest time between two corrections of one field: a list that lags must not look like another writer.
+const BETWEEN: SignedDuration = SignedDuration::from_secs(10);
+
+/// So many differences are kept in the status.
+const MOST_ENTRIES: usize = 50;
+
+/// What is wanted now, as far as it is known.
+#[must_use]
+pub fn wanted(desired: &Desired, observed: &Observed) -> ConvergedStatus {
+    let code = |of: &ObservedFunction| of.code.as_ref().ok().map(|code| code.digest.clone());
+    let request = sync_request(&desired.models, &observed.sources, observed.inventory());
+    ConvergedStatus {
+        spec: Digest::of(format!("{desired:?}").as_bytes()).to_string(),
+        manifest: request.map(|request| request.manifest.digest().to_string()),
+        code: code(&observed.inference),
+        sync_code: code(&observed.sync),
+    }
+}
+
+/// What was wanted when all was last converged.
+#[must_use]
+pub fn converged(
+    endpoint: &Endpoint,
+    desired: &Desired,
+    observed: &Observed,
+    plans: &Plans,
+    previous: &InferenceEndpointStatus,
+) -> Option<ConvergedStatus> {
+    if !endpoint.deleting && plans.is_converged() {
+        return Some(wanted(desired, observed));
+    }
+    previous.converged.clone()
+}
+
+/// Whether what is wanted is what AWS was last converged to. What cannot be known now is taken for unchanged.
+fn is_unchanged(desired: &Desired, observed: &Observed, previous: &InferenceEndpointStatus) -> bool {
+    let Some(before) = &previous.converged else { return false };
+    let now = wanted(desired, observed);
+    let same = |now: &Option<String>, before: &Option<String>| now.is_none() || now == before;
+    now.spec == before.spec
+        && same(&now.manifest, &before.manifest)
+        && same(&now.code, &before.code)
+        && same(&now.sync_code, &before.sync_code)
+}
+
+/// What others have changed, each with the area that mends it.
+#[must_use]
+pub fn found(
+    endpoint: &Endpoint,
+    desired: &Desired,
+    observed: &Observed,
+    previous: &InferenceEndpointStatus,
+) -> Vec<(Area, Difference)> {
+    if endpoint.deleting || !is_unchanged(desired, observed, previous) {
+        return Vec::new();
+    }
+    let mut found: Vec<(Area, Difference)> = Vec::new();
+    for (area, step) in foresee(desired, observed).steps {
+        for difference in differences(&step, observed) {
+            if area != Area::Upkeep && !found.iter().any(|(_, it)| it.is_about_the_same(&difference)) {
+                found.push((area, difference));
+            }
+        }
+    }
+    found
+}
+
+/// The plans, without the corrections that are not to be made.
+#[must_use]
+pub fn held(
+    plans: Plans,
+    endpoint: &Endpoint,
+    desired: &Desired,
+    observed: &Observed,
+    previous: &InferenceEndpointStatus,
+) -> Plans {
+    if endpoint.deleting || !is_unchanged(desired, observed, previous) {
+        return plans;
+    }
+    let hold = |(area, plan): (Area, Plan)| match plan {
+        Plan::Do(steps) if area != Area::Upkeep => {
+            let differs: Vec<Difference> =
+                steps.iter().flat_map(|step| differences(step, observed)).collect();
+            let plan = match endpoint.drift_policy {
+                DriftPolicy::Report => Some(reported(&differs)),
+                DriftPolicy::Correct => differs.iter().find_map(|it| contested(it, observed, previous)),
+            };
+            (area, plan.unwrap_or(Plan::Do(steps)))
+        }
+        plan @ (Plan::Do(_)
+        | Plan::Converged
+        | Plan::Retry { .. }
+        | Plan::Wait { .. }
+        | Plan::Blocked { .. }) => (area, plan),
+    };
+    Plans(plans.0.into_iter().map(hold).collect())
+}
+
+fn reported(differs: &[Difference]) -> Plan {
+    let words: Vec<String> = differs.iter().map(ToString::to_string).collect();
+    Plan::Blocked {
+        reason: Reason::Drifted,
+        class: Class::Invalid,
+        message: format!(
+            "{}; nothing is corrected, since spec.driftPolicy is Report: change it back, change the spec, or set spec.driftPolicy: Correct",
+            words.join("; ")
+        ),
+    }
+}
+
+/// Why a difference is not corrected now, if it is not.
+fn contested(it: &Difference, observed: &Observed, previous: &InferenceEndpointStatus) -> Option<Plan> {
+    let entry = previous.drift.iter().find(|entry| is_about(entry, it))?;
+    let corrections = recent(entry, it, observed.at);
+    let last = corrections.last()?;
+    if corrections.len() < MOST_CORRECTIONS {
+        let since = observed.at.duration_since(*last);
+        let after = Duration::try_from(BETWEEN.checked_sub(since)?).ok().filter(|after| !after.is_zero())?;
+        let on = format!("{it}, which was corrected a moment ago");
+        return Some(Plan::Wait { reason: Reason::Drifted, on, after });
+    }
+    let again = corrections.first()?.checked_add(WHILE).ok()?;
+    let modified = [&observed.inference, &observed.sync]
+        .into_iter()
+        .filter_map(|seen| seen.function.as_ref().ok()?.ours())
+        .find(|function| it.resource.ends_with(&function.name))
+        .map(|function| format!(" (the function was last modified at {})", function.last_modified))
+        .unwrap_or_default();
+    Some(Plan::Blocked {
+        reason: Reason::Contested,
+        class: Class::Invalid,
+        message: format!(
+            "{it} again{modified}, after {} corrections within an hour, so that something else rewrites it: CloudTrail shows who, in an event whose name begins with {}; stop that, or change the spec, or set spec.driftPolicy: Report, and set annotation {} to any new value; without that Larder corrects it again at {again}",
+            corrections.len(),
+            it.operation,
+            larder_crds::RECONCILE_AT,
+        ),
+    })
+}
+
+fn is_about(entry: &DriftStatus, it: &Difference) -> bool {
+    entry.resource == it.resource && entry.field == it.field
+}
+
+/// The corrections of the last hour, the oldest first; none while something else is wanted now.
+fn recent(entry: &DriftStatus, it: &Difference, now: Timestamp) -> Vec<Timestamp> {
+    if entry.want != it.want {
+        return Vec::new();
+    }
+    let times = entry.corrections.iter().filter_map(|at| at.parse::<Timestamp>().ok());
+    times.filter(|at| now.duration_since(*at) < WHILE).collect()
+}
+
+/// What the status says of drift: what is there, and what was within the last hour. `is_corrected` tells of a
+/// difference whether its correction was made in this pass.
+#[must_use]
+pub fn entries(
+    found: &[(Area, Difference)],
+    is_corrected: impl Fn(&Area, &Difference) -> bool,
+    previous: &[DriftStatus],
+    now: Timestamp,
+) -> Vec<DriftStatus> {
+    let there = found.iter().map(|(area, it)| {
+        let before = previous.iter().find(|entry| is_about(entry, it));
+        let mut corrections = before.map(|entry| recent(entry, it, now)).unwrap_or_default();
+        if is_corrected(area, it) {
+            corrections.push(now);
+        }
+        let lasts = before.filter(|entry| entry.ended.is_none() && entry.want == it.want);
+        DriftStatus {
+            resource: it.resource.clone(),
+            field: it.field.clone(),
+            want: it.want.clone(),
+            have: it.have.clone(),
+            since: lasts.map_or_else(|| now.to_string(), |entry| entry.since.clone()),
+            ended: None,
+            corrections: corrections.iter().map(ToString::to_string).collect(),
+        }
+    });
+    let gone = previous.iter().filter(|entry| !found.iter().any(|(_, it)| is_about(entry, it)));
+    let gone = gone.filter_map(|entry| {
+        let ended = entry.ended.as_ref().map_or(Some(now), |at| at.parse().ok())?;
+        (now.duration_since(ended) < WHILE)
+            .then(|| DriftStatus { ended: Some(ended.to_string()), ..entry.clone() })
+    });
+    there.chain(gone).take(MOST_ENTRIES).collect()
+}
+
+/// Forgets how often what was corrected: somebody says that it is worth another try.
+pub fn forgive(status: &mut InferenceEndpointStatus) {
+    status.drift.iter_mut().for_each(|entry| entry.corrections.clear());
+}
+
+/// The drift in words, for the condition; none when there is none.
+#[must_use]
+pub fn in_words(drift: &[DriftStatus]) -> Option<String> {
+    const SHOWN: usize = 5;
+    if drift.is_empty() {
+        return None;
+    }
+    let words = |it: &DriftStatus| {
+        let DriftStatus { resource, field, want, have, .. } = it;
+        match &it.ended {
+            None => format!("{resource}: {field} is {have}, not {want}"),
+            Some(at) => format!("{resource}: {field} was {have}, not {want}, until {at}"),
+        }
+    };
+    let mut shown: Vec<String> = drift.iter().take(SHOWN).map(words).collect();
+    if drift.len() > SHOWN {
+        shown.push(format!("and {} more in status.drift", drift.len() - SHOWN));
+    }
+    Some(shown.join("; "))
+}
