@@ -36,6 +36,37 @@ pub enum Command {
     ///
     /// Exit code 0: they are ready; 2: they are not; 1: it could not be found out.
     Explain(Explain),
+    /// Send all requests to the newest version as soon as it is warm, without the rest of its rollout.
+    Promote(RolloutTarget),
+    /// Send all requests to an older version, and reject those that are newer.
+    Rollback(Rollback),
+    /// Roll out again what was taken back or rejected.
+    Retry(RolloutTarget),
+    /// Hold rollouts where they are.
+    Pause(RolloutTarget),
+    /// Let rollouts go on.
+    Resume(RolloutTarget),
+}
+
+/// An InferenceEndpoint whose rollout is spoken of.
+#[derive(Debug, Clone, Args)]
+pub struct RolloutTarget {
+    /// The InferenceEndpoint.
+    pub name: String,
+    /// Its namespace; the kubeconfig's when absent.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+}
+
+/// Send all requests to an older version.
+#[derive(Debug, Clone, Args)]
+pub struct Rollback {
+    /// Whose.
+    #[command(flatten)]
+    pub target: RolloutTarget,
+    /// The version; the newest that is older than the one that serves when absent.
+    #[arg(long)]
+    pub to: Option<u64>,
 }
 
 /// Where AWS is, and what the objects leave to the controller.

@@ -31,6 +31,7 @@ pub mod plan_command;
 pub mod plan_markdown;
 pub mod publish;
 pub mod reconcile;
+pub mod rollout_command;
 pub mod run;
 pub mod scope;
 pub mod server;

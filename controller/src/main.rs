@@ -13,6 +13,7 @@ use larder::explain::{self, explain};
 use larder::lease::Election;
 use larder::metrics::Metrics;
 use larder::plan_command::{Verdict, plan};
+use larder::rollout_command::{Word, say};
 use larder::run::{cluster_id, run};
 use larder::server::{Readiness, bind, serve};
 use larder::tenants::Tenants;
@@ -59,12 +60,25 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
                 explain::Verdict::Unknown => ExitCode::FAILURE,
             })
         }
+        Command::Promote(target) => word(Word::Promote(target)).await,
+        Command::Rollback(rollback) => word(Word::Rollback(rollback)).await,
+        Command::Retry(target) => word(Word::Retry(target)).await,
+        Command::Pause(target) => word(Word::Pause(target)).await,
+        Command::Resume(target) => word(Word::Resume(target)).await,
         Command::Run(args) => {
             // kube's own span would repeat the object's name in every line.
             log(args.log_format, "info,kube_runtime=warn");
             Box::pin(control(args)).await
         }
     }
+}
+
+/// Says something about a rollout.
+async fn word(word: Word) -> anyhow::Result<ExitCode> {
+    log(LogFormat::Text, "error");
+    let told = Box::pin(say(&word)).await?;
+    std::io::Write::write_all(&mut std::io::stdout(), format!("{told}\n").as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn log(format: LogFormat, level: &str) {

@@ -12,9 +12,9 @@ use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
 use larder_core::observed::{
     Code, Function, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source, Subnet,
-    Version,
+    Trial, Version,
 };
-use larder_core::{Class, Endpoint};
+use larder_core::{Class, Desired, Endpoint};
 
 use larder_crds::InferenceEndpointStatus;
 
@@ -92,7 +92,7 @@ pub async fn observe_beyond<C: Cloud>(
         Some(seen) => seen.events.clone(),
         None => events(cloud, endpoint, is_announced).await,
     };
-    Observed {
+    let mut observed = Observed {
         at,
         was_converged: previous.converged.is_some(),
         subnets,
@@ -110,10 +110,15 @@ pub async fn observe_beyond<C: Cloud>(
         versions,
         alias,
         url,
+        trial: Trial::default(),
         permissions,
         events,
-    }
+    };
+    observed.trial = Box::pin(trial::trial(cloud, &Desired::of(endpoint), &observed)).await;
+    observed
 }
+
+mod trial;
 
 /// What is known, or else what a call gives.
 async fn unless<T>(known: Option<Read<T>>, call: impl Future<Output = Result<T, CloudError>>) -> Read<T> {

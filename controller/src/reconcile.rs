@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use larder_core::endpoint::Management;
+use larder_core::endpoint::{Controls, Management};
 use larder_core::observed::{Observed, Read, Remote, Source};
 use larder_core::plan::{Plan, Plans};
 use larder_core::status::status;
@@ -171,17 +171,35 @@ pub struct Memory {
     pace: Pace,
     /// When everything was last looked at.
     looked: Option<Duration>,
-    seen: Option<(i64, Option<String>, bool)>,
+    seen: Option<Asked>,
     gone_since: Option<Duration>,
 }
 
+/// What a person asks for: anything new of it is worked on at once.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    generation: i64,
+    asked_at: Option<String>,
+    controls: Controls,
+    deleting: bool,
+}
+
+impl Asked {
+    fn by(endpoint: &Endpoint) -> Self {
+        Self {
+            generation: endpoint.generation,
+            asked_at: endpoint.asked_at.clone(),
+            controls: endpoint.controls.clone(),
+            deleting: endpoint.deleting,
+        }
+    }
+}
+
 impl Memory {
-    /// Whether the last pass was about this spec, asked for by the same annotation.
+    /// Whether the last pass was about this spec, asked for by the same annotations.
     #[must_use]
     pub fn is_about(&self, endpoint: &Endpoint) -> bool {
-        self.seen.as_ref().is_some_and(|(generation, asked_at, deleting)| {
-            (*generation, asked_at, *deleting) == (endpoint.generation, &endpoint.asked_at, endpoint.deleting)
-        })
+        self.seen.as_ref() == Some(&Asked::by(endpoint))
     }
 
     /// Whether there was a pass before.
@@ -210,8 +228,7 @@ impl Memory {
         self.backoff.reset();
         self.sources.forget();
         self.known.forget();
-        let seen = (endpoint.generation, endpoint.asked_at.clone(), endpoint.deleting);
-        self.seen.replace(seen).is_some()
+        self.seen.replace(Asked::by(endpoint)).is_some()
     }
 
     /// Keeps what the next pass can go on from.

@@ -31,6 +31,17 @@ pub const ALLOWED_ROLES: &str = "larder.dev/allowed-roles";
 
 /// What [`ALLOWED_ROLES`] calls the controller's own role, which is that of endpoints that name none.
 pub const CONTROLLERS_OWN_ROLE: &str = "controller";
+/// `true` holds a rollout where it is.
+pub const ROLLOUT_PAUSED: &str = "larder.dev/rollout-paused";
+
+/// The number of a version that takes all requests as soon as it is warm, without the rest of its rollout.
+pub const PROMOTE: &str = "larder.dev/promote";
+
+/// The numbers of versions that take no requests, separated by commas: the newest other one serves.
+pub const REJECTED_VERSIONS: &str = "larder.dev/rejected-versions";
+
+/// A time, RFC 3339. A rollout that was taken back before it is begun again.
+pub const RETRY_AT: &str = "larder.dev/retry-at";
 
 /// The id of a managed file system that is gone: the controller may make an empty one in its place.
 pub const RECREATE_FILE_SYSTEM: &str = "larder.dev/recreate-file-system";

@@ -38,6 +38,9 @@ pub struct InferenceEndpointStatus {
     /// How S3 tells of changes, while it is to, and until what that takes is gone again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<EventsStatus>,
+    /// The rollout that is under way, or how the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Which versions take requests.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -78,6 +81,9 @@ pub struct Summary {
     /// When a model last became ready, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<String>,
+    /// A rollout under way: `version 7: 10 %, step 1/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
 }
 
 /// One model.
@@ -229,6 +235,28 @@ pub struct CapacityStatus {
     /// `IN_PROGRESS`, `READY` or `FAILED`, as AWS says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+}
+
+/// A rollout.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The version that takes over.
+    pub version: String,
+    /// Progressing, Paused, Complete, Aborted or RolledBack.
+    pub state: String,
+    /// Its step, from 1, while it takes a share of the requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<i32>,
+    /// All its steps.
+    #[serde(default)]
+    pub steps: i32,
+    /// Since when it is so, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Why it was taken back.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 /// One version's share of the requests.

@@ -291,12 +291,12 @@ fn a_file_system_that_is_gone_is_not_made_anew_unasked() {
         assert_eq!(run.status.storage.as_ref().unwrap().file_system_id.as_ref(), Some(&lost));
     }
     // The wrong id is no consent.
-    run.annotate(RECREATE_FILE_SYSTEM, "fs-00000000").unwrap();
+    run.annotate(RECREATE_FILE_SYSTEM, Some("fs-00000000")).unwrap();
     run.go_on_for(Duration::from_mins(10)).unwrap();
     assert_eq!(run.world.calls("CreateFileSystem"), created);
     // The copies take longer than all else: what serves must not move to where they are not yet.
     run.world.meddle(|a| a.delays.copy_rate = 100 << 10);
-    run.annotate(RECREATE_FILE_SYSTEM, &lost).unwrap();
+    run.annotate(RECREATE_FILE_SYSTEM, Some(&lost)).unwrap();
     settle(&mut run);
     run.checks_truth = true;
     run.world.set_outage(false);

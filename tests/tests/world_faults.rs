@@ -9,13 +9,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use larder_crds::spec::{AuthType, DeletionPolicy, Expose, FunctionUrl, SourceEvents};
+use larder_crds::spec::{
+    AbortOn, AuthType, DeletionPolicy, Expose, FunctionUrl, Rollout, RolloutStep, SmokeTest, SourceEvents,
+    Strategy,
+};
+use larder_crds::{PROMOTE, REJECTED_VERSIONS, RETRY_AT, ROLLOUT_PAUSED};
 use larder_tests::world::World;
 use larder_tests::world::example::{
     BROUGHT, BUCKET, SUBNET_A, SUBNET_B, defaults, digest, image, object, world,
 };
 use larder_tests::world::faults::{Chance, Trouble};
 use larder_tests::world::run::{Run, Stuck};
+use larder_tests::world::time_of_day;
 use larder_tests::world::truth::untruth;
 
 /// Waits are shortened: their being there matters, not their length.
@@ -31,7 +36,7 @@ fn hurry(world: &World) {
 
 /// What a user, AWS or fate does next.
 fn disturb(run: &mut Run, rng: &mut fastrand::Rng) -> Result<(), Stuck> {
-    match rng.u32(0..17) {
+    match rng.u32(0..22) {
         0 | 1 => {
             let memory = rng.choice([1024, 2048, 4096]).unwrap();
             run.change(|spec| spec.function.memory_mib = memory)
@@ -86,6 +91,28 @@ fn disturb(run: &mut Run, rng: &mut fastrand::Rng) -> Result<(), Stuck> {
             let events = rng.choice([SourceEvents::None, SourceEvents::EventBridge]).unwrap();
             run.change(|spec| spec.models[0].source.s3.as_mut().unwrap().events = events)
         }
+        17 => {
+            let rollout = rollout(rng);
+            run.change(|spec| spec.rollout = Rollout { history_limit: spec.rollout.history_limit, ..rollout })
+        }
+        18 => {
+            let bad = rng.choice(["inference 1", "inference 2", "build 0"]).unwrap();
+            run.world.meddle(|account| {
+                let broken = &mut account.broken;
+                let set = rng.choice([&mut broken.serving, &mut broken.slow, &mut broken.answers]).unwrap();
+                set.insert(digest(bad));
+            });
+            Ok(())
+        }
+        19 => run.annotate(ROLLOUT_PAUSED, rng.bool().then_some("true")),
+        20 => {
+            let version = rng.u32(1..6).to_string();
+            run.annotate(REJECTED_VERSIONS, rng.bool().then_some(version.as_str()))
+        }
+        21 => {
+            let version = rng.u32(1..6).to_string();
+            run.annotate(PROMOTE, rng.bool().then_some(version.as_str()))
+        }
         12 => {
             run.restart();
             Ok(())
@@ -116,13 +143,43 @@ fn disturb(run: &mut Run, rng: &mut fastrand::Rng) -> Result<(), Stuck> {
     }
 }
 
-/// Faults stop, and what was broken is mended.
-fn mend(run: &mut Run) {
+/// All at once, or in steps that are short, so that a schedule lives to see them.
+fn rollout(rng: &mut fastrand::Rng) -> Rollout {
+    let mut rollout = Rollout::default();
+    let percents: Vec<i32> = [5, 20, 60].into_iter().filter(|_| rng.bool()).collect();
+    if !percents.is_empty() {
+        rollout.strategy = Strategy::Canary;
+        let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: rng.i64(0..20) };
+        rollout.steps = percents.into_iter().map(step).collect();
+    }
+    rollout.abort_on = rng.bool().then(|| AbortOn {
+        error_rate_percent: Some(1),
+        p99_milliseconds: rng.bool().then_some(1000),
+        alarms: Vec::new(),
+    });
+    rollout.smoke_test = rng.bool().then(|| SmokeTest {
+        model: "ocr".to_owned(),
+        inputs: Some("picture".into()),
+        inputs_from: None,
+        parameters: None,
+        expect: Some(serde_json::json!({"predicted_label": "park"})),
+    });
+    rollout
+}
+
+/// Faults stop, what was broken is mended, and what was taken back is tried again.
+fn mend(run: &mut Run) -> Result<(), Stuck> {
     run.world.set_chance(None);
     run.world.meddle(|account| {
         account.broken.init.clear();
+        account.broken.serving.clear();
+        account.broken.slow.clear();
+        account.broken.answers.clear();
         account.broken.copy = None;
     });
+    let later = time_of_day(run.world.now() + Duration::from_hours(1)).to_string();
+    run.annotate(RETRY_AT, Some(&later))?;
+    [ROLLOUT_PAUSED, REJECTED_VERSIONS, PROMOTE].into_iter().try_for_each(|key| run.annotate(key, None))
 }
 
 fn schedule(seed: u64) -> Result<(), Stuck> {
@@ -143,7 +200,7 @@ fn schedule(seed: u64) -> Result<(), Stuck> {
     object.spec.storage.collect_after_seconds = rng.i64(5..60);
     object.spec.storage.retain_revisions = rng.i32(0..2);
     object.spec.storage.verify_every_seconds = rng.bool().then(|| rng.i64(20..100));
-    object.spec.rollout.history_limit = rng.i32(0..4);
+    object.spec.rollout = Rollout { history_limit: rng.i32(0..4), ..rollout(&mut rng) };
     let keeps_data = object.spec.deletion_policy == DeletionPolicy::RetainData;
     let mut run = Run::new(world, object, defaults())?.with_seed(seed).with_controllers(controllers);
     let reads_lie = controllers > 1 || troubles.contains(&Trouble::Stale);
@@ -154,7 +211,7 @@ fn schedule(seed: u64) -> Result<(), Stuck> {
         disturb(&mut run, &mut rng)?;
         run.go_on_for(Duration::from_secs(rng.u64(1..40)))?;
     }
-    mend(&mut run);
+    mend(&mut run)?;
     run.ask()?;
     run.pass()?;
     run.checks_truth = true;
@@ -171,7 +228,7 @@ fn schedule(seed: u64) -> Result<(), Stuck> {
     run.world.set_chance(Some(Chance::new(rng.u64(..), per_mille, &troubles)));
     run.delete()?;
     run.go_on_for(Duration::from_secs(rng.u64(1..40)))?;
-    mend(&mut run);
+    mend(&mut run)?;
     if !run.is_deleted {
         run.settle()?;
     }

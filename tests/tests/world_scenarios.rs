@@ -90,7 +90,7 @@ fn changes_of_the_function_become_versions() {
         |world, _| {
             let zones =
                 world.look(|a| a.mount_targets.values().filter(|mt| mt.file_system != BROUGHT).count());
-            assert_eq!(zones, 2, "old versions of the history still mount there, or none does");
+            assert_eq!(zones, 2, "old versions of the history still mount there");
         },
     );
 }

@@ -9,8 +9,8 @@ use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
 use serde_json::json;
 
 use crate::endpoint::{
-    AccessPointSpec, Adoption, Architecture, AuthType, CodeRef, DeletionPolicy, Endpoint, FileSystemRef,
-    Model,
+    AccessPointSpec, Adoption, Architecture, AuthType, CodeRef, Controls, DeletionPolicy, Endpoint, FileSystemRef,
+    Model, Rollout,
 };
 use crate::names::Names;
 use crate::observed::{Observed, Source};
@@ -70,8 +70,10 @@ pub struct Desired {
     pub inference: Want<FunctionWant>,
     /// Warm sandboxes.
     pub provisioned: Option<i32>,
-    /// Versions kept beside the one that serves.
-    pub history_limit: usize,
+    /// How a new version takes over.
+    pub rollout: Rollout,
+    /// What a person says about that.
+    pub controls: Controls,
     /// The function URL.
     pub url: Want<AuthType>,
     /// S3's events.
@@ -210,7 +212,8 @@ impl Desired {
             verify_every_seconds: endpoint.verify_every_seconds,
             inference: Want::unless_deleting(inference, deletion, false),
             provisioned: endpoint.provisioned,
-            history_limit: endpoint.history_limit,
+            rollout: endpoint.rollout.clone(),
+            controls: endpoint.controls.clone(),
             url: match (endpoint.url, deletion) {
                 (Some(auth), deletion) => Want::unless_deleting(auth, deletion, false),
                 (None, Some(DeletionPolicy::Retain)) => Want::Leave,

@@ -12,10 +12,11 @@ use larder_contract::{Digest, Manifest};
 
 use crate::desired::Desired;
 use crate::observed::{
-    AccessPoint, Alias, EventRule, FileSystem, Function, FunctionUrl, LastUpdate, LogGroup, MountTarget,
-    Observed, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue, Remote, Source, Version,
+    AccessPoint, Alias, EventRule, FileSystem, Function, FunctionUrl, Health, LastUpdate, LogGroup,
+    MountTarget, Observed, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue, Remote, Smoke,
+    Source, Trial, Version,
 };
-use crate::plan::{Area, BUFFERED, Plans, TARGET, plan};
+use crate::plan::{Area, BUFFERED, Plans, TARGET, plan, rollout};
 use crate::step::Step;
 
 /// All steps to the end, and how it ends.
@@ -45,6 +46,7 @@ pub fn foresee(desired: &Desired, observed: &Observed) -> Foreseen {
             apply(step, &mut observed);
         }
         settle(&mut observed);
+        prove(desired, &mut observed);
         steps.extend(now);
         if observed == before {
             break;
@@ -197,12 +199,12 @@ fn apply(step: &Step, observed: &mut Observed) {
         Step::PutProvisionedConcurrency { version, count, .. } => {
             let (requested, available) = (*count, *count);
             let status = ProvisionedStatus::Ready;
-            provision(observed, *version, Some(&Provisioned { requested, available, status }));
+            provision(observed, *version, Some(&Provisioned { requested, available, status, changed: None }));
         }
         Step::DeleteProvisionedConcurrency { version, .. } => provision(observed, *version, None),
-        Step::CreateAlias { version, .. } | Step::UpdateAlias { version, .. } => {
-            let revision_id = "(new)".to_owned();
-            observed.alias = Ok(Some(Alias { version: *version, second: None, revision_id }));
+        Step::CreateAlias { version, description, .. } => set_alias(observed, *version, None, description),
+        Step::UpdateAlias { version, second, description, .. } => {
+            set_alias(observed, *version, *second, description);
         }
         Step::DeleteAlias { .. } => {
             observed.alias = Ok(None);
@@ -365,6 +367,28 @@ fn settle(observed: &mut Observed) {
         }
         Ok(_) | Err(_) => {}
     }
+}
+
+/// A new version answers well, and the time of its steps passes.
+fn prove(desired: &Desired, observed: &mut Observed) {
+    let asked = rollout::questions(desired, observed);
+    let health = asked.health.map(|(version, _)| Health {
+        version,
+        invocations: 0,
+        errors: 0,
+        p99_milliseconds: None,
+        alarms_on: Vec::new(),
+    });
+    observed.trial =
+        Trial { smoke: Ok(asked.smoke.map(|version| Smoke { version, fault: None })), health: Ok(health) };
+    if let Some(until) = rollout::waits_until(desired, observed) {
+        observed.at = observed.at.max(until);
+    }
+}
+
+fn set_alias(observed: &mut Observed, version: u64, second: Option<(u64, u8)>, description: &str) {
+    let (description, revision_id) = (description.to_owned(), "(new)".to_owned());
+    observed.alias = Ok(Some(Alias { version, second, description, revision_id }));
 }
 
 fn is_sync(name: &str) -> bool {

@@ -253,6 +253,8 @@ pub struct Provisioned {
     pub available: i32,
     /// How it is.
     pub status: ProvisionedStatus,
+    /// When it was last asked for (`LastModified`).
+    pub changed: Option<Timestamp>,
 }
 
 /// `Status` of a provisioned concurrency configuration.
@@ -273,6 +275,8 @@ pub struct Alias {
     pub version: u64,
     /// Another version with a share of the requests, in percent.
     pub second: Option<(u64, u8)>,
+    /// Its description: what is remembered of a rollout.
+    pub description: String,
     /// For preconditions.
     pub revision_id: String,
 }
@@ -283,6 +287,45 @@ impl Alias {
     pub fn serves(&self, version: u64) -> bool {
         self.version == version || self.second.is_some_and(|(second, _)| second == version)
     }
+}
+
+/// What was found out about a new version because the planner asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// How it answered the smoke test.
+    pub smoke: Read<Option<Smoke>>,
+    /// How it does with its share of the requests.
+    pub health: Read<Option<Health>>,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self { smoke: Ok(None), health: Ok(None) }
+    }
+}
+
+/// How a version answered the smoke test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smoke {
+    /// The version.
+    pub version: u64,
+    /// What was wrong with its answer, if anything.
+    pub fault: Option<String>,
+}
+
+/// How a version did, as CloudWatch says it of that version alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The version.
+    pub version: u64,
+    /// Its invocations.
+    pub invocations: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// The 99th percentile of their durations, milliseconds; none without invocations.
+    pub p99_milliseconds: Option<u64>,
+    /// The alarms that were asked for and are in state ALARM.
+    pub alarms_on: Vec<String>,
 }
 
 /// A function URL.
@@ -357,6 +400,8 @@ pub struct Observed {
     pub versions: Read<Vec<Version>>,
     /// Its alias.
     pub alias: Read<Option<Alias>>,
+    /// What was found out about a new version.
+    pub trial: Trial,
     /// Its function URL.
     pub url: Read<Option<FunctionUrl>>,
     /// The statements of the alias's resource policy whose ids begin with `larder-`, and whether each allows what its

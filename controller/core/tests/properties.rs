@@ -14,7 +14,7 @@ use larder_crds::InferenceEndpointStatus;
 use proptest::prelude::*;
 
 use support::any::{any_pair, lambda, living_pair, mended_pair};
-use support::wanted::{foresee_but_for_upkeep, is_deleted, is_satisfied, named, touches_foreign};
+use support::wanted::{foresee_but_for_upkeep, is_deleted, is_pruned, is_satisfied, named, touches_foreign};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
@@ -111,6 +111,7 @@ proptest! {
         let end = foresee(&desired, &seen);
         prop_assert!(end.end.is_converged(), "{:#?}\nafter {:#?}", end.end, end.steps);
         prop_assert!(holds(&end.observed), "after {:#?}: {:#?}", end.steps, end.observed);
+        prop_assert!(endpoint.deleting || is_pruned(&endpoint, &end.observed), "after {:#?}: {:#?}", end.steps, end.observed);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
-    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Queue,
-    Remote, Subnet,
+    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, Health, LogGroup, MountTarget, Provisioned,
+    Queue, Remote, Subnet,
 };
 use larder_core::{Class, Problem, Step};
 
@@ -174,6 +174,18 @@ pub trait Cloud: Send + Sync {
     /// (`GetPolicy`).
     fn permissions(&self, function: &str) -> impl Future<Output = Result<BTreeMap<String, bool>>> + Send;
 
+    /// What a published version answers to a payload (`Invoke`, synchronously), or how it failed by its own words.
+    fn ask(
+        &self,
+        function: &str,
+        version: u64,
+        payload: Vec<u8>,
+    ) -> impl Future<Output = Result<std::result::Result<Vec<u8>, String>>> + Send;
+
+    /// How a version does with its share of the alias's requests (`GetMetricData`, `DescribeAlarms`). An alarm that is
+    /// not there is an error of class `NotFound`.
+    fn health(&self, query: &HealthQuery<'_>) -> impl Future<Output = Result<Health>> + Send;
+
     /// What code resolves to: an image's digest (`DescribeImages`), or an archive's SHA-256
     /// (`HeadObject`, or its bytes where S3 has no such checksum).
     fn code(&self, code: &CodeRef) -> impl Future<Output = Result<Code>> + Send;
@@ -218,6 +230,23 @@ pub trait Cloud: Send + Sync {
     /// Writes. A step whose precondition no longer holds fails with class `Conflict`, and deleting what
     /// is gone succeeds.
     fn perform(&self, step: &Step) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What is asked of a version that takes a share of the requests.
+#[derive(Debug, Clone, Copy)]
+pub struct HealthQuery<'a> {
+    /// The function.
+    pub function: &'a str,
+    /// The version.
+    pub version: u64,
+    /// From when on.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// Its invocations are to be counted.
+    pub has_metrics: bool,
+    /// The names of alarms.
+    pub alarms: &'a [String],
 }
 
 /// An object as a list shows it; its key may be unsafe.

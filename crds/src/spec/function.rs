@@ -149,12 +149,32 @@ pub struct Capacity {
 }
 
 /// How a new version takes over.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("(self.strategy == 'Canary') == (has(self.steps) && size(self.steps) > 0)").message("rollout.steps belong to strategy Canary, which needs at least one: write strategy: Canary with steps, or neither"),
+    validation = Rule::new("!has(self.steps) || (self.steps.map(s, s.weightPercent).isSorted() && self.steps.all(s, self.steps.exists_one(t, t.weightPercent == s.weightPercent)))").message("rollout.steps must rise: write each weightPercent greater than the one before"),
+    validation = Rule::new("!has(self.steps) || self.steps.map(s, s.holdSeconds).sum() < self.progressDeadlineSeconds").message("rollout.progressDeadlineSeconds must be longer than all rollout.steps[].holdSeconds together: a rollout that takes longer is taken back"),
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rollout {
     /// The strategy.
     #[serde(default)]
     pub strategy: Strategy,
+    /// The shares of the requests that a new version takes one after the other before it takes all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 20))]
+    pub steps: Vec<RolloutStep>,
+    /// A request that a new version must answer before it takes any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke_test: Option<SmokeTest>,
+    /// When a new version that takes a share of the requests is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort_on: Option<AbortOn>,
+    /// A rollout that takes longer is taken back, or where no request has reached the new version, said to be stuck.
+    #[serde(default = "hour")]
+    #[schemars(range(min = 60, max = 604_800))]
+    pub progress_deadline_seconds: i64,
     /// Published versions that are kept beside the one that serves.
     #[serde(default = "three")]
     #[schemars(range(min = 0, max = 100))]
@@ -165,9 +185,20 @@ const fn three() -> i32 {
     3
 }
 
+const fn hour() -> i64 {
+    3600
+}
+
 impl Default for Rollout {
     fn default() -> Self {
-        Self { strategy: Strategy::default(), history_limit: three() }
+        Self {
+            strategy: Strategy::default(),
+            steps: Vec::new(),
+            smoke_test: None,
+            abort_on: None,
+            progress_deadline_seconds: hour(),
+            history_limit: three(),
+        }
     }
 }
 
@@ -177,6 +208,95 @@ pub enum Strategy {
     /// All of it at once, when the new version is warm.
     #[default]
     AllAtOnce,
+    /// Step by step.
+    Canary,
+}
+
+/// A share of the requests, and for how long.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutStep {
+    /// The share of the new version, in percent.
+    #[schemars(range(min = 1, max = 99))]
+    pub weight_percent: i32,
+    /// For how long it is watched at this share. CloudWatch's metrics are a minute or two late.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub hold_seconds: i64,
+}
+
+/// A request that a new version must answer before it takes any other.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("has(self.inputs) != has(self.inputsFrom)").message("rollout.smokeTest takes either inputs or inputsFrom: write the inputs, or inputsFrom.s3 with the bucket and key of an object that holds them")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SmokeTest {
+    /// The model that is asked.
+    #[schemars(length(min = 1, max = 63))]
+    pub model: String,
+    /// What it is asked: `inputs` of a plain invocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
+    pub inputs: Option<serde_json::Value>,
+    /// An object whose bytes are the inputs, such as a picture, up to 4 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs_from: Option<InputsFrom>,
+    /// `parameters` of a plain invocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
+    pub parameters: Option<serde_json::Value>,
+    /// What the answer must hold: fields of objects that are named here, and lists and values as they are. Any
+    /// answer that is no error will do when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
+    pub expect: Option<serde_json::Value>,
+}
+
+/// Any JSON.
+fn anything(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// Where inputs are.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InputsFrom {
+    /// An object in S3.
+    pub s3: S3Key,
+}
+
+/// One object in S3, as it is now.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct S3Key {
+    /// The bucket.
+    #[schemars(length(min = 3, max = 63))]
+    pub bucket: String,
+    /// The key.
+    #[schemars(length(min = 1, max = 1024))]
+    pub key: String,
+}
+
+/// When a new version that takes a share of the requests is taken back.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("has(self.errorRatePercent) || has(self.p99Milliseconds) || (has(self.alarms) && size(self.alarms) > 0)").message("rollout.abortOn is empty: write errorRatePercent, p99Milliseconds or alarms, or leave it out")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AbortOn {
+    /// More of its invocations fail than this, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub error_rate_percent: Option<i32>,
+    /// One in a hundred of its invocations takes longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 900_000))]
+    pub p99_milliseconds: Option<i64>,
+    /// One of these CloudWatch alarms is in state ALARM.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 255)))]
+    pub alarms: Vec<String>,
 }
 
 /// How clients reach the endpoint.

@@ -39,6 +39,7 @@ pub use storage::*;
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "FileSystem", type_ = "string", json_path = ".status.storage.fileSystemId", priority = 1),
     printcolumn(name = "Function", type_ = "string", json_path = ".status.function.name", priority = 1),
+    printcolumn(name = "Canary", type_ = "string", json_path = ".status.summary.canary", priority = 1),
     printcolumn(name = "Storage", type_ = "string", json_path = ".status.summary.storage", priority = 1),
     printcolumn(name = "Sync", type_ = "string", json_path = ".status.summary.sync", priority = 1),
     printcolumn(name = "LastSync", type_ = "string", json_path = ".status.summary.lastSync", priority = 1),

@@ -207,6 +207,8 @@ pub struct Function {
     pub last_published: Option<(u64, Body)>,
     /// The alias.
     pub alias: Option<Alias>,
+    /// The requests that its versions took through the alias.
+    pub served: super::rollout::Served,
     /// When it was changed.
     pub modified_at: Duration,
 }
@@ -235,6 +237,8 @@ pub struct Provisioned {
     pub status: ProvisionedStatus,
     /// When it is decided.
     pub due: Duration,
+    /// When it was last asked for.
+    pub changed_at: Duration,
 }
 
 /// An alias, with what hangs on it.
@@ -244,6 +248,8 @@ pub struct Alias {
     pub version: u64,
     /// A second version, with its share.
     pub second: Option<(u64, u8)>,
+    /// Its description.
+    pub description: String,
     /// Counts changes.
     pub revision: u64,
     /// The function URL.
@@ -338,6 +344,8 @@ pub struct Account {
     pub log_groups: BTreeMap<String, LogGroup>,
     /// Functions by name.
     pub functions: BTreeMap<String, Function>,
+    /// CloudWatch alarms by name, and whether they are on.
+    pub alarms: BTreeMap<String, bool>,
     /// Network interfaces that outlive their function: the function, and when they are gone.
     pub interfaces: Vec<(String, Duration)>,
     /// Buckets by name.
@@ -370,6 +378,7 @@ impl Account {
         self.now += by;
         self.run_copies();
         self.run_upkeep();
+        self.serve(by);
         self.settle();
     }
 

@@ -48,6 +48,12 @@ impl Default for Delays {
 pub struct Broken {
     /// Manifests and code digests whose sandboxes fail to start.
     pub init: BTreeSet<String>,
+    /// Those that fail one request in ten.
+    pub serving: BTreeSet<String>,
+    /// Those that are slow.
+    pub slow: BTreeSet<String>,
+    /// Those that give another answer than they should.
+    pub answers: BTreeSet<String>,
     /// Functions whose creation ends in state Failed, and why.
     pub creation: BTreeMap<String, String>,
     /// Functions whose updates fail, and why.

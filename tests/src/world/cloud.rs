@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder::cloud::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Result};
+use larder::cloud::{Cloud, FileSystemQuery, HealthQuery, ListedAccessPoint, ListedObject, Page, Result};
 use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_contract::upkeep::Inventory;
 use larder_contract::{ModelSource, ObjectEntry};
 use larder_core::endpoint::CodeRef;
 use larder_core::names::Owner;
 use larder_core::observed::{
-    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Queue,
-    Remote, Subnet,
+    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, Health, LogGroup, MountTarget, Provisioned,
+    Queue, Remote, Subnet,
 };
 use larder_core::{Class, Step};
 
@@ -144,6 +144,21 @@ impl Cloud for World {
             Ok(account.seen_permissions(function))
         })
         .await
+    }
+
+    async fn ask(
+        &self,
+        function: &str,
+        version: u64,
+        _payload: Vec<u8>,
+    ) -> Result<std::result::Result<Vec<u8>, String>> {
+        let resource = format!("function {function}:{version}");
+        self.read("Invoke", &resource, |account| account.answer(function, version)).await
+    }
+
+    async fn health(&self, query: &HealthQuery<'_>) -> Result<Health> {
+        let resource = format!("function {}:{}", query.function, query.version);
+        self.read("GetMetricData", &resource, |account| account.health(query)).await
     }
 
     async fn code(&self, code: &CodeRef) -> Result<Code> {

@@ -115,8 +115,14 @@ impl Account {
             {
                 breaches.push("it deletes a function that serves".to_owned());
             }
-            Step::CreateAlias { function, version } | Step::UpdateAlias { function, version, .. } => {
+            Step::CreateAlias { function, version, .. } => {
                 breaches.extend(self.unfit_to_serve(function, *version, wanted));
+            }
+            Step::UpdateAlias { function, version, second, .. } => {
+                // What serves already may go on, whatever has become of it.
+                let new = [Some(*version), second.map(|(second, _)| second)].into_iter().flatten();
+                let new = new.filter(|number| !self.serves(function, *number));
+                breaches.extend(new.filter_map(|number| self.unfit_to_serve(function, number, wanted)));
             }
             _ => {}
         }
@@ -195,16 +201,24 @@ impl Account {
 
     /// What the requests that an alias takes would run into.
     fn unservable(&self, name: &str, function: &Function, alias: &Alias) -> Option<String> {
-        let Some(version) = function.versions.get(&alias.version) else {
-            return Some(format!("alias of {name} points at version {}, which is gone", alias.version));
+        let second = alias.second.map(|(number, _)| number);
+        [Some(alias.version), second]
+            .into_iter()
+            .flatten()
+            .find_map(|number| self.unservable_version(name, function, number))
+    }
+
+    fn unservable_version(&self, name: &str, function: &Function, number: u64) -> Option<String> {
+        let Some(version) = function.versions.get(&number) else {
+            return Some(format!("alias of {name} points at version {number}, which is gone"));
         };
         let config = &version.body.config;
         let ap = config.mount.as_ref().and_then(|(arn, _)| self.access_point_by_arn(arn));
         let Some((id, ap)) = ap else {
-            return Some(format!("the access point of serving version {} is gone", alias.version));
+            return Some(format!("the access point of serving version {number} is gone"));
         };
         if ap.gone_at.is_some() {
-            return Some(format!("access point {id} of serving version {} is being deleted", alias.version));
+            return Some(format!("access point {id} of serving version {number} is being deleted"));
         }
         config.subnets.iter().filter_map(|subnet| self.subnets.get(subnet)).find_map(|subnet| {
             let mut targets = self.mount_targets.values();
@@ -213,9 +227,8 @@ impl Account {
                     && mt.zone == subnet.zone
                     && mt.state(self.now) == "available"
             });
-            (!is_mountable).then(|| {
-                format!("serving version {} cannot mount its file system in {}", alias.version, subnet.zone)
-            })
+            (!is_mountable)
+                .then(|| format!("serving version {number} cannot mount its file system in {}", subnet.zone))
         })
     }
 

@@ -193,6 +193,7 @@ impl Account {
             next_version: 1,
             last_published: None,
             alias: None,
+            served: super::rollout::Served::new(),
             modified_at: self.now,
         };
         self.functions.insert(name.to_owned(), it);

@@ -2,7 +2,7 @@
 //! moves.
 //!
 //! - [`account`]: what an account holds, as data; [`behaviour`]: how long things take in it, and what fails.
-//! - `efs`, `events`, `lambda`, `published`, `stores`, `sync`, `upkeep`: how it changes, as the API references say;
+//! - `efs`, `events`, `lambda`, `published`, `rollout`, `stores`, `sync`, `upkeep`: how it changes, as the API references say;
 //!   [`step`] sends each write to its place.
 //! - [`faults`]: what goes wrong with calls. `calls`: how a call meets them. `cloud`: the trait.
 //! - [`invariants`]: what must hold at every write.
@@ -32,6 +32,7 @@ pub mod faults;
 pub mod invariants;
 mod lambda;
 mod published;
+pub mod rollout;
 pub mod run;
 pub mod step;
 mod stores;

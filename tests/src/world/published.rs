@@ -29,6 +29,7 @@ impl Account {
             requested: it.requested,
             available: it.available,
             status: it.status.clone(),
+            changed: Some(super::time_of_day(it.changed_at)),
         })
     }
 
@@ -37,6 +38,7 @@ impl Account {
         Some(observed::Alias {
             version: alias.version,
             second: alias.second,
+            description: alias.description.clone(),
             revision_id: format!("alias-{}", alias.revision),
         })
     }
@@ -127,8 +129,8 @@ impl Account {
         }
         // What is warm already stays warm while the number changes.
         let available = version.provisioned.as_ref().map_or(0, |p| p.available.min(count));
-        version.provisioned =
-            Some(Provisioned { requested: count, available, status: ProvisionedStatus::InProgress, due });
+        let status = ProvisionedStatus::InProgress;
+        version.provisioned = Some(Provisioned { requested: count, available, status, due, changed_at: now });
         Ok(())
     }
 
@@ -147,7 +149,12 @@ impl Account {
         }
     }
 
-    pub(super) fn create_alias(&mut self, name: &str, version: u64) -> Result<(), Refusal> {
+    pub(super) fn create_alias(
+        &mut self,
+        name: &str,
+        version: u64,
+        description: &str,
+    ) -> Result<(), Refusal> {
         self.version_mut(name, version)?;
         self.serial += 1;
         let revision = self.serial * 1000;
@@ -155,8 +162,14 @@ impl Account {
         if function.alias.is_some() {
             return refuse(Class::Conflict, "ResourceConflictException", "the alias already exists");
         }
-        function.alias =
-            Some(Alias { version, second: None, revision, url: None, statements: BTreeMap::new() });
+        function.alias = Some(Alias {
+            version,
+            second: None,
+            description: description.to_owned(),
+            revision,
+            url: None,
+            statements: BTreeMap::new(),
+        });
         Ok(())
     }
 
@@ -164,9 +177,21 @@ impl Account {
         &mut self,
         name: &str,
         version: u64,
+        second: Option<(u64, u8)>,
+        description: &str,
         revision_id: &str,
     ) -> Result<(), Refusal> {
         self.version_mut(name, version)?;
+        if let Some((other, _)) = second {
+            self.version_mut(name, other)?;
+            if other == version {
+                return refuse(
+                    Class::Invalid,
+                    "InvalidParameterValueException",
+                    format!("version {version} cannot be both of an alias's versions"),
+                );
+            }
+        }
         let alias = self.alias_mut(name)?;
         if format!("alias-{}", alias.revision) != revision_id {
             return refuse(
@@ -176,7 +201,8 @@ impl Account {
             );
         }
         alias.version = version;
-        alias.second = None;
+        alias.second = second;
+        description.clone_into(&mut alias.description);
         alias.revision += 1;
         Ok(())
     }

@@ -13,7 +13,7 @@ use larder_crds::{InferenceEndpoint, InferenceEndpointStatus, RECONCILE_AT};
 use super::drive::{Passing, drive};
 use super::end::end;
 use super::invariants::Wanted;
-use super::truth::untruth;
+use super::truth::{surplus, untruth};
 use super::{World, time_of_day};
 
 /// Why a run did not come to where it should, with what led to it.
@@ -122,12 +122,16 @@ impl Run {
         self.reparse()
     }
 
-    /// The user sets an annotation.
+    /// The user annotates the object, or takes an annotation away.
     ///
     /// # Errors
-    /// Never, once the object was accepted.
-    pub fn annotate(&mut self, name: &str, value: &str) -> Result<(), Stuck> {
-        self.object.metadata.annotations.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+    /// When the annotation is refused.
+    pub fn annotate(&mut self, key: &str, value: Option<&str>) -> Result<(), Stuck> {
+        let annotations = self.object.metadata.annotations.get_or_insert_default();
+        match value {
+            Some(value) => annotations.insert(key.to_owned(), value.to_owned()),
+            None => annotations.remove(key),
+        };
         self.reparse()
     }
 
@@ -206,6 +210,10 @@ impl Run {
             if let Some(untruth) = untruth(&self.world, &self.endpoint, listed_since) {
                 return Err(self.stuck(&format!("Ready is True, and it is not so: {untruth}")));
             }
+            let is_pruned = self.condition("HistoryPruned").is_some_and(|(status, ..)| status == "True");
+            if is_pruned && let Some(surplus) = surplus(&self.world, &self.endpoint) {
+                return Err(self.stuck(&format!("HistoryPruned is True, and it is not so: {surplus}")));
+            }
         }
         Ok(())
     }
@@ -234,7 +242,8 @@ impl Run {
     /// [`Stuck`] when it does not get there, or something happened that never should.
     pub fn settle(&mut self) -> Result<(), Stuck> {
         self.until("to be ready or deleted", |run| {
-            run.is_deleted || (run.is_ready() && run.status.plan.is_empty())
+            let is_pruned = run.condition("HistoryPruned").is_some_and(|(status, ..)| status == "True");
+            run.is_deleted || (run.is_ready() && is_pruned && run.status.plan.is_empty())
         })
     }
 

@@ -244,9 +244,11 @@ impl Account {
                 self.delete_provisioned(name, *version);
                 Ok(())
             }
-            Step::CreateAlias { function, version } => self.create_alias(function, *version),
-            Step::UpdateAlias { function, version, revision_id, .. } => {
-                self.update_alias(function, *version, revision_id)
+            Step::CreateAlias { function, version, description } => {
+                self.create_alias(function, *version, description)
+            }
+            Step::UpdateAlias { function, version, second, description, revision_id, .. } => {
+                self.update_alias(function, *version, *second, description, revision_id)
             }
             Step::DeleteAlias { function } => self.delete_alias(function),
             Step::CreateFunctionUrl { function, auth_type } => self.create_url(function, auth_type),

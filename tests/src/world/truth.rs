@@ -53,14 +53,26 @@ pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Op
         if !is_named || alias.statements.keys().map(String::as_str).collect::<BTreeSet<_>>() != statements {
             return Some(format!("the permissions are {:?}", alias.statements));
         }
-        let history = function.versions.len().saturating_sub(1);
-        if history > endpoint.history_limit {
-            return Some(format!("{history} old versions are kept, and {} wanted", endpoint.history_limit));
-        }
         untrue_events(account, endpoint)
             .or_else(|| untrue_body(account, endpoint, &version.body))
             .or_else(|| account.missing_models(&version.body))
             .or_else(|| untrue_manifest(account, endpoint, &version.body, &buckets))
+    })
+}
+
+/// What is left of versions that no request can reach, beyond what is to be kept.
+#[must_use]
+pub fn surplus(world: &World, endpoint: &Endpoint) -> Option<String> {
+    world.look(|account| {
+        let function = account.functions.get(&endpoint.names.function)?;
+        let alias = function.alias.as_ref()?;
+        let mut others = function.versions.iter().filter(|(number, _)| !alias.serves(**number));
+        let history = others.clone().count();
+        if history > endpoint.rollout.history_limit {
+            return Some(format!("{history} old versions are kept, not {}", endpoint.rollout.history_limit));
+        }
+        let (number, _) = others.find(|(_, version)| version.provisioned.is_some())?;
+        Some(format!("version {number} is kept warm for nobody"))
     })
 }
 

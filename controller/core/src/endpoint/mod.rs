@@ -9,8 +9,10 @@ use larder_contract::{Digest, ModelSource, Parameters, Task};
 use crate::names::{Identity, Names};
 
 mod parse;
+mod rollout;
 mod source;
 
+pub use self::rollout::{AbortOn, Controls, Rollout, SmokeTest, WeightStep};
 pub use larder_crds::spec::{Adoption, AuthType, DeletionPolicy, DriftPolicy, Management, ThroughputMode};
 
 /// What the controller's flags say where the object is silent.
@@ -282,8 +284,10 @@ pub struct Endpoint {
     pub provisioned: Option<i32>,
     /// The most at once.
     pub reserved: Option<i32>,
-    /// Versions kept beside the one that serves.
-    pub history_limit: usize,
+    /// How a new version takes over.
+    pub rollout: Rollout,
+    /// What a person says about that.
+    pub controls: Controls,
     /// The function URL, if any.
     pub url: Option<AuthType>,
     /// What may be done.

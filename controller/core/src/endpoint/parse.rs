@@ -5,7 +5,7 @@ use larder_crds::{InferenceEndpoint, spec};
 
 use super::{
     AccessPointSpec, Architecture, CodeRef, Defaults, Endpoint, FileSystemRef, FunctionSpec, ImageRef, Model,
-    Place, Refused, source,
+    Place, Refused, rollout, source,
 };
 use crate::names::{self, Identity, Names};
 
@@ -68,7 +68,8 @@ impl Endpoint {
             source_hosts: defaults.source_hosts.clone(),
             provisioned: spec.capacity.provisioned,
             reserved: spec.capacity.reserved,
-            history_limit: usize::try_from(spec.rollout.history_limit).unwrap_or_default(),
+            rollout: rollout::rollout(&spec.rollout),
+            controls: rollout::controls(object)?,
             url: spec.expose.as_ref().map(|e| e.function_url.auth_type),
             management: spec.management,
             deletion: spec.deletion_policy,

@@ -10,7 +10,8 @@
 //!   among how many invocations the copy is shared
 //! - `function`: inference function and its versions; `lambda` converges one function, for both
 //! - `capacity`: provisioned concurrency
-//! - `traffic`: the alias, and pruning old versions
+//! - `traffic`: the alias; [`rollout`]: how a new version takes over
+//! - `history`: old versions
 //! - `exposure`: function URL and its permissions
 //! - `events`: what makes S3 tell of changes
 //! - `upkeep`: collecting what is not needed, and reading again what is
@@ -29,8 +30,10 @@ mod capacity;
 mod events;
 mod exposure;
 mod function;
+mod history;
 mod lambda;
 mod models;
+pub mod rollout;
 mod settle;
 pub mod spread;
 mod storage;
@@ -40,8 +43,8 @@ mod upkeep;
 pub use events::TARGET;
 pub(crate) use exposure::BUFFERED;
 pub use function::target;
+pub use history::names_damage;
 pub use settle::settles_at;
-pub use traffic::names_damage;
 
 /// The areas of an endpoint, in the order in which a create goes through them. Each has a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,13 +63,15 @@ pub enum Area {
     Exposure,
     /// `EventsReady`
     Events,
+    /// `HistoryPruned`. `Ready` does not wait for it.
+    History,
     /// `StorageMaintained`. `Ready` does not wait for it.
     Upkeep,
 }
 
 impl Area {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Storage,
         Self::Models,
         Self::Function,
@@ -74,13 +79,14 @@ impl Area {
         Self::Traffic,
         Self::Exposure,
         Self::Events,
+        Self::History,
         Self::Upkeep,
     ];
 
     /// Whether `Ready` sums it up.
     #[must_use]
     pub const fn is_part_of_ready(self) -> bool {
-        !matches!(self, Self::Upkeep)
+        !matches!(self, Self::History | Self::Upkeep)
     }
 
     /// The type of its condition.
@@ -94,6 +100,7 @@ impl Area {
             Self::Traffic => "TrafficReady",
             Self::Exposure => "Exposed",
             Self::Events => "EventsReady",
+            Self::History => "HistoryPruned",
             Self::Upkeep => "StorageMaintained",
         }
     }
@@ -132,6 +139,13 @@ pub enum Reason {
     SubnetsInvalid,
     FunctionFailed,
     CapacityFailed,
+    Progressing,
+    Paused,
+    Draining,
+    SmokeTestFailed,
+    RolloutAborted,
+    RolledBack,
+    ProgressDeadlineExceeded,
     ForeignResource,
     AccessDenied,
     NotFound,
@@ -275,6 +289,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plans {
             Area::Traffic => traffic::plan(desired, observed),
             Area::Exposure => exposure::plan(desired, observed),
             Area::Events => events::plan(desired, observed),
+            Area::History => history::plan(desired, observed),
             Area::Upkeep => upkeep::plan(desired, observed, &plans),
         };
         plans.0.insert(area, plan);

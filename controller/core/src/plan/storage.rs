@@ -226,7 +226,7 @@ fn zones(desired: &Desired, observed: &Observed) -> Result<BTreeMap<String, Stri
     Ok(zones)
 }
 
-/// No function, nor version that takes requests, is in a subnet that is no longer wanted.
+/// No function, nor version that takes requests or may be gone back to, is in a subnet that is no longer wanted.
 fn functions_use_only(desired: &Desired, observed: &Observed) -> bool {
     let within = |seen: &Remote<crate::observed::Function>| {
         seen.ours().is_none_or(|f| f.config.subnets.is_subset(&desired.subnets))
@@ -235,10 +235,10 @@ fn functions_use_only(desired: &Desired, observed: &Observed) -> bool {
     let (Ok(versions), Ok(alias)) = (&observed.versions, &observed.alias) else { return false };
     // A serving version that a lagging list leaves out is not known to be within.
     let serving = alias.iter().flat_map(|a| [Some(a.version), a.second.map(|(second, _)| second)]).flatten();
+    let mut serving = serving.map(|number| versions.iter().any(|version| version.number == number));
     functions.iter().all(|read| read.as_ref().is_ok_and(within))
-        && serving
-            .map(|number| versions.iter().find(|v| v.number == number))
-            .all(|version| version.is_some_and(|v| within(&v.function)))
+        && versions.iter().all(|version| within(&version.function))
+        && serving.all(|is_known| is_known)
 }
 
 /// The access point, once functions can mount it: `CreateFunction` demands an available mount target in

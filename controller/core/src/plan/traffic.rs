@@ -1,11 +1,10 @@
-//! The alias that clients reach the function by, and the versions that nobody needs any more.
+//! The alias that clients reach the function by.
 
-use super::{Plan, Reason, capacity, either, target};
-use larder_contract::upkeep::Inventory;
-use larder_contract::{Digest, layout};
-
-use crate::desired::{Desired, Want, is_damaged};
-use crate::observed::{Alias, Observed, Version};
+use super::rollout::{NoGoal, Way, advance, goal, take_back};
+use super::{Plan, Reason, either};
+use crate::desired::{Desired, Want};
+use crate::observed::Observed;
+use crate::retry::Class;
 use crate::step::Step;
 
 pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
@@ -17,59 +16,22 @@ pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
 }
 
 fn present(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {
-    let target = target(desired, observed)
-        .map_err(|_| Plan::wait(Reason::WaitingForFunction, "the function to be ready"))?;
-    let function = desired.names.function.clone();
-    let alias = observed.alias.as_ref().map_err(Plan::from)?;
-    let version = target.number;
-    let is_there = alias.as_ref().is_some_and(|a| a.version == version && a.second.is_none());
-    if !is_there {
-        capacity::warm(desired, target).map_err(|_| {
-            Plan::wait(Reason::WaitingForCapacity, format!("version {version} of {function} to be warm"))
-        })?;
+    let alias = observed.alias.as_ref().map_err(Plan::from)?.as_ref();
+    if let Some(step) = alias.and_then(|alias| take_back(desired, observed, alias)) {
+        return Ok(Plan::Do(vec![step]));
     }
-    match alias {
-        None => Ok(Plan::Do(vec![Step::CreateAlias { function, version }])),
-        Some(alias) if !is_there => Ok(Plan::Do(vec![Step::UpdateAlias {
-            function,
-            from: alias.version,
-            version,
-            revision_id: alias.revision_id.clone(),
-        }])),
-        Some(alias) => {
-            let versions = observed.versions.as_ref().map_err(Plan::from)?;
-            Ok(Plan::of(prune(desired, observed, versions, alias)))
+    let goal = match goal(desired, observed) {
+        Ok(goal) => goal,
+        Err(NoGoal::Blocked(plan)) => return Err(plan),
+        Err(NoGoal::Unready) => {
+            return Err(Plan::wait(Reason::WaitingForFunction, "the function to be ready"));
         }
-    }
-}
-
-/// Deletes all but the newest `history_limit` versions that no request can reach and nothing keeps warm. Going back
-/// to one whose models are damaged would help nobody, so such a one is not kept.
-fn prune(desired: &Desired, observed: &Observed, versions: &[Version], alias: &Alias) -> Vec<Step> {
-    let (damaged, whole): (Vec<&Version>, Vec<&Version>) = versions
-        .iter()
-        .rev()
-        .filter(|v| !alias.serves(v.number))
-        .partition(|v| names_damage(v, observed.inventory()));
-    let surplus = whole.into_iter().skip(desired.history_limit).chain(damaged);
-    surplus
-        .filter(|v| v.provisioned.is_none())
-        .map(|v| Step::DeleteVersion { name: desired.names.function.clone(), version: v.number })
-        .collect()
-}
-
-/// Whether a version serves a revision that was found damaged.
-#[must_use]
-pub fn names_damage(version: &Version, stored: Option<&Inventory>) -> bool {
-    let named = || {
-        let manifest =
-            version.function.ours()?.config.env.get(layout::ENV_MANIFEST)?.parse::<Digest>().ok()?;
-        let stored = stored?;
-        let manifest = stored.manifests.iter().find(|it| it.manifest == manifest)?;
-        let is_named = |revision| manifest.models.iter().any(|model| model.revision == revision);
-        Some(stored.revisions.iter().any(|it| is_damaged(it) && is_named(it.revision)))
     };
-    named().unwrap_or(false)
+    let plan = advance(desired, observed, alias, &goal)?;
+    Ok(match (plan, goal.way) {
+        (Plan::Converged, Way::Retreat { reason, message }) => Plan::blocked(reason, Class::Invalid, message),
+        (plan, Way::Rollout | Way::Promotion | Way::Retreat { .. }) => plan,
+    })
 }
 
 fn absent(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {

@@ -21,6 +21,7 @@ use crate::tenants::RoleNotAllowed;
 mod conditions;
 mod details;
 mod progress;
+mod rollout;
 mod storage;
 
 /// The steps that failed in this pass, by area.
@@ -72,6 +73,7 @@ pub fn status(
             sync: progress::column(&models),
             storage: storage::in_words(storage.as_ref()),
             last_sync: models.iter().filter_map(|m| m.last_sync_time.clone()).max(),
+            canary: rollout::canary(&desired, observed),
         },
         conditions: dated(conditions, endpoint.generation, &previous.conditions, now),
         models,
@@ -79,6 +81,7 @@ pub fn status(
         function: details::function(endpoint, observed, serving),
         capacity: provisioned,
         events: details::events(endpoint, &desired, plans),
+        rollout: rollout::rollout(&desired, observed),
         traffic: details::traffic(observed),
         history: details::history(observed),
         drift,
@@ -208,6 +211,7 @@ const OWN: [&str; 14] = [
     "CapacityReady",
     "TrafficReady",
     "Exposed",
+    "HistoryPruned",
     "StorageMaintained",
     "EventsReady",
     "Ready",

@@ -112,6 +112,9 @@ pub fn is_progress(reason: &str) -> bool {
             reason,
             "InProgress"
                 | "CoolingDown"
+                | "Progressing"
+                | "Paused"
+                | "Draining"
                 | "Settling"
                 | "Syncing"
                 | "SourceChanged"

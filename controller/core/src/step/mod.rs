@@ -223,6 +223,8 @@ pub enum Step {
         function: String,
         /// The version.
         version: u64,
+        /// What is remembered of the rollout.
+        description: String,
     },
     /// `UpdateAlias`
     UpdateAlias {
@@ -232,6 +234,10 @@ pub enum Step {
         from: u64,
         /// The version.
         version: u64,
+        /// Another version with a share of the requests, in percent.
+        second: Option<(u64, u8)>,
+        /// What is remembered of the rollout.
+        description: String,
         /// Precondition.
         revision_id: String,
     },

@@ -165,14 +165,22 @@ impl fmt::Display for Step {
             Self::DeleteProvisionedConcurrency { name, version } => {
                 write!(f, "stop keeping version {version} of function {name} warm")
             }
-            Self::CreateAlias { function, version } => {
+            Self::CreateAlias { function, version, .. } => {
                 write!(f, "create alias {} of function {function} at version {version}", crate::names::ALIAS)
             }
-            Self::UpdateAlias { function, from, version, .. } => write!(
-                f,
-                "move alias {} of function {function} from version {from} to {version}",
-                crate::names::ALIAS
-            ),
+            Self::UpdateAlias { function, from, version, second, .. } => {
+                write!(f, "alias {} of function {function}: ", crate::names::ALIAS)?;
+                match second {
+                    Some((second, percent)) => {
+                        write!(
+                            f,
+                            "send {percent} % of the requests to version {second}, the others to {version}"
+                        )
+                    }
+                    None if from == version => write!(f, "send all requests to version {version}"),
+                    None => write!(f, "send all requests to version {version}, and none to {from}"),
+                }
+            }
             Self::DeleteAlias { function } => {
                 write!(f, "delete alias {} of function {function}", crate::names::ALIAS)
             }

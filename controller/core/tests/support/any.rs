@@ -13,8 +13,9 @@ use larder_core::endpoint::{Architecture, CodeRef, FileSystemRef};
 use larder_core::observed::{
     AccessPoint, Alias, Code, EventRule, FileSystem, Function, FunctionConfig, FunctionUrl, LastUpdate,
     LogGroup, MountTarget, ObservedEvents, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue,
-    Read, Source, Start, Subnet, Version,
+    Read, Source, Start, Subnet, Trial, Version,
 };
+use larder_core::plan::rollout::Record;
 use larder_core::{Class, Defaults, Desired, Endpoint, Observed, Problem, Remote};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -58,9 +59,9 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             subsequence(SUBNETS.to_vec(), 1..3),
             subsequence(GROUPS.to_vec(), 1..2),
         ),
-        (0i32..3, select(vec!["Delete", "RetainData", "Retain"]), proptest::bool::weighted(0.25)),
+        (rollout(), select(vec!["Delete", "RetainData", "Retain"]), proptest::bool::weighted(0.25)),
     )
-        .prop_map(|((storage, capacity, expose, function), network, (history, deletion, deleting))| {
+        .prop_map(|((storage, capacity, expose, function), network, (rollout, deletion, deleting))| {
             let (models, pin, preload, events, subnets, groups) = network;
             let model = |n: usize| {
                 let mut model = json!({
@@ -93,7 +94,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
                         "env": env.map_or_else(|| json!({}), |value| json!({"LEVEL": value})),
                     },
                     "capacity": capacity,
-                    "rollout": {"historyLimit": history},
+                    "rollout": rollout,
                     "deletionPolicy": deletion,
                 },
             });
@@ -115,6 +116,26 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             };
             Endpoint::parse(&serde_json::from_value(object).unwrap(), &defaults).unwrap()
         })
+}
+
+fn rollout() -> impl Strategy<Value = serde_json::Value> {
+    let steps = select(vec![
+        json!([]),
+        json!([{"weightPercent": 10, "holdSeconds": 60}]),
+        json!([{"weightPercent": 5, "holdSeconds": 0}, {"weightPercent": 50, "holdSeconds": 120}]),
+    ]);
+    let abort_on = select(vec![json!(null), json!({"errorRatePercent": 1}), json!({"alarms": ["a"]})]);
+    let smoke_test = select(vec![json!(null), json!({"model": "m0", "inputs": "a"})]);
+    (0i32..3, steps, abort_on, smoke_test).prop_map(|(history, steps, abort_on, smoke_test)| {
+        let strategy = if steps == json!([]) { "AllAtOnce" } else { "Canary" };
+        json!({
+            "historyLimit": history,
+            "strategy": strategy,
+            "steps": steps,
+            "abortOn": abort_on,
+            "smokeTest": smoke_test,
+        })
+    })
 }
 
 fn remote<T: Clone + Debug>(it: impl Strategy<Value = T>) -> impl Strategy<Value = Remote<T>> {
@@ -242,11 +263,15 @@ fn provisioned() -> impl Strategy<Value = Option<Provisioned>> {
         ProvisionedStatus::InProgress,
         ProvisionedStatus::Failed("why".to_owned()),
     ]);
-    proptest::option::of((1i32..3, 0i32..3, status).prop_map(|(requested, available, status)| Provisioned {
-        requested,
-        available: available.min(requested),
-        status,
-    }))
+    let changed = proptest::option::of((0i64..3).prop_map(|hours| at(-3600 * hours)));
+    proptest::option::of((1i32..3, 0i32..3, status, changed).prop_map(
+        |(requested, available, status, changed)| Provisioned {
+            requested,
+            available: available.min(requested),
+            status,
+            changed,
+        },
+    ))
 }
 
 fn versions(name: &str) -> impl Strategy<Value = Vec<Version>> + use<> {
@@ -423,11 +448,10 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
             }),
     );
     let second = proptest::option::weighted(0.2, (1u64..5, 1u8..100));
-    let alias = proptest::option::of((1u64..5, second).prop_map(|(version, second)| Alias {
-        version,
-        second,
-        revision_id: "r".to_owned(),
-    }));
+    let alias =
+        proptest::option::of((1u64..5, second, description()).prop_map(|(version, second, description)| {
+            Alias { version, second, description, revision_id: "r".to_owned() }
+        }));
     (
         (read(Just(wanted)), read(remote(file_system)), read(mount_targets()), read(remote(access_point))),
         (
@@ -465,6 +489,7 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
                     versions,
                     alias,
                     url,
+                    trial: Trial::default(),
                     permissions,
                     events,
                 };
@@ -472,6 +497,22 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
                 seen
             },
         )
+}
+
+/// Seconds after the moment of the observation.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+/// What an alias's description may say of a rollout, of versions and times that fit or do not.
+fn description() -> impl Strategy<Value = String> {
+    let record =
+        (1u64..5, 0usize..3, -7200i64..100, 0u8..3).prop_map(|(version, step, since, kind)| match kind {
+            0 => Record::Step { version, step, since: at(since), begun: at(since - 60), paused: None },
+            1 => Record::Done { version, since: at(since) },
+            _ => Record::Aborted { version, at: at(since), why: "it failed".to_owned() },
+        });
+    prop_oneof![Just("the live one".to_owned()), record.prop_map(|record| record.to_string())]
 }
 
 /// Nothing hangs on what is not there.
@@ -508,11 +549,18 @@ fn hold_together(seen: &mut Observed) {
 }
 
 /// The same with nothing in it that only a person can mend.
-fn mend(endpoint: &Endpoint, seen: &mut Observed) {
+fn mend(endpoint: &mut Endpoint, seen: &mut Observed) {
     fn ours<T: Clone>(read: &mut Read<Remote<T>>) {
         if !matches!(read, Ok(it) if !matches!(it, Remote::Foreign { .. })) {
             *read = Ok(Remote::Absent);
         }
+    }
+    // What took too long, or was taken back, waits for a person.
+    endpoint.rollout.progress_deadline = std::time::Duration::from_hours(24);
+    if let Ok(Some(alias)) = &mut seen.alias
+        && matches!(Record::parse(&alias.description), Some(Record::Aborted { .. }))
+    {
+        alias.description.clear();
     }
     let zones: BTreeMap<&str, &str> = SUBNETS.iter().map(|(id, zone)| (*id, *zone)).collect();
     let subnet =
@@ -597,8 +645,8 @@ pub(crate) fn any_pair() -> impl Strategy<Value = (Endpoint, Observed)> {
 }
 
 pub(crate) fn mended_pair() -> impl Strategy<Value = (Endpoint, Observed)> {
-    any_pair().prop_map(|(endpoint, mut seen)| {
-        mend(&endpoint, &mut seen);
+    any_pair().prop_map(|(mut endpoint, mut seen)| {
+        mend(&mut endpoint, &mut seen);
         (endpoint, seen)
     })
 }
@@ -607,7 +655,7 @@ pub(crate) fn mended_pair() -> impl Strategy<Value = (Endpoint, Observed)> {
 pub(crate) fn living_pair() -> impl Strategy<Value = (Endpoint, Observed)> {
     any_pair().prop_map(|(mut endpoint, mut seen)| {
         endpoint.deleting = false;
-        mend(&endpoint, &mut seen);
+        mend(&mut endpoint, &mut seen);
         (endpoint, seen)
     })
 }

@@ -61,6 +61,12 @@ fn are_events_right(desired: &Desired, seen: &Observed) -> bool {
     }
 }
 
+/// Whether a version that may be gone back to is in subnets that are no longer wanted.
+fn are_others_needed(desired: &Desired, seen: &Observed) -> bool {
+    let versions = seen.versions.iter().flatten().filter_map(|version| version.function.ours());
+    versions.into_iter().any(|it| !it.config.subnets.is_subset(&desired.subnets))
+}
+
 /// Whether AWS holds what a living endpoint wants.
 pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observed) -> bool {
     let (Want::Present(sync), Want::Present(inference)) = (&desired.sync, &desired.inference) else {
@@ -84,6 +90,7 @@ pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observ
                 && (!is_managed || mt.security_groups == desired.security_groups)
         })
     }) && (!is_managed
+        || are_others_needed(desired, seen)
         || targets.iter().all(|mt| zones.contains(&mt.zone) || mt.state != "available"));
     let Some(request) = sync_request(&endpoint.models, &seen.sources, seen.inventory()) else { return false };
     let manifest = request.manifest.digest().to_string();
@@ -95,7 +102,6 @@ pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observ
         if it.code_digest == latest.code_digest && it.architecture == latest.architecture && it.config == latest.config);
     let is_warm = live.provisioned.as_ref().map(|p| (p.requested, p.available, p.status.clone()))
         == endpoint.provisioned.map(|n| (n, n, ProvisionedStatus::Ready));
-    let are_others_cold = versions.iter().all(|v| v.number == live.number || v.provisioned.is_none());
     let (Ok(url), Ok(permissions)) = (&seen.url, &seen.permissions) else { return false };
     let is_public = url.as_ref().map(|url| url.auth_type == "NONE");
     let wanted_public = endpoint.url.map(|auth| auth == AuthType::None);
@@ -116,14 +122,20 @@ pub(crate) fn is_satisfied(endpoint: &Endpoint, desired: &Desired, seen: &Observ
         && alias.second.is_none()
         && runs_the_same
         && is_warm
-        && are_others_cold
-        && versions.iter().filter(|v| v.number != live.number && !names_damage(v, seen.inventory())).count()
-            <= endpoint.history_limit
-        && !versions.iter().any(|v| v.number != live.number && names_damage(v, seen.inventory()))
         && is_public == wanted_public
         && url.as_ref().is_none_or(|url| url.invoke_mode == "BUFFERED" && !url.has_cors)
         && permissions.keys().map(String::as_str).eq(wanted_permissions.iter().copied())
         && permissions.values().all(|is_as_named| *is_as_named)
+}
+
+/// Whether nothing is left of old versions beyond what a living endpoint keeps.
+pub(crate) fn is_pruned(endpoint: &Endpoint, seen: &Observed) -> bool {
+    let (Ok(versions), Ok(Some(alias))) = (&seen.versions, &seen.alias) else { return false };
+    let mut others = versions.iter().filter(|v| v.number != alias.version);
+    let (damaged, whole): (Vec<_>, Vec<_>) = others.clone().partition(|v| names_damage(v, seen.inventory()));
+    others.all(|v| v.provisioned.is_none())
+        && damaged.is_empty()
+        && whole.len() <= endpoint.rollout.history_limit
 }
 
 /// What a delete must leave of ours: nothing, or the file system.

@@ -206,6 +206,7 @@ pub(super) struct Clients {
     /// With more time than `lambda`.
     pub(super) invoke: aws_sdk_lambda::Client,
     pub(super) ec2: aws_sdk_ec2::Client,
+    pub(super) cloudwatch: aws_sdk_cloudwatch::Client,
     pub(super) logs: aws_sdk_cloudwatchlogs::Client,
     pub(super) s3: aws_sdk_s3::Client,
     pub(super) eventbridge: aws_sdk_eventbridge::Client,
@@ -234,6 +235,7 @@ impl Clients {
             lambda: aws_sdk_lambda::Client::new(&config),
             invoke: aws_sdk_lambda::Client::from_conf(invoke),
             ec2: aws_sdk_ec2::Client::new(&config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
             eventbridge: aws_sdk_eventbridge::Client::new(&config),

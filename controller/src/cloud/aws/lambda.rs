@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_lambda::operation::get_function::GetFunctionOutput;
 use aws_sdk_lambda::types::{AliasRoutingConfiguration, Cors};
+use jiff::Timestamp;
 use larder_core::Class;
 use larder_core::names::{ALIAS, OWNER_TAG, Owner};
 use larder_core::observed::{Alias, Function, FunctionUrl, Provisioned, ProvisionedStatus, Remote};
@@ -88,6 +89,7 @@ impl Clients {
                 "FAILED" => ProvisionedStatus::Failed(found.status_reason.unwrap_or_default()),
                 _ => ProvisionedStatus::InProgress,
             },
+            changed: found.last_modified.as_deref().and_then(time),
         }))
     }
 
@@ -100,6 +102,7 @@ impl Clients {
             // Someone may have pointed it at `$LATEST`: 0 is no version that we could want.
             version: found.function_version.and_then(|it| it.parse().ok()).unwrap_or_default(),
             second: found.routing_config.as_ref().and_then(second),
+            description: found.description.unwrap_or_default(),
             revision_id: found.revision_id.unwrap_or_default(),
         }))
     }
@@ -138,6 +141,11 @@ impl Clients {
             None => Ok(BTreeMap::new()),
         }
     }
+}
+
+/// A time as Lambda writes it: `2026-01-31T12:00:00.000+0000`, or with a colon.
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse().or_else(|_| Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", text)).ok()
 }
 
 fn owner_tag(answer: &GetFunctionOutput) -> Option<String> {
@@ -194,6 +202,16 @@ mod tests {
             assert_eq!(second(&routing), Some((12, percent)));
         }
         assert_eq!(second(&AliasRoutingConfiguration::builder().build()), None);
+    }
+
+    #[test]
+    fn times_are_read_as_lambda_writes_them() {
+        let at = Timestamp::from_second(1_800_000_000).ok();
+        for text in ["2027-01-15T08:00:00+0000", "2027-01-15T08:00:00.000+0000", "2027-01-15T08:00:00+00:00"]
+        {
+            assert_eq!(time(text), at, "{text}");
+        }
+        assert_eq!(time("yesterday"), None);
     }
 
     #[test]

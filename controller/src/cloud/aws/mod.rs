@@ -5,6 +5,7 @@
 //! - [`budget`]: the token buckets of an account in a region.
 //! - [`error`]: from an SDK's error to a class, the only place where that is decided.
 //! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`events`], [`sources`], [`sync`]: reads.
+//! - [`health`]: what a new version answers, and how it does.
 //! - [`notification`]: what a bucket tells whom, changed without losing what others put there.
 //! - [`messages`]: the queue of S3's events, read.
 //! - [`function`]: a Lambda function between AWS's words and ours, without I/O.
@@ -29,11 +30,11 @@ use larder_core::Step;
 use larder_core::endpoint::CodeRef;
 use larder_core::names::{OWNER_TAG, Owner};
 use larder_core::observed::{
-    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, LogGroup, MountTarget, Provisioned, Queue,
-    Remote, Subnet,
+    Alias, Code, EventRule, FileSystem, Function, FunctionUrl, Health, LogGroup, MountTarget, Provisioned,
+    Queue, Remote, Subnet,
 };
 
-use super::{Cloud, FileSystemQuery, ListedAccessPoint, ListedObject, Page, Result};
+use super::{Cloud, FileSystemQuery, HealthQuery, ListedAccessPoint, ListedObject, Page, Result};
 
 mod budget;
 mod clients;
@@ -44,6 +45,7 @@ mod efs;
 mod error;
 mod events;
 mod function;
+mod health;
 mod lambda;
 mod logs;
 mod messages;
@@ -163,6 +165,19 @@ impl Cloud for AwsCloud {
 
     async fn permissions(&self, function: &str) -> Result<BTreeMap<String, bool>> {
         self.0.budget.heed(Rate::GetPolicy, self.0.permissions(function).await)
+    }
+
+    async fn ask(
+        &self,
+        function: &str,
+        version: u64,
+        payload: Vec<u8>,
+    ) -> Result<std::result::Result<Vec<u8>, String>> {
+        self.0.ask_version(function, version, payload).await
+    }
+
+    async fn health(&self, query: &HealthQuery<'_>) -> Result<Health> {
+        self.0.health(query).await
     }
 
     async fn code(&self, code: &CodeRef) -> Result<Code> {

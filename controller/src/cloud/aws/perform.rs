@@ -71,9 +71,11 @@ impl Clients {
             Step::DeleteProvisionedConcurrency { name, version } => {
                 self.delete_provisioned(name, *version).await
             }
-            Step::CreateAlias { function, version } => self.create_alias(function, *version).await,
-            Step::UpdateAlias { function, from: _, version, revision_id } => {
-                self.update_alias(function, *version, revision_id).await
+            Step::CreateAlias { function, version, description } => {
+                self.create_alias(function, *version, description).await
+            }
+            Step::UpdateAlias { function, from: _, version, second, description, revision_id } => {
+                self.update_alias(function, *version, *second, description, revision_id).await
             }
             Step::DeleteAlias { function } => self.delete_alias(function).await,
             Step::CreateFunctionUrl { function, auth_type } => self.create_url(function, auth_type).await,

@@ -8,23 +8,33 @@ use super::clients::Clients;
 use crate::cloud::Result;
 
 impl Clients {
-    pub(super) async fn create_alias(&self, function: &str, version: u64) -> Result<()> {
+    pub(super) async fn create_alias(&self, function: &str, version: u64, description: &str) -> Result<()> {
         let call = self.turn("CreateAlias", alias(function)).await?;
-        let request = self.lambda.create_alias().function_name(function).name(ALIAS);
+        let request = self.lambda.create_alias().function_name(function).name(ALIAS).description(description);
         call.done(request.function_version(version.to_string()).send().await)
     }
 
-    /// All of the traffic goes to `version`: a second version's weight, whoever set it, is taken away.
-    pub(super) async fn update_alias(&self, function: &str, version: u64, revision_id: &str) -> Result<()> {
+    /// What `second` does not take goes to `version`: another version's weight, whoever set it, is taken away.
+    pub(super) async fn update_alias(
+        &self,
+        function: &str,
+        version: u64,
+        second: Option<(u64, u8)>,
+        description: &str,
+        revision_id: &str,
+    ) -> Result<()> {
         let call = self.turn("UpdateAlias", alias(function)).await?;
-        let alone = AliasRoutingConfiguration::builder().set_additional_version_weights(Some([].into()));
+        let weights = second.map(|(second, percent)| (second.to_string(), f64::from(percent) / 100.0));
+        let routing = AliasRoutingConfiguration::builder()
+            .set_additional_version_weights(Some(weights.into_iter().collect()));
         let request = self
             .lambda
             .update_alias()
             .function_name(function)
             .name(ALIAS)
             .function_version(version.to_string())
-            .routing_config(alone.build())
+            .description(description)
+            .routing_config(routing.build())
             .revision_id(revision_id);
         call.done(request.send().await)
     }

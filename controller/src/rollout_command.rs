@@ -1,0 +1,161 @@
+//! `larder promote`, `rollback`, `retry`, `pause` and `resume`: what a person says about a rollout. Each writes
+//! annotations of the object, which `kubectl annotate` can write as well; the controller does the rest.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, bail};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use larder_crds::{InferenceEndpoint, PROMOTE, REJECTED_VERSIONS, RETRY_AT, ROLLOUT_PAUSED};
+use serde_json::{Value, json};
+
+use crate::args::{Rollback, RolloutTarget};
+
+/// What a person says.
+#[derive(Debug, Clone)]
+pub enum Word {
+    /// The newest version takes all requests now.
+    Promote(RolloutTarget),
+    /// An older version takes all requests.
+    Rollback(Rollback),
+    /// What was taken back is tried again.
+    Retry(RolloutTarget),
+    /// The rollout holds where it is.
+    Pause(RolloutTarget),
+    /// It goes on.
+    Resume(RolloutTarget),
+}
+
+/// Writes the annotations, and answers what will come of it.
+///
+/// # Errors
+/// When the cluster cannot be reached, or has nothing that this could be said of.
+pub async fn say(word: &Word) -> anyhow::Result<String> {
+    let target = match word {
+        Word::Promote(target) | Word::Retry(target) | Word::Pause(target) | Word::Resume(target) => target,
+        Word::Rollback(rollback) => &rollback.target,
+    };
+    let kube = Client::try_default().await.context("the cluster cannot be reached: check the kubeconfig")?;
+    let namespace = target.namespace.clone().unwrap_or_else(|| kube.default_namespace().to_owned());
+    let api: Api<InferenceEndpoint> = Api::namespaced(kube, &namespace);
+    let object = api
+        .get(&target.name)
+        .await
+        .with_context(|| format!("InferenceEndpoint {namespace}/{} cannot be read", target.name))?;
+    let (annotations, told) = annotations(word, &object, jiff::Timestamp::now())?;
+    let patch = json!({"metadata": {"annotations": annotations}});
+    api.patch(&target.name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .with_context(|| format!("InferenceEndpoint {namespace}/{} cannot be annotated", target.name))?;
+    Ok(format!("InferenceEndpoint {namespace}/{}: {told}", target.name))
+}
+
+/// The annotations to write, where null takes one away, and what will come of them.
+fn annotations(
+    word: &Word,
+    object: &InferenceEndpoint,
+    now: jiff::Timestamp,
+) -> anyhow::Result<(Value, String)> {
+    let status = object.status.clone().unwrap_or_default();
+    let kept: Vec<u64> = status.history.iter().filter_map(|it| it.version.parse().ok()).collect();
+    let serving: Option<u64> = status.function.as_ref().and_then(|it| it.version.as_ref()?.parse().ok());
+    Ok(match word {
+        Word::Pause(_) => (json!({ROLLOUT_PAUSED: "true"}), "its rollouts hold where they are".to_owned()),
+        Word::Resume(_) => (json!({ROLLOUT_PAUSED: null}), "its rollouts go on".to_owned()),
+        Word::Retry(_) => (
+            json!({RETRY_AT: format!("{now:.0}"), REJECTED_VERSIONS: null}),
+            "what was taken back or rejected is rolled out again".to_owned(),
+        ),
+        Word::Promote(_) => {
+            let Some(newest) = kept.iter().max() else { bail!("it has no published version yet") };
+            (
+                json!({PROMOTE: newest.to_string(), REJECTED_VERSIONS: null, ROLLOUT_PAUSED: null}),
+                format!(
+                    "version {newest} takes all requests as soon as it is warm, if the spec still asks for it"
+                ),
+            )
+        }
+        Word::Rollback(rollback) => {
+            let Some(serving) = serving else { bail!("no version of it serves yet") };
+            let to = match rollback.to {
+                Some(to) => to,
+                None => match kept.iter().filter(|version| **version < serving).max() {
+                    Some(to) => *to,
+                    None => bail!("no version older than {serving} is kept; see rollout.historyLimit"),
+                },
+            };
+            if !kept.contains(&to) {
+                let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
+                bail!("version {to} is not kept; there are {}", kept.join(", "));
+            }
+            let newer: BTreeSet<u64> = kept.iter().copied().filter(|version| *version > to).collect();
+            if newer.is_empty() {
+                bail!("version {to} is the newest; larder promote lets it serve");
+            }
+            let rejected: Vec<String> = newer.iter().map(ToString::to_string).collect();
+            (
+                json!({REJECTED_VERSIONS: rejected.join(","), PROMOTE: null}),
+                format!(
+                    "version {to} takes all requests as soon as it is warm; versions {} are rejected until larder retry, larder promote or a new spec",
+                    rejected.join(", ")
+                ),
+            )
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(versions: &[u64], serving: Option<u64>) -> InferenceEndpoint {
+        serde_json::from_value(json!({
+            "apiVersion": "larder.dev/v1alpha1",
+            "kind": "InferenceEndpoint",
+            "metadata": {"name": "signs", "namespace": "vision"},
+            "spec": {
+                "models": [{"name": "ocr", "source": {"s3": {"bucket": "acme-models", "prefix": "ocr/"}}}],
+                "storage": {"efs": {"managed": {}}},
+                "network": {"subnetIds": ["subnet-0000000a"], "securityGroupIds": ["sg-0000000a"]},
+                "function": {"roleArn": "arn:aws:iam::111122223333:role/larder"},
+            },
+            "status": {
+                "history": versions.iter().map(|it| json!({"version": it.to_string()})).collect::<Vec<_>>(),
+                "function": {"name": "f", "version": serving.map(|it| it.to_string())},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn back(to: Option<u64>) -> Word {
+        let target = RolloutTarget { name: "signs".to_owned(), namespace: None };
+        Word::Rollback(Rollback { target, to })
+    }
+
+    #[test]
+    fn rolling_back_rejects_all_that_is_newer() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let object = object(&[7, 6, 4], Some(7));
+        for (to, rejected) in [(None, "7"), (Some(6), "7"), (Some(4), "6,7")] {
+            let (annotations, _) = annotations(&back(to), &object, now).unwrap();
+            assert_eq!(annotations[REJECTED_VERSIONS], rejected);
+            assert!(annotations[PROMOTE].is_null());
+        }
+        for (to, why) in [(Some(5), "version 5 is not kept; there are 7, 6, 4"), (Some(7), "is the newest")] {
+            let error = annotations(&back(to), &object, now).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        for (object, why) in [
+            (object(&[], None), "no version of it serves yet"),
+            (object(&[1], Some(1)), "no version older than 1 is kept"),
+        ] {
+            let error = annotations(&back(None), &object, now).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Rollouts: step by step, watched, taken back, paused, hurried on, turned round in the middle.
+
+#![expect(clippy::unwrap_used, reason = "this is a test")]
+
+use std::time::Duration;
+
+use larder_crds::spec::{AbortOn, RolloutStep, SmokeTest, Strategy};
+use larder_crds::{PROMOTE, REJECTED_VERSIONS, RETRY_AT, ROLLOUT_PAUSED};
+use larder_tests::world::account::Alias;
+use larder_tests::world::example::{defaults, digest, image, object, world};
+use larder_tests::world::run::Run;
+use larder_tests::world::time_of_day;
+use serde_json::json;
+
+/// An endpoint that serves version 1, and rolls the next ones out by 10 % and 50 %, two minutes each.
+fn serving() -> Run {
+    let mut object = object();
+    let rollout = &mut object.spec.rollout;
+    rollout.strategy = Strategy::Canary;
+    let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: 120 };
+    rollout.steps = vec![step(10), step(50)];
+    rollout.abort_on =
+        Some(AbortOn { error_rate_percent: Some(1), p99_milliseconds: Some(2000), alarms: Vec::new() });
+    rollout.smoke_test = Some(SmokeTest {
+        model: "ocr".to_owned(),
+        inputs: Some(json!("https://example.com/sign.png")),
+        inputs_from: None,
+        parameters: None,
+        expect: Some(json!({"predicted_label": "park"})),
+    });
+    let mut run = Run::new(world(), object, defaults()).unwrap();
+    run.settle().unwrap();
+    run
+}
+
+fn alias(run: &Run) -> Alias {
+    run.world.look(|account| account.functions[&run.endpoint().names.function].alias.clone().unwrap())
+}
+
+/// What takes requests: the version, and the share of another.
+fn traffic(run: &Run) -> (u64, Option<(u64, u8)>) {
+    let alias = alias(run);
+    (alias.version, alias.second)
+}
+
+fn warm(run: &Run, version: u64) -> Option<i32> {
+    run.world.look(|account| {
+        let versions = &account.functions[&run.endpoint().names.function].versions;
+        versions.get(&version)?.provisioned.as_ref().map(|it| it.available)
+    })
+}
+
+fn change_image(run: &mut Run, tag: &str) {
+    run.change(|spec| spec.function.image = Some(image("larder-inference", tag))).unwrap();
+}
+
+fn reason(run: &Run, type_: &str) -> String {
+    run.condition(type_).map(|(_, reason, _)| reason.to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn a_new_version_takes_over_step_by_step_and_both_stay_warm() {
+    let mut run = serving();
+    change_image(&mut run, "2");
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    let begun = run.world.now();
+    assert_eq!((warm(&run, 1), warm(&run, 2)), (Some(2), Some(2)));
+    run.pass().unwrap();
+    assert!(!run.is_ready());
+    assert_eq!(reason(&run, "TrafficReady"), "Progressing");
+    assert_eq!(run.status.summary.canary.as_deref(), Some("version 2: 10 %, step 1/2"));
+    // A controller that knows nothing goes on where the last one was.
+    run.go_on_for(Duration::from_secs(60)).unwrap();
+    run.restart();
+    run.until("to take half", |run| traffic(run) == (1, Some((2, 50)))).unwrap();
+    let second = run.world.now();
+    let held = second.checked_sub(begun).unwrap();
+    assert!(held >= Duration::from_secs(119) && held < Duration::from_secs(140), "{held:?}");
+    run.until("to take all", |run| traffic(run) == (2, None)).unwrap();
+    let held = run.world.now().checked_sub(second).unwrap();
+    assert!(held >= Duration::from_secs(119) && held < Duration::from_secs(140), "{held:?}");
+    // The old one stays warm until its last requests have ended; the new one is ready meanwhile.
+    run.until("to be ready", Run::is_ready).unwrap();
+    assert_eq!(warm(&run, 1), Some(2));
+    run.settle().unwrap();
+    assert_eq!(warm(&run, 1), None);
+    let rollout = run.status.rollout.clone().unwrap();
+    assert_eq!((rollout.version.as_str(), rollout.state.as_str()), ("2", "Complete"));
+    run.stays_quiet().unwrap();
+}
+
+#[test]
+fn what_fails_with_a_share_of_the_requests_is_taken_back_and_not_tried_again_by_itself() {
+    for slow in [false, true] {
+        let mut run = serving();
+        run.world.meddle(|account| {
+            let broken = if slow { &mut account.broken.slow } else { &mut account.broken.serving };
+            broken.insert(digest("inference 2"));
+        });
+        change_image(&mut run, "2");
+        run.until("to be taken back", |run| reason(run, "TrafficReady") == "RolloutAborted").unwrap();
+        assert_eq!(traffic(&run), (1, None));
+        assert_eq!(warm(&run, 1), Some(2), "the old version keeps its capacity");
+        let (status, _, message) = run.condition("Stalled").unwrap();
+        assert_eq!(status, "True");
+        assert!(message.contains(if slow { "takes 5000 ms" } else { "invocations failed" }), "{message}");
+        // Neither time nor a restart brings it back.
+        run.restart();
+        run.go_on_for(Duration::from_secs(1200)).unwrap();
+        assert_eq!(traffic(&run), (1, None));
+        assert_eq!(run.status.rollout.as_ref().unwrap().state, "Aborted");
+        assert_eq!(warm(&run, 2), None, "nobody pays for what takes no requests");
+        // Mended, and asked for.
+        run.world.meddle(|account| {
+            account.broken.serving.clear();
+            account.broken.slow.clear();
+        });
+        let now = time_of_day(run.world.now() + Duration::from_secs(60)).to_string();
+        run.annotate(RETRY_AT, Some(&now)).unwrap();
+        run.settle().unwrap();
+        assert_eq!(traffic(&run), (2, None));
+    }
+}
+
+#[test]
+fn a_new_spec_ends_the_rollout_of_the_one_before() {
+    let mut run = serving();
+    change_image(&mut run, "2");
+    run.until("to take half", |run| traffic(run) == (1, Some((2, 50)))).unwrap();
+    run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+    run.until("to take the second back", |run| traffic(run) == (1, None)).unwrap();
+    run.until("to begin again", |run| traffic(run) == (1, Some((3, 10)))).unwrap();
+    assert_eq!(warm(&run, 2), None);
+    // And back to what serves.
+    change_image(&mut run, "1");
+    run.change(|spec| spec.function.memory_mib = 2048).unwrap();
+    run.settle().unwrap();
+    assert_eq!(traffic(&run), (1, None));
+}
+
+#[test]
+fn a_failed_smoke_test_lets_no_request_through() {
+    let mut run = serving();
+    run.world.meddle(|account| account.broken.answers.insert(digest("inference 2")));
+    change_image(&mut run, "2");
+    run.until("to be taken back", |run| reason(run, "TrafficReady") == "RolloutAborted").unwrap();
+    let (_, _, message) = run.condition("TrafficReady").unwrap();
+    assert!(message.contains(r#"the answer.predicted_label is "wrong"; expected is "park""#), "{message}");
+    let served = run.world.look(|account| {
+        let served = &account.functions[&run.endpoint().names.function].served;
+        served.keys().any(|(version, _)| *version == 2)
+    });
+    assert!(!served, "it took requests");
+    change_image(&mut run, "1");
+    run.settle().unwrap();
+}
+
+#[test]
+fn the_first_version_waits_for_its_smoke_test_too() {
+    let mut object = serving().object;
+    object.metadata.generation = Some(1);
+    let world = world();
+    world.meddle(|account| account.broken.answers.insert(digest("inference 1")));
+    let mut run = Run::new(world, object, defaults()).unwrap();
+    run.until("to fail the smoke test", |run| reason(run, "TrafficReady") == "SmokeTestFailed").unwrap();
+    run.world.meddle(|account| account.broken.answers.clear());
+    run.settle().unwrap();
+}
+
+#[test]
+fn a_person_holds_hurries_and_turns_a_rollout_round() {
+    let mut run = serving();
+    change_image(&mut run, "2");
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    run.annotate(ROLLOUT_PAUSED, Some("true")).unwrap();
+    run.go_on_for(Duration::from_secs(7200)).unwrap();
+    assert_eq!((traffic(&run), reason(&run, "TrafficReady")), ((1, Some((2, 10))), "Paused".to_owned()));
+    // Two hours are more than its deadline, and count for nothing.
+    run.annotate(ROLLOUT_PAUSED, None).unwrap();
+    run.until("to go on", |run| reason(run, "TrafficReady") == "Progressing").unwrap();
+    run.go_on_for(Duration::from_secs(60)).unwrap();
+    assert_eq!(traffic(&run), (1, Some((2, 10))), "the rest of its step is still held");
+    run.annotate(PROMOTE, Some("2")).unwrap();
+    let passes = run.passes;
+    run.until("to take all", |run| traffic(run) == (2, None)).unwrap();
+    assert!(run.passes - passes <= 2, "{} passes", run.passes - passes);
+    run.settle().unwrap();
+    // Back to the version before, which is warmed first.
+    run.annotate(PROMOTE, None).unwrap();
+    run.annotate(REJECTED_VERSIONS, Some("2")).unwrap();
+    run.until("to go back", |run| traffic(run) == (1, None)).unwrap();
+    run.until("to say so", |run| reason(run, "TrafficReady") == "RolledBack").unwrap();
+    assert_eq!(warm(&run, 1), Some(2));
+    run.go_on_for(Duration::from_secs(600)).unwrap();
+    assert_eq!(traffic(&run), (1, None));
+    // A new spec is a new version, which nobody has rejected.
+    run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+    run.settle().unwrap();
+    assert_eq!(traffic(&run), (3, None));
+}
+
+#[test]
+fn rolling_back_takes_two_passes_when_aws_is_at_once_ready() {
+    let mut run = serving();
+    change_image(&mut run, "2");
+    run.settle().unwrap();
+    run.world.meddle(|account| account.delays.provisioned = Duration::ZERO);
+    run.annotate(REJECTED_VERSIONS, Some("2")).unwrap();
+    run.pass().unwrap();
+    run.world.advance(Duration::from_millis(500));
+    run.pass().unwrap();
+    assert_eq!(traffic(&run), (1, None));
+}
+
+#[test]
+fn what_takes_longer_than_its_deadline_goes_back_or_says_so() {
+    let mut run = serving();
+    run.change(|spec| spec.rollout.progress_deadline_seconds = 300).unwrap();
+    // It never gets warm.
+    run.world.meddle(|account| account.delays.provisioned = Duration::from_hours(10));
+    change_image(&mut run, "2");
+    run.until("to say that it is stuck", |run| reason(run, "CapacityReady") == "ProgressDeadlineExceeded")
+        .unwrap();
+    assert_eq!(traffic(&run), (1, None));
+    // It takes requests, and what it does cannot be told.
+    let mut run = serving();
+    run.change(|spec| spec.rollout.progress_deadline_seconds = 300).unwrap();
+    run.world.deny("GetMetricData");
+    change_image(&mut run, "2");
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    run.until("to say why it does not go on", |run| reason(run, "TrafficReady") == "AccessDenied").unwrap();
+    run.until("to be taken back", |run| reason(run, "TrafficReady") == "RolloutAborted").unwrap();
+    assert_eq!(traffic(&run), (1, None));
+}
+
+#[test]
+fn an_alarm_takes_a_version_back_and_one_that_is_not_there_holds_it() {
+    let mut run = serving();
+    let alarms = vec!["checkout".to_owned()];
+    run.change(|spec| spec.rollout.abort_on = Some(AbortOn { alarms, ..AbortOn::default() })).unwrap();
+    change_image(&mut run, "2");
+    run.until("to miss the alarm", |run| reason(run, "TrafficReady") == "NotFound").unwrap();
+    assert_eq!(traffic(&run), (1, Some((2, 10))));
+    run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), false));
+    run.until("to take half", |run| traffic(run) == (1, Some((2, 50)))).unwrap();
+    run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), true));
+    run.until("to be taken back", |run| reason(run, "TrafficReady") == "RolloutAborted").unwrap();
+    assert!(run.condition("TrafficReady").unwrap().2.contains("alarm checkout is on"));
+}
+
+#[test]
+fn an_annotation_that_says_nothing_is_refused_with_its_name() {
+    for (key, value) in
+        [(PROMOTE, "two"), (REJECTED_VERSIONS, "1;2"), (RETRY_AT, "soon"), (ROLLOUT_PAUSED, "yes")]
+    {
+        let mut run = serving();
+        let refused = run.annotate(key, Some(value)).unwrap_err();
+        assert!(refused.what.contains(key) && refused.what.contains(value), "{refused}");
+    }
+}
