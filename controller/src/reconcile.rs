@@ -179,7 +179,7 @@ pub struct Memory {
 #[derive(Debug, PartialEq, Eq)]
 struct Asked {
     generation: i64,
-    asked_at: Option<String>,
+    at: Option<String>,
     controls: Controls,
     deleting: bool,
 }
@@ -188,7 +188,7 @@ impl Asked {
     fn by(endpoint: &Endpoint) -> Self {
         Self {
             generation: endpoint.generation,
-            asked_at: endpoint.asked_at.clone(),
+            at: endpoint.asked_at.clone(),
             controls: endpoint.controls.clone(),
             deleting: endpoint.deleting,
         }

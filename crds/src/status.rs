@@ -243,7 +243,7 @@ pub struct CapacityStatus {
 pub struct RolloutStatus {
     /// The version that takes over.
     pub version: String,
-    /// Progressing, Paused, Complete, Aborted or RolledBack.
+    /// Progressing, Paused, Complete, Aborted or `RolledBack`.
     pub state: String,
     /// Its step, from 1, while it takes a share of the requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -84,6 +84,12 @@ async fn cluster() -> Stack {
     panic!("the API server does not know InferenceEndpoints");
 }
 
+/// A rollout with these steps of a minute each.
+fn canary(percents: &[i32]) -> Value {
+    let step = |percent| json!({"weightPercent": percent, "holdSeconds": 60});
+    json!({"strategy": "Canary", "steps": percents.iter().map(step).collect::<Vec<_>>()})
+}
+
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 #[tokio::test]
@@ -227,6 +233,30 @@ async fn bad_specs_are_refused_with_a_remedy() {
             vec![("/spec/capacity", json!({"provisioned": 5, "reserved": 9}))],
             "at least twice capacity.provisioned",
         ),
+        (
+            "a canary without steps",
+            vec![("/spec/rollout", json!({"strategy": "Canary"}))],
+            "Canary, which needs at least one",
+        ),
+        (
+            "steps without a canary",
+            vec![("/spec/rollout", json!({"steps": [{"weightPercent": 10, "holdSeconds": 1}]}))],
+            "write strategy: Canary with steps, or neither",
+        ),
+        ("steps that fall", vec![("/spec/rollout", canary(&[50, 10]))], "rollout.steps must rise"),
+        ("a step twice", vec![("/spec/rollout", canary(&[10, 10]))], "rollout.steps must rise"),
+        ("a step of everything", vec![("/spec/rollout", canary(&[100]))], "weightPercent"),
+        (
+            "steps beyond the deadline",
+            vec![("/spec/rollout", canary(&[1, 2])), ("/spec/rollout/progressDeadlineSeconds", json!(120))],
+            "must be longer than all",
+        ),
+        (
+            "a smoke test that asks nothing",
+            vec![("/spec/rollout", json!({"smokeTest": {"model": "ocr"}}))],
+            "takes either inputs or inputsFrom",
+        ),
+        ("no limit", vec![("/spec/rollout", json!({"abortOn": {}}))], "rollout.abortOn is empty"),
         ("no subnets", vec![("/spec/network/subnetIds", json!([]))], "should have at least 1 items"),
         (
             "a bad subnet",
@@ -256,6 +286,22 @@ async fn bad_specs_are_refused_with_a_remedy() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     apply(&stack, &good()).await.unwrap();
+    let rollout = json!({
+        "strategy": "Canary",
+        "steps": [{"weightPercent": 10, "holdSeconds": 0}, {"weightPercent": 50, "holdSeconds": 300}],
+        "smokeTest": {
+            "model": "ocr",
+            "inputs": [{"name": "x", "data": [1.5, null]}],
+            "expect": {"predicted_label": "sign"},
+        },
+        "abortOn": {"errorRatePercent": 0, "alarms": ["a"]},
+    });
+    apply(&stack, &with(good(), &[("/spec/rollout", rollout.clone())])).await.unwrap();
+    // What has no schema is kept as it was written.
+    let kept =
+        stack.kubectl(&["get", "iep", "signs", "-o", "jsonpath={.spec.rollout.smokeTest}"]).await.unwrap();
+    let kept: Value = serde_json::from_slice(&kept.stdout).unwrap();
+    assert_eq!(kept, rollout["smokeTest"]);
     stack.stop().await;
 }
 

@@ -559,23 +559,32 @@ async fn versions_lead_to_a_url_and_back() {
 
     assert_eq!(cloud.alias(NAME).await.unwrap(), None);
     let function = NAME.to_owned();
-    cloud.perform(&Step::CreateAlias { function: function.clone(), version: 1 }).await.unwrap();
-    let Alias { version, second, revision_id } = cloud.alias(NAME).await.unwrap().unwrap();
-    assert_eq!((version, second), (1, None));
+    let description = "larder: version=1 since=2026-01-31T12:00:00Z".to_owned();
+    let create =
+        Step::CreateAlias { function: function.clone(), version: 1, description: description.clone() };
+    cloud.perform(&create).await.unwrap();
+    let seen = cloud.alias(NAME).await.unwrap().unwrap();
+    assert_eq!((seen.version, seen.second, seen.description), (1, None, description));
+    let revision_id = seen.revision_id;
     let routing =
         aws_sdk_lambda::types::AliasRoutingConfiguration::builder().additional_version_weights("2", 0.29);
     let weigh = stack.lambda().update_alias().function_name(NAME).name("live");
     weigh.routing_config(routing.build()).send().await.unwrap();
     let weighed = cloud.alias(NAME).await.unwrap().unwrap();
     assert_eq!((weighed.version, weighed.second), (1, Some((2, 29))));
-    let update = |revision_id: String| Step::UpdateAlias {
+    let update = |second, revision_id: String| Step::UpdateAlias {
         function: function.clone(),
         from: 1,
         version: 2,
+        second,
+        description: "moved".to_owned(),
         revision_id,
     };
-    assert_eq!(class(cloud.perform(&update(revision_id)).await), Class::Conflict);
-    cloud.perform(&update(weighed.revision_id)).await.unwrap();
+    assert_eq!(class(cloud.perform(&update(None, revision_id)).await), Class::Conflict);
+    cloud.perform(&update(Some((1, 7)), weighed.revision_id)).await.unwrap();
+    let alias = cloud.alias(NAME).await.unwrap().unwrap();
+    assert_eq!((alias.version, alias.second, alias.description.as_str()), (2, Some((1, 7)), "moved"));
+    cloud.perform(&update(None, alias.revision_id)).await.unwrap();
     let alias = cloud.alias(NAME).await.unwrap().unwrap();
     assert_eq!((alias.version, alias.second), (2, None), "all requests go to one version");
     assert_eq!(

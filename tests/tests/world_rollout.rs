@@ -70,7 +70,7 @@ fn a_new_version_takes_over_step_by_step_and_both_stay_warm() {
     assert_eq!(reason(&run, "TrafficReady"), "Progressing");
     assert_eq!(run.status.summary.canary.as_deref(), Some("version 2: 10 %, step 1/2"));
     // A controller that knows nothing goes on where the last one was.
-    run.go_on_for(Duration::from_secs(60)).unwrap();
+    run.go_on_for(Duration::from_mins(1)).unwrap();
     run.restart();
     run.until("to take half", |run| traffic(run) == (1, Some((2, 50)))).unwrap();
     let second = run.world.now();
@@ -106,7 +106,7 @@ fn what_fails_with_a_share_of_the_requests_is_taken_back_and_not_tried_again_by_
         assert!(message.contains(if slow { "takes 5000 ms" } else { "invocations failed" }), "{message}");
         // Neither time nor a restart brings it back.
         run.restart();
-        run.go_on_for(Duration::from_secs(1200)).unwrap();
+        run.go_on_for(Duration::from_mins(20)).unwrap();
         assert_eq!(traffic(&run), (1, None));
         assert_eq!(run.status.rollout.as_ref().unwrap().state, "Aborted");
         assert_eq!(warm(&run, 2), None, "nobody pays for what takes no requests");
@@ -115,7 +115,7 @@ fn what_fails_with_a_share_of_the_requests_is_taken_back_and_not_tried_again_by_
             account.broken.serving.clear();
             account.broken.slow.clear();
         });
-        let now = time_of_day(run.world.now() + Duration::from_secs(60)).to_string();
+        let now = time_of_day(run.world.now() + Duration::from_mins(1)).to_string();
         run.annotate(RETRY_AT, Some(&now)).unwrap();
         run.settle().unwrap();
         assert_eq!(traffic(&run), (2, None));
@@ -173,12 +173,12 @@ fn a_person_holds_hurries_and_turns_a_rollout_round() {
     change_image(&mut run, "2");
     run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
     run.annotate(ROLLOUT_PAUSED, Some("true")).unwrap();
-    run.go_on_for(Duration::from_secs(7200)).unwrap();
+    run.go_on_for(Duration::from_hours(2)).unwrap();
     assert_eq!((traffic(&run), reason(&run, "TrafficReady")), ((1, Some((2, 10))), "Paused".to_owned()));
     // Two hours are more than its deadline, and count for nothing.
     run.annotate(ROLLOUT_PAUSED, None).unwrap();
     run.until("to go on", |run| reason(run, "TrafficReady") == "Progressing").unwrap();
-    run.go_on_for(Duration::from_secs(60)).unwrap();
+    run.go_on_for(Duration::from_mins(1)).unwrap();
     assert_eq!(traffic(&run), (1, Some((2, 10))), "the rest of its step is still held");
     run.annotate(PROMOTE, Some("2")).unwrap();
     let passes = run.passes;
@@ -191,7 +191,7 @@ fn a_person_holds_hurries_and_turns_a_rollout_round() {
     run.until("to go back", |run| traffic(run) == (1, None)).unwrap();
     run.until("to say so", |run| reason(run, "TrafficReady") == "RolledBack").unwrap();
     assert_eq!(warm(&run, 1), Some(2));
-    run.go_on_for(Duration::from_secs(600)).unwrap();
+    run.go_on_for(Duration::from_mins(10)).unwrap();
     assert_eq!(traffic(&run), (1, None));
     // A new spec is a new version, which nobody has rejected.
     run.change(|spec| spec.function.memory_mib = 4096).unwrap();

@@ -54,6 +54,15 @@ impl Stack {
         format!("http://{}", self.cloud().proxy.address)
     }
 
+    /// How many calls of a function had to wait for a sandbox to start.
+    ///
+    /// # Panics
+    /// When AWS was left out.
+    #[must_use]
+    pub fn cold_starts(&self, function: &str) -> u64 {
+        self.cloud().host.as_ref().map_or(0, |host| host.cold_starts(function))
+    }
+
     /// Settings for any AWS SDK client, pointing at the proxy.
     ///
     /// # Panics

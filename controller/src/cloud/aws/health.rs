@@ -70,8 +70,8 @@ impl Clients {
                 .dimensions(dimension("ExecutedVersion", query.version.to_string()))
                 .build();
             let period = i32::try_from(end - start).unwrap_or(i32::MAX);
-            let stat = MetricStat::builder().metric(metric).period(period).stat(statistic).build();
-            MetricDataQuery::builder().id(id).metric_stat(stat).build()
+            let wanted = MetricStat::builder().metric(metric).period(period).stat(statistic).build();
+            MetricDataQuery::builder().id(id).metric_stat(wanted).build()
         };
         let request = self
             .cloudwatch

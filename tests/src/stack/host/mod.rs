@@ -80,6 +80,8 @@ pub(crate) struct Host {
     logs: PathBuf,
     pools: Mutex<HashMap<Key, Arc<Pool>>>,
     serial: AtomicU64,
+    /// Calls that had to wait for a sandbox to start, by function.
+    cold: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
 }
 
 impl Host {
@@ -92,7 +94,13 @@ impl Host {
             logs: logs.to_owned(),
             pools: Mutex::default(),
             serial: AtomicU64::new(0),
+            cold: Mutex::default(),
         }
+    }
+
+    /// How many calls of a function had to wait for a sandbox to start.
+    pub(crate) fn cold_starts(&self, function: &str) -> u64 {
+        locked(&self.cold).get(function).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// The folder that stands for an access point.
@@ -165,7 +173,8 @@ impl Host {
             .ok_or_else(|| {
                 format!("the function host was given no program for function {} (image {image:?})", key.0)
             })?;
-        let pool = Arc::new(Pool::new(self.spec(config, program)));
+        let cold = Arc::clone(locked(&self.cold).entry(key.0.clone()).or_default());
+        let pool = Arc::new(Pool::new(self.spec(config, program), cold));
         pools.insert(key, Arc::clone(&pool));
         Ok(pool)
     }

@@ -1,7 +1,7 @@
 //! The sandboxes of one function version.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,24 +22,28 @@ pub(super) struct Pool {
     permits: Semaphore,
     idle: Mutex<Vec<Sandbox>>,
     serial: AtomicU64,
+    /// Calls that had to wait for a sandbox to start, of all versions.
+    cold: Arc<AtomicU64>,
 }
 
 impl Pool {
-    pub(super) fn new(spec: Spec) -> Self {
+    pub(super) fn new(spec: Spec, cold: Arc<AtomicU64>) -> Self {
         let permits = Semaphore::new(spec.sandboxes);
-        Self { spec, permits, idle: Mutex::default(), serial: AtomicU64::new(0) }
+        Self { spec, permits, idle: Mutex::default(), serial: AtomicU64::new(0), cold }
     }
 
     pub(super) async fn invoke(&self, payload: Bytes) -> Outcome {
         let Ok(Ok(_permit)) = tokio::time::timeout(WAIT, self.permits.acquire()).await else {
             return Outcome::Busy;
         };
-        let mut sandbox = match self.take() {
-            Some(sandbox) => sandbox,
-            None => match self.start("on-demand").await {
+        let mut sandbox = if let Some(sandbox) = self.take() {
+            sandbox
+        } else {
+            self.cold.fetch_add(1, Ordering::Relaxed);
+            match self.start("on-demand").await {
                 Ok(sandbox) => sandbox,
                 Err(failure) => return Outcome::FunctionError(failure.payload()),
-            },
+            }
         };
         let (outcome, healthy) = sandbox.invoke(payload).await;
         if healthy {

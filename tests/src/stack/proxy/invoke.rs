@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -152,26 +152,47 @@ pub(super) async fn by_call(shared: &Shared, parts: &Parts, body: Bytes) -> Resu
             });
             http::empty(StatusCode::ACCEPTED)
         }
-        _ => match host.invoke(&config, body).await {
-            Outcome::Answer(answer) => Response::new(http::whole(answer)),
-            Outcome::FunctionError(answer) => {
-                let mut response = Response::new(http::whole(answer));
-                response.headers_mut().insert(
-                    HeaderName::from_static("x-amz-function-error"),
-                    HeaderValue::from_static("Unhandled"),
-                );
-                response
-            }
-            Outcome::Busy => error("lambda", 429, "TooManyRequestsException", "Rate Exceeded.", &[]),
-            Outcome::NoProgram(message) => {
-                error("lambda", 400, "InvalidParameterValueException", &message, &[])
-            }
-        },
+        _ => {
+            let begun = Instant::now();
+            let outcome = host.invoke(&config, body).await;
+            note(shared, &name, qualifier.as_deref(), &config, begun, &outcome);
+            answer_of(outcome)
+        }
     };
     if let Ok(version) = HeaderValue::from_str(&version) {
         response.headers_mut().insert(HeaderName::from_static("x-amz-executed-version"), version);
     }
     Ok(response)
+}
+
+fn answer_of(outcome: Outcome) -> Response<Body> {
+    match outcome {
+        Outcome::Answer(answer) => Response::new(http::whole(answer)),
+        Outcome::FunctionError(answer) => {
+            let mut response = Response::new(http::whole(answer));
+            response.headers_mut().insert(
+                HeaderName::from_static("x-amz-function-error"),
+                HeaderValue::from_static("Unhandled"),
+            );
+            response
+        }
+        Outcome::Busy => error("lambda", 429, "TooManyRequestsException", "Rate Exceeded.", &[]),
+        Outcome::NoProgram(message) => error("lambda", 400, "InvalidParameterValueException", &message, &[]),
+    }
+}
+
+/// Counts an invocation for CloudWatch.
+fn note(
+    shared: &Shared,
+    function: &str,
+    qualifier: Option<&str>,
+    config: &Value,
+    begun: Instant,
+    outcome: &Outcome,
+) {
+    let version = config["Version"].as_str().unwrap_or_default();
+    let is_error = !matches!(outcome, Outcome::Answer(_));
+    shared.metrics.note(function, qualifier.unwrap_or_default(), version, begun.elapsed(), is_error);
 }
 
 /// The function URL that a request is for: by host as in AWS, or by path for clients without DNS.
@@ -206,7 +227,10 @@ pub(super) async fn by_url(
         return refuse(StatusCode::BAD_GATEWAY, "Internal Server Error");
     };
     let event = event::from_request(id, parts, &body, !url.signed);
-    Ok(match host.invoke(&config, event.to_string().into()).await {
+    let begun = Instant::now();
+    let outcome = host.invoke(&config, event.to_string().into()).await;
+    note(shared, &url.function, url.qualifier.as_deref(), &config, begun, &outcome);
+    Ok(match outcome {
         Outcome::Answer(answer) => event::to_response(&answer),
         Outcome::Busy => http::json(StatusCode::TOO_MANY_REQUESTS, &json!({"Message": "Rate Exceeded."})),
         Outcome::FunctionError(_) | Outcome::NoProgram(_) => {

@@ -4,6 +4,7 @@
 //! - [`fault`]: what a test wants to go wrong with it.
 //! - [`upstream`]: the emulator behind.
 //! - [`efs`], [`lambda`], [`function_state`], [`publish`], [`capacity`]: where the emulator is more friendly than AWS, AWS's own behaviour.
+//! - [`metrics`]: what CloudWatch would say of them.
 //! - [`invoke`]: invocations and function URLs, which go to the function host.
 //!
 //! Every call is counted by service, operation and status, as it was seen on the wire. What the proxy
@@ -17,6 +18,7 @@ pub(crate) mod fault;
 mod function_state;
 mod invoke;
 mod lambda;
+mod metrics;
 mod operation;
 mod publish;
 mod upstream;
@@ -83,6 +85,7 @@ struct Shared {
     calls: Mutex<Calls>,
     efs: efs::Efs,
     lambda: function_state::Lambda,
+    metrics: metrics::Metrics,
     host: Option<Arc<Host>>,
 }
 
@@ -114,6 +117,7 @@ impl Proxy {
             calls: Mutex::default(),
             efs: efs::Efs::new(timings),
             lambda: function_state::Lambda::new(timings),
+            metrics: metrics::Metrics::default(),
             host,
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared))).abort_handle();
@@ -236,6 +240,7 @@ async fn perform(
     match call.service.as_str() {
         "efs" => shared.efs.perform(&shared.upstream, &call.operation, parts, body).await,
         "lambda" => lambda::perform(shared, &call.operation, parts, body).await,
+        "monitoring" => shared.metrics.perform(&call.operation, &body),
         _ => pass(shared, parts, body).await,
     }
 }

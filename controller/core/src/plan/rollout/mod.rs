@@ -56,21 +56,18 @@ pub(super) enum NoGoal {
 pub(super) fn goal<'a>(desired: &Desired, observed: &'a Observed) -> Result<Goal<'a>, NoGoal> {
     let alias = observed.alias.as_ref().map_err(|problem| NoGoal::Blocked(problem.into()))?;
     let target = target(desired, observed);
-    let (reason, message) = match &target {
-        Ok(version) => {
-            if desired.controls.promoted == Some(version.number) {
-                return Ok(Goal { version, way: Way::Promotion });
-            }
-            match refusal(desired, alias.as_ref(), version.number) {
-                None => return Ok(Goal { version, way: Way::Rollout }),
-                Some(refusal) => refusal,
-            }
+    let (reason, message) = if let Ok(version) = &target {
+        if desired.controls.promoted == Some(version.number) {
+            return Ok(Goal { version, way: Way::Promotion });
         }
+        match refusal(desired, alias.as_ref(), version.number) {
+            None => return Ok(Goal { version, way: Way::Rollout }),
+            Some(refusal) => refusal,
+        }
+    } else {
         // What serves and must not is left behind, whatever else is at work.
-        Err(_) => {
-            let serving = alias.as_ref().map(|alias| alias.version);
-            serving.and_then(|number| rejection(desired, number)).ok_or(NoGoal::Unready)?
-        }
+        let serving = alias.as_ref().map(|alias| alias.version);
+        serving.and_then(|number| rejection(desired, number)).ok_or(NoGoal::Unready)?
     };
     match stand_in(desired, observed, alias.as_ref()) {
         Some(version) => {
