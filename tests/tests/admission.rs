@@ -251,11 +251,6 @@ async fn bad_specs_are_refused_with_a_remedy() {
             vec![("/spec/rollout", canary(&[1, 2])), ("/spec/rollout/progressDeadlineSeconds", json!(120))],
             "must be longer than all",
         ),
-        (
-            "a smoke test that asks nothing",
-            vec![("/spec/rollout", json!({"smokeTest": {"model": "ocr"}}))],
-            "takes either inputs or inputsFrom",
-        ),
         ("no limit", vec![("/spec/rollout", json!({"abortOn": {}}))], "rollout.abortOn is empty"),
         ("no subnets", vec![("/spec/network/subnetIds", json!([]))], "should have at least 1 items"),
         (

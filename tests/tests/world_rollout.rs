@@ -249,6 +249,13 @@ fn an_alarm_takes_a_version_back_and_one_that_is_not_there_holds_it() {
 }
 
 #[test]
+fn a_smoke_test_that_asks_nothing_is_refused() {
+    let mut run = serving();
+    let refused = run.change(|spec| spec.rollout.smoke_test.as_mut().unwrap().inputs = None).unwrap_err();
+    assert!(refused.what.contains("spec.rollout.smokeTest is without inputs: write either"), "{refused}");
+}
+
+#[test]
 fn an_annotation_that_says_nothing_is_refused_with_its_name() {
     for (key, value) in
         [(PROMOTE, "two"), (REJECTED_VERSIONS, "1;2"), (RETRY_AT, "soon"), (ROLLOUT_PAUSED, "yes")]

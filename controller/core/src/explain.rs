@@ -155,9 +155,13 @@ fn branch(
     let parts = match area {
         Area::Storage => mount_targets(status),
         Area::Models => models(status, sync),
-        Area::Function | Area::Capacity | Area::Traffic | Area::Exposure | Area::Events | Area::Upkeep => {
-            Vec::new()
-        }
+        Area::Function
+        | Area::Capacity
+        | Area::Traffic
+        | Area::Exposure
+        | Area::Events
+        | Area::History
+        | Area::Upkeep => Vec::new(),
     };
     Branch {
         name: condition.type_.clone(),
@@ -187,12 +191,15 @@ fn reads(area: Area, status: &InferenceEndpointStatus, sync: &str) -> Vec<String
         Area::Models => return vec!["ListObjectsV2".to_owned(), sync.to_owned()],
         Area::Function => &["GetFunction", "ListVersionsByFunction"],
         Area::Capacity => &["GetProvisionedConcurrencyConfig"],
+        // What a version that takes a share has done is asked only while it does.
+        Area::Traffic if status.traffic.len() > 1 => &["GetAlias", "GetMetricData", "DescribeAlarms"],
         Area::Traffic => &["GetAlias"],
         Area::Exposure => &["GetFunctionUrlConfig", "GetPolicy"],
         Area::Events => match &status.events {
             Some(_) => &["GetQueueAttributes", "DescribeRule", "GetBucketNotificationConfiguration"],
             None => &[],
         },
+        Area::History => &["ListVersionsByFunction", "GetProvisionedConcurrencyConfig"],
         Area::Upkeep => return vec![sync.to_owned()],
     };
     calls.iter().map(|&call| call.to_owned()).collect()
@@ -237,6 +244,10 @@ fn held(area: Area, status: &InferenceEndpointStatus) -> Option<String> {
             Some(events) => format!("rule {} sends to queue {}", events.rule, events.queue),
             None => "not asked for".to_owned(),
         }),
+        Area::History => {
+            let others = status.history.len().saturating_sub(status.traffic.len());
+            Some(format!("{others} older versions are kept"))
+        }
         Area::Upkeep => None,
     }
 }

@@ -253,24 +253,6 @@ impl Scenario {
         Ok((output.status.code().unwrap_or(-1), text))
     }
 
-    /// Runs `larder` with these arguments; gives its exit code and what it prints.
-    ///
-    /// # Errors
-    /// When it cannot be run.
-    pub async fn larder(&self, args: &[&str]) -> Result<(i32, String)> {
-        let output = tokio::process::Command::new(binary("larder")?)
-            .args(args)
-            .env_clear()
-            .envs(self.larder_env())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .with_context(|| format!("larder {} cannot be run", args.join(" ")))?;
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        Ok((output.status.code().unwrap_or(-1), text))
-    }
-
     /// The endpoints of [`NAMESPACE`].
     #[must_use]
     pub fn endpoints(&self) -> Api<InferenceEndpoint> {

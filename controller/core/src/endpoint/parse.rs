@@ -68,7 +68,7 @@ impl Endpoint {
             source_hosts: defaults.source_hosts.clone(),
             provisioned: spec.capacity.provisioned,
             reserved: spec.capacity.reserved,
-            rollout: rollout::rollout(&spec.rollout),
+            rollout: rollout::rollout(&spec.rollout)?,
             controls: rollout::controls(object)?,
             url: spec.expose.as_ref().map(|e| e.function_url.auth_type),
             management: spec.management,

@@ -76,8 +76,12 @@ pub struct Controls {
     pub retry_at: Option<Timestamp>,
 }
 
-pub(super) fn rollout(rollout: &spec::Rollout) -> Rollout {
-    Rollout {
+/// Reads a rollout.
+///
+/// # Errors
+/// [`Refused`] for a smoke test that asks nothing, or two things.
+pub(super) fn rollout(rollout: &spec::Rollout) -> Result<Rollout, Refused> {
+    Ok(Rollout {
         steps: rollout
             .steps
             .iter()
@@ -86,7 +90,7 @@ pub(super) fn rollout(rollout: &spec::Rollout) -> Rollout {
                 hold: seconds(step.hold_seconds),
             })
             .collect(),
-        smoke_test: rollout.smoke_test.as_ref().map(smoke_test),
+        smoke_test: rollout.smoke_test.as_ref().map(smoke_test).transpose()?,
         abort_on: rollout.abort_on.as_ref().map_or_else(AbortOn::default, |on| AbortOn {
             error_rate_percent: on.error_rate_percent,
             p99_milliseconds: on.p99_milliseconds,
@@ -94,25 +98,35 @@ pub(super) fn rollout(rollout: &spec::Rollout) -> Rollout {
         }),
         progress_deadline: seconds(rollout.progress_deadline_seconds),
         history_limit: usize::try_from(rollout.history_limit).unwrap_or_default(),
-    }
+    })
 }
 
 fn seconds(number: i64) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or_default())
 }
 
-fn smoke_test(test: &spec::SmokeTest) -> SmokeTest {
+fn smoke_test(test: &spec::SmokeTest) -> Result<SmokeTest, Refused> {
+    if test.inputs.is_some() == test.inputs_from.is_some() {
+        let value = if test.inputs.is_some() { "both inputs and inputsFrom" } else { "without inputs" };
+        return Err(Refused {
+            field: "spec.rollout.smokeTest".to_owned(),
+            value: value.to_owned(),
+            remedy:
+                "write either inputs, or inputsFrom.s3 with the bucket and key of an object that holds them"
+                    .to_owned(),
+        });
+    }
     let mut payload = serde_json::json!({"model": test.model});
     for (field, value) in [("inputs", &test.inputs), ("parameters", &test.parameters)] {
         if let Some(value) = value {
             payload[field] = value.clone();
         }
     }
-    SmokeTest {
+    Ok(SmokeTest {
         payload,
         inputs_from: test.inputs_from.as_ref().map(|from| (from.s3.bucket.clone(), from.s3.key.clone())),
         expect: test.expect.clone(),
-    }
+    })
 }
 
 /// Reads the annotations of a rollout.
