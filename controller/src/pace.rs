@@ -39,13 +39,16 @@ impl Pace {
                 Some(Duration::ZERO)
             }
             // It says exactly when, or that there is no hurry.
-            Plan::Wait { reason, after, .. } if *reason == Reason::Settling || *after > LATEST => {
-                Some(*after)
-            }
+            Plan::Wait { reason, after, .. } if is_timed(*reason) || *after > LATEST => Some(*after),
             Plan::Wait { reason, .. } if is_of_another_area(*reason) => Some(LATEST),
             Plan::Do(_) | Plan::Retry { .. } | Plan::Wait { .. } => Some(growing),
         }
     }
+}
+
+/// What is waited for is over at a time that is known, or is a person's to end.
+const fn is_timed(reason: Reason) -> bool {
+    matches!(reason, Reason::Settling | Reason::Progressing | Reason::Draining | Reason::Paused)
 }
 
 /// What is waited for has its own area, whose plan says when to look.

@@ -365,6 +365,7 @@ fn is_as_wanted(endpoint: &Endpoint, told: &InferenceEndpointStatus) -> bool {
     !endpoint.deleting
         && endpoint.management == Management::Apply
         && is_true("Ready")
+        && is_true(Area::History.condition())
         && is_true(Area::Upkeep.condition())
         && told.plan.is_empty()
         && told.drift.is_empty()

@@ -22,8 +22,7 @@ use larder_contract::{Digest, Manifest, ModelSource, ObjectEntry, RelativePath};
 use larder_core::endpoint::{AccessPointSpec, Architecture, CodeRef, ImageRef, Place};
 use larder_core::names::Owner;
 use larder_core::observed::{
-    Code, Function, FunctionConfig, LastUpdate, LogGroup, Package, ProvisionedStatus, Remote, Source,
-    Start,
+    Code, Function, FunctionConfig, LastUpdate, LogGroup, Package, ProvisionedStatus, Remote, Source, Start,
 };
 use larder_core::step::{Permission, PermissionAction};
 use larder_core::{Class, Step};

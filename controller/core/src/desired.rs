@@ -9,8 +9,8 @@ use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
 use serde_json::json;
 
 use crate::endpoint::{
-    AccessPointSpec, Adoption, Architecture, AuthType, CodeRef, Controls, DeletionPolicy, Endpoint, FileSystemRef,
-    Model, Rollout,
+    AccessPointSpec, Adoption, Architecture, AuthType, CodeRef, Controls, DeletionPolicy, Endpoint,
+    FileSystemRef, Model, Rollout,
 };
 use crate::names::Names;
 use crate::observed::{Observed, Source};
