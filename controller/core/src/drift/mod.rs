@@ -75,6 +75,11 @@ fn is_unchanged(desired: &Desired, observed: &Observed, previous: &InferenceEndp
         && same(&now.sync_code, &before.sync_code)
 }
 
+/// What is left over from what was asked for before, and not from somebody else.
+const fn is_own_business(area: Area) -> bool {
+    matches!(area, Area::History | Area::Upkeep)
+}
+
 /// What others have changed, each with the area that mends it.
 #[must_use]
 pub fn found(
@@ -89,7 +94,7 @@ pub fn found(
     let mut found: Vec<(Area, Difference)> = Vec::new();
     for (area, step) in foresee(desired, observed).steps {
         for difference in differences(&step, observed) {
-            if area != Area::Upkeep && !found.iter().any(|(_, it)| it.is_about_the_same(&difference)) {
+            if !is_own_business(area) && !found.iter().any(|(_, it)| it.is_about_the_same(&difference)) {
                 found.push((area, difference));
             }
         }
@@ -110,7 +115,7 @@ pub fn held(
         return plans;
     }
     let hold = |(area, plan): (Area, Plan)| match plan {
-        Plan::Do(steps) if area != Area::Upkeep => {
+        Plan::Do(steps) if !is_own_business(area) => {
             let differs: Vec<Difference> =
                 steps.iter().flat_map(|step| differences(step, observed)).collect();
             let plan = match endpoint.drift_policy {

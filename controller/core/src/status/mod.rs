@@ -203,7 +203,7 @@ fn frozen(
 }
 
 /// The condition types that are Larder's. Others are somebody else's, and are kept.
-const OWN: [&str; 14] = [
+const OWN: [&str; 15] = [
     "Accepted",
     "StorageReady",
     "ModelsSynced",
