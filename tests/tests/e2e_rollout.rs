@@ -176,7 +176,6 @@ async fn no_request_fails_and_none_is_cold_through_any_rollout() {
         json!({"function": {"memoryMiB": 3008}, "rollout": {"abortOn": {"errorRatePercent": null, "p99Milliseconds": 1}}}),
     )
     .await;
-    until(&scenario, "to take a fifth", share(20)).await;
     let endpoint =
         until(&scenario, "to be taken back", |e| reason(e, "TrafficReady") == "RolloutAborted").await;
     assert_eq!(serves(&endpoint), [("3".to_owned(), 100)]);
