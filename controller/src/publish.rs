@@ -209,22 +209,24 @@ mod tests {
             }],
             ..InferenceEndpointStatus::default()
         };
-        let none = InferenceEndpointStatus::default();
         for (before, after, told) in [
-            (none.clone(), model("Pending", "1"), &[][..]),
-            (model("Pending", "1"), model("Syncing", "1"), &["CopyStarted"]),
-            (model("Syncing", "1"), model("Syncing", "1"), &[]),
-            (model("Syncing", "1"), model("Ready", "1"), &["Copied"]),
-            (model("Pending", "1"), model("Ready", "1"), &["Copied"]),
-            (model("Ready", "1"), model("Ready", "1"), &[]),
-            (model("Ready", "1"), model("Syncing", "2"), &["CopyStarted"]),
-            (model("Ready", "1"), model("Ready", "2"), &[]),
-            (none, model("Ready", "1"), &[]),
+            (None, ("Pending", "1"), None),
+            (Some(("Pending", "1")), ("Syncing", "1"), Some("CopyStarted")),
+            (Some(("Syncing", "1")), ("Syncing", "1"), None),
+            (Some(("Syncing", "1")), ("Ready", "1"), Some("Copied")),
+            (Some(("Pending", "1")), ("Ready", "1"), Some("Copied")),
+            (Some(("Ready", "1")), ("Ready", "1"), None),
+            (Some(("Ready", "1")), ("Syncing", "2"), Some("CopyStarted")),
+            (Some(("Ready", "1")), ("Ready", "2"), None),
+            (None, ("Ready", "1"), None),
         ] {
+            let before =
+                before.map_or_else(InferenceEndpointStatus::default, |(state, digest)| model(state, digest));
+            let after = model(after.0, after.1);
             let got = copies(&before, &after);
             assert_eq!(
                 got.iter().map(|e| e.reason.as_str()).collect::<Vec<_>>(),
-                told,
+                told.into_iter().collect::<Vec<_>>(),
                 "{before:?} {after:?}"
             );
         }

@@ -134,7 +134,8 @@ impl Load {
     }
 
     async fn end(self) -> (u64, Vec<String>) {
-        while self.sent.load(Ordering::Relaxed) < REQUESTS && !self.clients.iter().any(|it| it.is_finished())
+        while self.sent.load(Ordering::Relaxed) < REQUESTS
+            && !self.clients.iter().any(tokio::task::JoinHandle::is_finished)
         {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
