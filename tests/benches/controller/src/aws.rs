@@ -1,7 +1,7 @@
 //! AWS in memory, on the wire: a server that speaks the protocols that the controller's SDKs speak, counts what it
 //! is asked, and refuses what is above AWS's rates when it is told to.
 //!
-//! - [`region`]: what it holds, and the little of each service that an endpoint needs.
+//! - [`crate::region`]: what it holds, and the little of each service that an endpoint needs.
 //!
 //! Deliberately absent: what AWS checks. That is tested in memory and against the emulator.
 
