@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-sync-long test-world check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-controller bench-inference bench-reading bench-sync
+.PHONY: help demo test test-fast test-sync-long test-world test-world-long check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-controller bench-inference bench-reading bench-sync
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ bench-controller: tools ## the controller at 1 to 10,000 endpoints; ARGS=--quick
 
 test-world: ## one schedule of faults: make test-world SEED=…
 	@$(CARGO) test --workspace --locked --test world_faults -- --nocapture
+
+test-world-long: build ## a hundred thousand schedules of faults, in about half an hour
+	@SCHEDULES=$${SCHEDULES:-100000} $(CARGO) test --workspace --locked --test world_faults -- --nocapture
 
 check: fmt pure generated lint docs ## everything that needs no running: format, purity, generated files, lints, docs
 

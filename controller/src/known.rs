@@ -196,8 +196,9 @@ impl Known {
         let known = self.at.len();
         self.at.retain(|part, at| {
             let age = now.saturating_sub(*at);
-            // An inventory tells the time by which marks and looks are due.
-            if *part == Part::Stored { age.is_zero() } else { age < JUST_NOW }
+            // An inventory tells the time by which marks and looks are due, and a tag moves at any moment.
+            let is_fleeting = matches!(part, Part::Stored | Part::Code | Part::SyncCode);
+            if is_fleeting { age.is_zero() } else { age < JUST_NOW }
         });
         self.at.len() != known
     }

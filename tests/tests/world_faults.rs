@@ -2,7 +2,7 @@
 //! killed and doubled, specs and sources changed in the middle. Invariants hold throughout; once faults
 //! stop, the end is the wanted one.
 //!
-//! `SCHEDULES` says how many schedules run (1,000), `SEED` runs one again.
+//! `SCHEDULES` says how many schedules run (2,000), `SEED` runs one again.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 
@@ -256,7 +256,7 @@ fn random_schedules_converge_once_faults_stop() {
         schedule(seed).unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
         return;
     }
-    let schedules = number("SCHEDULES").unwrap_or(1000);
+    let schedules = number("SCHEDULES").unwrap_or(2000);
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let failed: Vec<(u64, String)> = std::thread::scope(|scope| {
@@ -278,8 +278,6 @@ fn random_schedules_converge_once_faults_stop() {
     println!("{schedules} schedules, {} failed", failed.len());
     if let Some((seed, stuck)) = failed.iter().min() {
         let seeds: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
-        panic!(
-            "seeds {seeds:?} failed; again with: SEED={seed} cargo test -p larder-tests --test world_faults\nseed {seed}: {stuck}"
-        );
+        panic!("seeds {seeds:?} failed; again with: make test-world SEED={seed}\nseed {seed}: {stuck}");
     }
 }
