@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use larder_core::Defaults;
 use larder_core::endpoint::{CodeRef, ImageRef};
@@ -98,6 +99,19 @@ impl Shared {
             calls_per_second: self.calls_per_second,
             source_hosts: self.allow_source_host.clone(),
             ..Settings::default()
+        }
+    }
+
+    /// This cluster's id: as it is written, or else asked for.
+    ///
+    /// # Errors
+    /// When it is not written and cannot be read.
+    pub async fn cluster(&self, kube: &kube::Client) -> anyhow::Result<String> {
+        match &self.cluster_id {
+            Some(id) => Ok(id.clone()),
+            None => crate::run::cluster_id(kube).await.context(
+                "the cluster's id cannot be read: allow get of namespace kube-system, or write --cluster-id",
+            ),
         }
     }
 

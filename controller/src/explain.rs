@@ -78,10 +78,7 @@ pub async fn explain(args: &Explain, out: &mut impl std::io::Write) -> anyhow::R
 
 async fn asked(args: &Explain, kube: &Client) -> anyhow::Result<(Shared, String, Connector)> {
     let shared = args.shared().context("write --sync-code, as for the controller, or --offline")?;
-    let cluster = match &shared.cluster_id {
-        Some(id) => id.clone(),
-        None => crate::run::cluster_id(kube).await.context("the cluster's id cannot be read")?,
-    };
+    let cluster = shared.cluster(kube).await?;
     let aws = Connector::new(shared.settings()).await?;
     Ok((shared, cluster, aws))
 }

@@ -14,7 +14,7 @@ use larder::lease::Election;
 use larder::metrics::Metrics;
 use larder::plan_command::{Verdict, plan};
 use larder::rollout_command::{Word, say};
-use larder::run::{cluster_id, run};
+use larder::run::run;
 use larder::server::{Readiness, bind, serve};
 use larder::tenants::Tenants;
 use tokio::signal::unix::{SignalKind, signal};
@@ -102,12 +102,7 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::default());
     let health = tokio::spawn(serve(listener, readiness.clone(), Arc::clone(&metrics), stop.clone()));
     let kube = Client::try_default().await.context("the cluster cannot be reached: check the kubeconfig")?;
-    let cluster = match &args.shared.cluster_id {
-        Some(id) => id.clone(),
-        None => cluster_id(&kube).await.context(
-            "the cluster's id cannot be read: allow get of namespace kube-system, or write --cluster-id",
-        )?,
-    };
+    let cluster = args.shared.cluster(&kube).await?;
     let settings = args.shared.settings();
     let aws = Connector::new(settings).await.context("AWS cannot be reached")?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("larder-{:08x}", fastrand::u32(..)));

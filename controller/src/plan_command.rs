@@ -62,10 +62,7 @@ pub(crate) const NEW: &str = "It is new.";
 pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<Verdict> {
     let written = manifests::read(&args.files, &args.namespace)?;
     let kube = client(&args.cluster).await?;
-    let cluster = match &args.shared.cluster_id {
-        Some(id) => id.clone(),
-        None => crate::run::cluster_id(&kube).await.context("the cluster's id cannot be read")?,
-    };
+    let cluster = args.shared.cluster(&kube).await?;
     let aws = Connector::new(args.shared.settings()).await?;
     let mut all = Vec::new();
     for object in &written {
