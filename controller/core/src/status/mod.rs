@@ -119,8 +119,7 @@ pub fn refused(
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
-    let way_out = if is_deleting { WAY_OUT } else { "" };
-    not_accepted(Reason::InvalidSpec, &format!("{refused}{way_out}"), generation, previous, now)
+    not_accepted(Reason::InvalidSpec, refused, generation, is_deleting, previous, now)
 }
 
 /// The status of an object whose namespace may not use its role: the rest of it stays as it was.
@@ -132,21 +131,22 @@ pub fn role_not_allowed(
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
-    let way_out = if is_deleting { WAY_OUT } else { "" };
-    not_accepted(Reason::RoleNotAllowed, &format!("{why}{way_out}"), generation, previous, now)
+    not_accepted(Reason::RoleNotAllowed, why, generation, is_deleting, previous, now)
 }
 
 fn not_accepted(
     reason: Reason,
-    message: &str,
+    why: &impl std::fmt::Display,
     generation: i64,
+    is_deleting: bool,
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> InferenceEndpointStatus {
+    let message = format!("{why}{}", if is_deleting { WAY_OUT } else { "" });
     let conditions = vec![
-        draft("Accepted", false, reason, message.to_owned()),
-        draft("Ready", false, reason, message.to_owned()),
-        draft("Stalled", true, reason, message.to_owned()),
+        draft("Accepted", false, reason, message.clone()),
+        draft("Ready", false, reason, message.clone()),
+        draft("Stalled", true, reason, message),
     ];
     frozen(conditions, generation, previous, now)
 }

@@ -205,9 +205,7 @@ pub(super) fn advance(
             description: done.to_string(),
         }]));
     };
-    let moved = |version, second, record: &Record| {
-        Ok(Plan::Do(vec![move_alias(desired, alias, version, second, record)]))
-    };
+    let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
     match alias.second {
         None if alias.version == number => Ok(Plan::Converged),
         // The spec has come back to what serves.
@@ -245,9 +243,7 @@ fn go_on(
     percent: u8,
 ) -> Result<Plan, Plan> {
     let (steps, at) = (&desired.rollout.steps, observed.at);
-    let moved = |version, second, record: &Record| {
-        Ok(Plan::Do(vec![move_alias(desired, alias, version, second, record)]))
-    };
+    let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
     let stays = |record: &Record| moved(alias.version, Some((number, percent)), record);
     let Some(Record::Step { version, step, since, begun, paused }) =
         record(Some(alias)).filter(|record| is_true(record, number, percent, desired, at))
@@ -337,7 +333,7 @@ fn fit(desired: &Desired, observed: &Observed, alias: Option<&Alias>, goal: &Goa
     Err(match alias {
         Some(alias) => {
             let aborted = Record::Aborted { version: number, at: observed.at, why };
-            Plan::Do(vec![move_alias(desired, alias, alias.version, None, &aborted)])
+            moved(desired, alias, alias.version, None, &aborted)
         }
         None => Plan::Retry {
             steps: Vec::new(),
@@ -345,6 +341,10 @@ fn fit(desired: &Desired, observed: &Observed, alias: Option<&Alias>, goal: &Goa
             message: format!("version {number} of function {function} takes no requests: {why}"),
         },
     })
+}
+
+fn moved(desired: &Desired, alias: &Alias, version: u64, second: Option<(u64, u8)>, record: &Record) -> Plan {
+    Plan::Do(vec![move_alias(desired, alias, version, second, record)])
 }
 
 fn move_alias(
