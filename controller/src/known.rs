@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use larder_contract::upkeep::Inventory;
 use larder_core::Step;
 use larder_core::names::Names;
 use larder_core::observed::{
@@ -29,13 +30,11 @@ pub enum Part {
     SyncCode,
     /// The model-sync function.
     SyncFunction,
-    /// Its log group.
-    SyncLogs,
     /// What the inference function's code resolves to.
     Code,
     /// The inference function.
     Function,
-    /// Its log group.
+    /// The log groups of both functions.
     Logs,
     /// The numbers of its versions.
     Numbers,
@@ -56,14 +55,13 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 17] = [
         Self::Subnets,
         Self::FileSystem,
         Self::MountTargets,
         Self::AccessPoint,
         Self::SyncCode,
         Self::SyncFunction,
-        Self::SyncLogs,
         Self::Code,
         Self::Function,
         Self::Logs,
@@ -88,10 +86,9 @@ impl Part {
             Self::AccessPoint => is_still(&seen.access_point),
             Self::SyncCode => seen.sync.code.is_ok(),
             Self::SyncFunction => is_idle(&seen.sync.function),
-            Self::SyncLogs => is_still(&seen.sync.log_group),
             Self::Code => seen.inference.code.is_ok(),
             Self::Function => is_idle(&seen.inference.function),
-            Self::Logs => is_still(&seen.inference.log_group),
+            Self::Logs => is_still(&seen.sync.log_group) && is_still(&seen.inference.log_group),
             Self::Numbers => seen.versions.is_ok(),
             Self::Provisioned => {
                 let is_decided = |it: &Version| it.provisioned.as_ref().is_none_or(is_warm);
@@ -142,13 +139,17 @@ fn is_warm(it: &Provisioned) -> bool {
 const LASTS: Duration = Duration::from_mins(1);
 
 /// How old a part may be that something final rests on: about as long as it takes to read all of them.
-const JUST_NOW: Duration = Duration::from_secs(5);
+pub const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// What was seen of one endpoint, and when each part of it was read. Lost in a crash, to no harm.
 #[derive(Debug, Default)]
 pub struct Known {
     seen: Option<Box<Observed>>,
     at: BTreeMap<Part, Duration>,
+    /// The time of this pass.
+    now: Duration,
+    /// What the inventory's clock showed when it was read.
+    clock: u64,
 }
 
 impl Known {
@@ -156,6 +157,14 @@ impl Known {
     #[must_use]
     pub fn part(&self, part: Part) -> Option<&Observed> {
         self.seen.as_deref().filter(|_| self.at.contains_key(&part))
+    }
+
+    /// The inventory, while it is taken for true. Its clock goes on: marks and looks are due by it.
+    #[must_use]
+    pub fn inventory(&self) -> Option<Inventory> {
+        let (stored, at) = (self.part(Part::Stored)?.inventory()?, self.at.get(&Part::Stored)?);
+        let age = self.now.saturating_sub(*at) + Duration::from_nanos(999_999_999);
+        Some(Inventory { now: self.clock + age.as_secs(), ..stored.clone() })
     }
 
     /// A published version, as it was seen. Once it is active, what it runs never changes.
@@ -166,6 +175,9 @@ impl Known {
 
     /// Keeps what was seen at `now`. What is known already was not read again.
     pub fn learn(&mut self, seen: &Observed, now: Duration) {
+        if let Some(stored) = seen.inventory().filter(|_| !self.at.contains_key(&Part::Stored)) {
+            self.clock = stored.now;
+        }
         for part in Part::ALL {
             self.at.entry(part).or_insert(now);
         }
@@ -188,18 +200,14 @@ impl Known {
 
     /// Forgets what is too old at `now` to go on from.
     pub fn age(&mut self, now: Duration) {
+        self.now = now;
         self.at.retain(|_, at| now.saturating_sub(*at) < LASTS);
     }
 
     /// Forgets what is too old at `now` for something final to rest on. Whether there was any.
     pub fn doubt(&mut self, now: Duration) -> bool {
         let known = self.at.len();
-        self.at.retain(|part, at| {
-            let age = now.saturating_sub(*at);
-            // An inventory tells the time by which marks and looks are due, and a tag moves at any moment.
-            let is_fleeting = matches!(part, Part::Stored | Part::Code | Part::SyncCode);
-            if is_fleeting { age.is_zero() } else { age < JUST_NOW }
-        });
+        self.at.retain(|_, at| now.saturating_sub(*at) < JUST_NOW);
         self.at.len() != known
     }
 
@@ -216,7 +224,7 @@ fn written(step: &Step, names: &Names) -> &'static [Part] {
         Step::TagResource { tagged, .. } => match tagged {
             Tagged::FileSystem => &[Part::FileSystem, Part::MountTargets, Part::AccessPoint],
             Tagged::AccessPoint => &[Part::AccessPoint],
-            Tagged::LogGroup => &[Part::Logs, Part::SyncLogs],
+            Tagged::LogGroup => &[Part::Logs],
             Tagged::Rule => &[Part::Events],
             Tagged::Function => &[
                 Part::SyncFunction,
@@ -228,21 +236,15 @@ fn written(step: &Step, names: &Names) -> &'static [Part] {
                 Part::Permissions,
             ],
         },
-        Step::CreateFileSystem { .. } | Step::UpdateFileSystem { .. } | Step::DeleteFileSystem { .. } => {
-            &[Part::FileSystem, Part::MountTargets, Part::AccessPoint]
-        }
+        // A new one has neither mount targets nor access points, and there were none without it.
+        Step::CreateFileSystem { .. } | Step::UpdateFileSystem { .. } => &[Part::FileSystem],
+        Step::DeleteFileSystem { .. } => &[Part::FileSystem, Part::MountTargets, Part::AccessPoint],
         Step::CreateMountTarget { .. }
         | Step::SetMountTargetSecurityGroups { .. }
         | Step::DeleteMountTarget { .. } => &[Part::MountTargets],
         Step::CreateAccessPoint { .. } | Step::DeleteAccessPoint { .. } => &[Part::AccessPoint],
-        Step::CreateLogGroup { name, .. }
-        | Step::PutRetentionPolicy { name, .. }
-        | Step::DeleteLogGroup { name } => {
-            if *name == Names::log_group(&names.function) {
-                &[Part::Logs]
-            } else {
-                &[Part::SyncLogs]
-            }
+        Step::CreateLogGroup { .. } | Step::PutRetentionPolicy { .. } | Step::DeleteLogGroup { .. } => {
+            &[Part::Logs]
         }
         Step::CreateFunction { name, .. }
         | Step::UpdateFunctionCode { name, .. }
@@ -264,7 +266,7 @@ fn written(step: &Step, names: &Names) -> &'static [Part] {
         }
         Step::StartSync { .. } | Step::Collect { .. } | Step::Verify { .. } => &[Part::Stored, Part::Report],
         // `RevisionId` of `$LATEST` changes with it.
-        Step::PublishVersion { .. } => &[Part::Function, Part::Numbers, Part::Provisioned],
+        Step::PublishVersion { .. } => &[Part::Function, Part::Numbers],
         Step::DeleteVersion { .. } => &[Part::Numbers, Part::Provisioned],
         Step::PutProvisionedConcurrency { .. } | Step::DeleteProvisionedConcurrency { .. } => {
             &[Part::Provisioned]

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use larder_contract::ModelSource;
-use larder_contract::sync::SyncReport;
+use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_contract::upkeep::Inventory;
 use larder_core::desired::sync_request;
 use larder_core::endpoint::{FileSystemRef, Model};
 use larder_core::names::Names;
 use larder_core::observed::{
-    Code, Function, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source, Subnet,
-    Trial, Version,
+    Code, Function, LogGroup, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source,
+    Subnet, Trial, Version,
 };
 use larder_core::{Class, Desired, Endpoint};
 
@@ -51,7 +51,7 @@ pub async fn observe_beyond<C: Cloud>(
 ) -> Observed {
     let names = &endpoint.names;
     let kept = |part| known.part(part);
-    let (subnets, file_system, sources, sync, inference) = tokio::join!(
+    let (subnets, file_system, sources, sync, inference, logs) = tokio::join!(
         subnets(cloud, endpoint, known),
         unless(
             kept(Part::FileSystem).map(|it| it.file_system.clone()),
@@ -63,7 +63,7 @@ pub async fn observe_beyond<C: Cloud>(
             endpoint,
             (&names.sync_function, &endpoint.sync_code),
             known,
-            [Part::SyncCode, Part::SyncFunction, Part::SyncLogs],
+            [Part::SyncCode, Part::SyncFunction],
             |it| &it.sync,
         ),
         function(
@@ -71,10 +71,13 @@ pub async fn observe_beyond<C: Cloud>(
             endpoint,
             (&names.function, &endpoint.function.code),
             known,
-            [Part::Code, Part::Function, Part::Logs],
+            [Part::Code, Part::Function],
             |it| &it.inference,
         ),
+        log_groups(cloud, endpoint, known),
     );
+    let with = |(code, function), log_group| ObservedFunction { code, function, log_group };
+    let (sync, inference) = (with(sync, logs.1), with(inference, logs.0));
     let (storage, (stored, sync_report), published) = tokio::join!(
         storage(cloud, endpoint, &file_system, known),
         on_disk(cloud, endpoint, &sync, &sources, known),
@@ -240,18 +243,35 @@ async fn function<C: Cloud>(
     endpoint: &Endpoint,
     (name, code): (&str, &larder_core::endpoint::CodeRef),
     known: &Known,
-    [code_part, function_part, logs_part]: [Part; 3],
+    [code_part, function_part]: [Part; 2],
     of: impl Fn(&Observed) -> &ObservedFunction,
-) -> ObservedFunction {
-    let owner = &endpoint.names.owner;
-    let group = Names::log_group(name);
+) -> (Read<Code>, Read<Remote<Function>>) {
     let kept = |part| known.part(part).map(&of);
-    let (code, function, log_group) = tokio::join!(
+    tokio::join!(
         unless(kept(code_part).map(|it| it.code.clone()), resolved(cloud, endpoint, code)),
-        unless(kept(function_part).map(|it| it.function.clone()), cloud.function(name, owner)),
-        unless(kept(logs_part).map(|it| it.log_group.clone()), cloud.log_group(&group, owner)),
-    );
-    ObservedFunction { code, function, log_group }
+        unless(
+            kept(function_part).map(|it| it.function.clone()),
+            cloud.function(name, &endpoint.names.owner)
+        ),
+    )
+}
+
+/// The log groups of the inference function and of model-sync, whose name begins with that of the first.
+async fn log_groups<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    known: &Known,
+) -> (Read<Remote<LogGroup>>, Read<Remote<LogGroup>>) {
+    if let Some(seen) = known.part(Part::Logs) {
+        return (seen.inference.log_group.clone(), seen.sync.log_group.clone());
+    }
+    let names = [&endpoint.names.function, &endpoint.names.sync_function].map(|name| Names::log_group(name));
+    let found = read(cloud.log_groups(&[&names[0], &names[1]], &endpoint.names.owner)).await;
+    match found.map(<[_; 2]>::try_from) {
+        Ok(Ok([inference, sync])) => (Ok(inference), Ok(sync)),
+        Ok(Err(_)) => (Ok(Remote::Absent), Ok(Remote::Absent)),
+        Err(problem) => (Err(problem.clone()), Err(problem)),
+    }
 }
 
 async fn resolved<C: Cloud>(
@@ -299,20 +319,24 @@ async fn published<C: Cloud>(
         }
     }
     let name = &endpoint.names.function;
-    let (versions, alias, url) = tokio::join!(
-        read(versions(cloud, endpoint, name, known)),
-        unless(known.part(Part::Alias).map(|it| it.alias.clone()), cloud.alias(name)),
-        unless(known.part(Part::Url).map(|it| it.url.clone()), cloud.function_url(name)),
-    );
-    // The policy hangs on the alias and goes with it.
-    let permissions = match &alias {
-        Ok(Some(_)) => {
-            let kept = known.part(Part::Permissions).map(|it| it.permissions.clone());
-            unless(kept, cloud.permissions(name)).await
-        }
-        Ok(None) => Ok(BTreeMap::new()),
-        Err(problem) => Err(problem.clone()),
+    let exposed = async {
+        let alias = unless(known.part(Part::Alias).map(|it| it.alias.clone()), cloud.alias(name)).await;
+        // The URL and the policy hang on the alias and go with it.
+        let (url, permissions) = match &alias {
+            Ok(Some(_)) => tokio::join!(
+                unless(known.part(Part::Url).map(|it| it.url.clone()), cloud.function_url(name)),
+                unless(
+                    known.part(Part::Permissions).map(|it| it.permissions.clone()),
+                    cloud.permissions(name)
+                ),
+            ),
+            Ok(None) => (Ok(None), Ok(BTreeMap::new())),
+            Err(problem) => (Err(problem.clone()), Err(problem.clone())),
+        };
+        (alias, url, permissions)
     };
+    let (versions, (alias, url, permissions)) =
+        tokio::join!(read(versions(cloud, endpoint, name, known)), exposed);
     Published { versions, alias, url, permissions }
 }
 
@@ -330,6 +354,7 @@ async fn versions<C: Cloud>(
         None => pages(|page| cloud.version_numbers(name, page)).await?,
     };
     numbers.sort_unstable();
+    let newest = known.part(Part::Provisioned).and_then(listed).map(|all| all.into_iter().max());
     let mut versions = Vec::new();
     for number in numbers {
         let seen = known.version(number);
@@ -344,6 +369,8 @@ async fn versions<C: Cloud>(
         let provisioned = async {
             match warm {
                 Some(version) => Ok(version.provisioned.clone()),
+                // Published a moment ago: nobody has provisioned it.
+                None if newest.is_some_and(|newest| newest < Some(number)) => Ok(None),
                 None => Box::pin(cloud.provisioned(name, number)).await,
             }
         };
@@ -419,27 +446,50 @@ async fn on_disk<C: Cloud>(
     if !is_ready || endpoint.deleting {
         return (Ok(None), Ok(None));
     }
-    let function = &endpoint.names.sync_function;
-    let kept = known.part(Part::Stored).and_then(Observed::inventory).cloned();
-    let stored = match unless(kept.map(Ok), cloud.inventory(function)).await {
+    let (function, models) = (&endpoint.names.sync_function, &endpoint.models);
+    let mut stored = known.inventory();
+    if let Some(wanted) = sync_request(models, sources, stored.as_ref()) {
+        // A report is about one request.
+        let is_same =
+            |it: &&Observed| sync_request(models, &it.sources, it.inventory()).as_ref() == Some(&wanted);
+        let kept = known.part(Part::Report).filter(is_same).map(|seen| seen.sync_report.clone());
+        if let (Some(stored), Some(report)) = (&stored, kept) {
+            return (Ok(Some(stored.clone())), report);
+        }
+        let (report, found) = status(cloud, function, &wanted).await;
+        stored = found.or(stored);
+        // What is wanted depends on what was found damaged.
+        let is_wanted = || sync_request(models, sources, stored.as_ref()).as_ref() == Some(&wanted);
+        match (&report, &stored) {
+            (Err(problem), None) => return (Err(problem.clone()), report),
+            (_, Some(_)) if is_wanted() => return (Ok(stored), report),
+            _ => {}
+        }
+    }
+    let stored = match unless(stored.map(Ok), cloud.inventory(function)).await {
         Ok(stored) => stored,
-        // What is wanted depends on it.
         Err(problem) => return (Err(problem.clone()), Err(problem)),
     };
-    let models = &endpoint.models;
     let report = match sync_request(models, sources, Some(&stored)) {
-        Some(wanted) => {
-            // A report is about one request.
-            let is_same =
-                |it: &&Observed| sync_request(models, &it.sources, it.inventory()).as_ref() == Some(&wanted);
-            match known.part(Part::Report).filter(is_same) {
-                Some(seen) => seen.sync_report.clone(),
-                None => read(cloud.sync_status(function, &wanted)).await.map(Some),
-            }
-        }
+        Some(wanted) => status(cloud, function, &wanted).await.0,
         None => Ok(None),
     };
     (Ok(Some(stored)), report)
+}
+
+/// How far what is wanted is, and what lies on the file system.
+async fn status<C: Cloud>(
+    cloud: &C,
+    function: &str,
+    wanted: &SyncRequest,
+) -> (Read<Option<SyncReport>>, Option<Inventory>) {
+    match read(cloud.sync_status(function, wanted)).await {
+        Ok(mut report) => {
+            let stored = report.inventory.take();
+            (Ok(Some(report)), stored)
+        }
+        Err(problem) => (Err(problem), None),
+    }
 }
 
 /// Whether a model's source was found changed while it was copied: its listing is no longer true.

@@ -206,6 +206,10 @@ async fn storage_is_made_seen_and_taken_away() {
     assert_eq!(stack.leftovers().await.unwrap(), []);
 }
 
+async fn log_group(cloud: &AwsCloud, name: &str, owner: &Owner) -> Result<Remote<LogGroup>, CloudError> {
+    cloud.log_groups(&[name], owner).await.map(|found| found.into_iter().next().unwrap())
+}
+
 #[tokio::test]
 async fn log_groups_are_made_seen_and_taken_away() {
     let stack = Stack::start(Options::aws()).await.unwrap();
@@ -214,23 +218,25 @@ async fn log_groups_are_made_seen_and_taken_away() {
     let create =
         |name: &str, owner: &Owner| Step::CreateLogGroup { name: name.to_owned(), owner: owner.clone() };
     cloud.perform(&create("/aws/lambda/larder-a-sync", &other())).await.unwrap();
-    assert_eq!(cloud.log_group(name, &owner).await.unwrap(), Remote::Absent, "a longer name is another's");
+    assert_eq!(log_group(&cloud, name, &owner).await.unwrap(), Remote::Absent, "a longer name is another's");
     cloud.perform(&create(name, &owner)).await.unwrap();
     assert_eq!(class(cloud.perform(&create(name, &owner)).await), Class::Conflict);
     assert_eq!(
-        cloud.log_group(name, &owner).await.unwrap(),
+        log_group(&cloud, name, &owner).await.unwrap(),
         Remote::Ready(LogGroup { retention_days: None })
     );
+    let both = cloud.log_groups(&[name, "/aws/lambda/larder-a-sync"], &owner).await.unwrap();
+    assert!(matches!(&both[..], [Remote::Ready(_), Remote::Foreign { .. }]), "{both:?}");
     cloud.perform(&Step::PutRetentionPolicy { name: name.to_owned(), days: 14 }).await.unwrap();
     assert_eq!(
-        cloud.log_group(name, &owner).await.unwrap(),
+        log_group(&cloud, name, &owner).await.unwrap(),
         Remote::Ready(LogGroup { retention_days: Some(14) })
     );
-    let seen = cloud.log_group(name, &other()).await.unwrap();
+    let seen = log_group(&cloud, name, &other()).await.unwrap();
     assert!(matches!(&seen, Remote::Foreign { owner: it, .. } if *it == owner.0), "{seen:?}");
     for _ in 0..2 {
         cloud.perform(&Step::DeleteLogGroup { name: name.to_owned() }).await.unwrap();
-        assert_eq!(cloud.log_group(name, &owner).await.unwrap(), Remote::Absent);
+        assert_eq!(log_group(&cloud, name, &owner).await.unwrap(), Remote::Absent);
     }
 }
 
@@ -664,7 +670,7 @@ async fn failures_on_the_wire_have_their_classes() {
             cloud.file_system(ours).await.unwrap_err().problem,
             cloud.objects("b", "p/", None).await.unwrap_err().problem,
             cloud.subnets(&["subnet-1".to_owned()].into()).await.unwrap_err().problem,
-            cloud.log_group("g", &owner()).await.unwrap_err().problem,
+            log_group(&cloud, "g", &owner()).await.unwrap_err().problem,
         ];
         for problem in &problems {
             assert_eq!(problem.class, class, "{fault:?}: {problem}");
@@ -684,7 +690,7 @@ async fn a_role_is_assumed_once_and_shared() {
     let cloud = connector.connect(&role).await.unwrap();
     connector.connect(&role).await.unwrap();
     cloud.function("f", &owner()).await.unwrap();
-    cloud.log_group("g", &owner()).await.unwrap();
+    log_group(&cloud, "g", &owner()).await.unwrap();
     assert_eq!((stack.count("sts", "AssumeRole"), stack.count("sts", "GetCallerIdentity")), (1, 1));
 
     stack.inject(Rule::new("sts", "AssumeRole", When::Always, Fault::Denied));

@@ -65,7 +65,8 @@ fn an_unanswered_create_is_found_by_its_token() {
 fn a_create_that_was_not_seen_yet_recovers_from_already_exists() {
     let mut run = run_of(world(), object());
     run.checks_truth = false;
-    // The list lags: the file system is made a second time, which its token forbids.
+    // It dies once it is made, and the list lags: it is made a second time, which its token forbids.
+    run.world.plan_fault(Fault { on: On::Operation("CreateFileSystem", 1), trouble: Trouble::KilledAfter });
     run.world.plan_fault(Fault { on: On::Operation("DescribeFileSystems", 2), trouble: Trouble::Stale });
     settle(&mut run);
     assert!(run.world.refused().iter().any(|told| told.contains("FileSystemAlreadyExists")));

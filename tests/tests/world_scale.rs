@@ -45,7 +45,7 @@ fn where_aws_is_ready_at_once_a_new_endpoint_costs_few_calls_and_no_waiting() {
     let (world, run) = settled(at_once());
     let (calls, passes, took) =
         (all_calls(&world), run.passes, world.now().saturating_sub(Duration::from_mins(1)));
-    assert!(calls <= 53, "{calls} calls in {passes} passes: {:?}", world.all_calls());
+    assert!(calls <= 41, "{calls} calls in {passes} passes: {:?}", world.all_calls());
     assert!(took <= Duration::from_secs(2), "{took:?} in {passes} passes");
 }
 
@@ -54,7 +54,7 @@ fn where_aws_takes_its_time_only_what_is_waited_for_is_read() {
     let (world, run) = settled(Delays::default());
     let (calls, took) = (all_calls(&world), world.now());
     assert!(
-        calls <= 165 && took > Duration::ZERO,
+        calls <= 148 && took > Duration::ZERO,
         "{calls} calls in {} passes: {:?}",
         run.passes,
         world.all_calls()

@@ -152,6 +152,7 @@ fn apply(step: &Step, observed: &mut Observed) {
         Step::StartSync { request, .. } => {
             store(observed, &request.manifest);
             observed.sync_report = Ok(Some(SyncReport {
+                inventory: None,
                 models: request
                     .manifest
                     .models

@@ -132,8 +132,12 @@ pub trait Cloud: Send + Sync {
         page: Option<String>,
     ) -> impl Future<Output = Result<Page<ListedAccessPoint>>> + Send;
 
-    /// A log group (`DescribeLogGroups`, `ListTagsForResource`).
-    fn log_group(&self, name: &str, owner: &Owner) -> impl Future<Output = Result<Remote<LogGroup>>> + Send;
+    /// Log groups with these names, each of which begins with the first (`DescribeLogGroups`, `ListTagsForResource`).
+    fn log_groups(
+        &self,
+        names: &[&str],
+        owner: &Owner,
+    ) -> impl Future<Output = Result<Vec<Remote<LogGroup>>>> + Send;
 
     /// A function's `$LATEST` (`GetFunction`), foreign when its owner tag is not `owner`.
     fn function(&self, name: &str, owner: &Owner) -> impl Future<Output = Result<Remote<Function>>> + Send;

@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::upkeep::{CollectRequest, VerifyRequest};
+use crate::upkeep::{CollectRequest, Inventory, VerifyRequest};
 use crate::{Digest, Manifest, ModelSource, Worker};
 
 /// What model-sync is invoked with.
@@ -68,6 +68,9 @@ pub struct SyncReport {
     pub manifest_present: bool,
     /// A copy is at work: its heartbeat on the file system is fresh.
     pub running: bool,
+    /// What lies on the file system. None of a copy, and of functions that are older than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
 }
 
 /// How far one model is.

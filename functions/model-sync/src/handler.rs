@@ -90,7 +90,9 @@ where
         let owner = self.owner.as_deref();
         match event {
             SyncEvent::Status(request) => {
-                Ok(Answer::Report(status::report(root, &request, owner, SystemTime::now())))
+                let now = SystemTime::now();
+                let report = status::report(root, &request, owner, now);
+                Ok(Answer::Report(SyncReport { inventory: Some(inventory(root, owner, now)), ..report }))
             }
             SyncEvent::Copy(request) => Ok(Answer::Report(self.copy_all(&request, root, stop).await)),
             SyncEvent::Inventory => Ok(Answer::Inventory(inventory(root, owner, SystemTime::now()))),

@@ -13,6 +13,7 @@ use crate::store;
 pub fn report(root: &Path, request: &SyncRequest, owner: Option<&str>, now: SystemTime) -> SyncReport {
     let models = &request.manifest.models;
     SyncReport {
+        inventory: None,
         models: models.iter().map(|model| model_report(root, model, now)).collect(),
         manifest_present: store::is_served(root, &request.manifest, owner),
         running: models.iter().any(|model| store::is_running(root, &model.revision, now)),

@@ -81,9 +81,11 @@ impl Cloud for World {
         Ok(self.page(all, page.as_deref()))
     }
 
-    async fn log_group(&self, name: &str, owner: &Owner) -> Result<Remote<LogGroup>> {
-        self.read("DescribeLogGroups", &format!("log group {name}"), |account| {
-            Ok(account.seen_log_group(name, owner))
+    async fn log_groups(&self, names: &[&str], owner: &Owner) -> Result<Vec<Remote<LogGroup>>> {
+        let prefix = names.first().copied().unwrap_or_default();
+        self.read("DescribeLogGroups", &format!("log group {prefix}"), |account| {
+            let begin_so = names.iter().filter(|name| name.starts_with(prefix));
+            Ok(begin_so.map(|name| account.seen_log_group(name, owner)).collect())
         })
         .await
     }

@@ -71,7 +71,14 @@ struct Inner {
     is_killed: bool,
     takes_turns: bool,
     is_outage: bool,
-    buckets_at: Vec<(Duration, BTreeMap<String, Bucket>)>,
+    stores_at: Vec<(Duration, Stores)>,
+}
+
+/// What people change at any moment, and a pass may have read just before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Stores {
+    buckets: BTreeMap<String, Bucket>,
+    images: BTreeMap<String, String>,
 }
 
 /// A moment of the world, as a time of day.
@@ -114,9 +121,9 @@ impl World {
         inner.account.settle();
         inner.before = inner.account.clone();
         let now = inner.account.now;
-        let buckets = inner.account.buckets.clone();
-        if inner.buckets_at.last().is_none_or(|(_, last)| *last != buckets) {
-            inner.buckets_at.push((now, buckets));
+        let stores = Stores { buckets: inner.account.buckets.clone(), images: inner.account.images.clone() };
+        if inner.stores_at.last().is_none_or(|(_, last)| *last != stores) {
+            inner.stores_at.push((now, stores));
         }
         done
     }
@@ -291,17 +298,18 @@ impl World {
         self.lock().breaches.clone()
     }
 
-    /// What the buckets held at any moment since `since`.
-    #[must_use]
-    pub fn buckets_since(&self, since: Duration) -> Vec<BTreeMap<String, Bucket>> {
+    /// Accounts with the buckets and the images that there were at any moment since `since`, and nothing else.
+    fn stores_since(&self, since: Duration) -> Vec<Account> {
         let inner = self.lock();
-        let ended_before = |i: usize| inner.buckets_at.get(i + 1).is_some_and(|(next, _)| *next < since);
-        inner
-            .buckets_at
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| !ended_before(*i))
-            .map(|(_, (_, buckets))| buckets.clone())
+        let ended_before = |i: usize| inner.stores_at.get(i + 1).is_some_and(|(next, _)| *next < since);
+        let moments = inner.stores_at.iter().enumerate().filter(|(i, _)| !ended_before(*i));
+        moments
+            .map(|(_, (_, stores))| Account {
+                buckets: stores.buckets.clone(),
+                images: stores.images.clone(),
+                elsewhere: inner.account.elsewhere.clone(),
+                ..Account::default()
+            })
             .collect()
     }
 }

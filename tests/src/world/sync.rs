@@ -43,7 +43,7 @@ impl Account {
         function: &str,
         request: &SyncRequest,
     ) -> Result<SyncReport, Refusal> {
-        let now = self.now;
+        let (now, inventory) = (self.now, self.inventory(function)?);
         let config = self.invoke(function)?.latest.config.clone();
         let folder =
             self.folder_of(&config).and_then(|key| self.folders.get(&key)).cloned().unwrap_or_default();
@@ -85,6 +85,7 @@ impl Account {
         };
         let models = &request.manifest.models;
         Ok(SyncReport {
+            inventory: Some(inventory),
             models: models.iter().map(model).collect(),
             manifest_present: folder.is_served(&request.manifest),
             running: models.iter().any(|model| is_running(&model.revision)),

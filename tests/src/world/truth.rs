@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use larder::known::JUST_NOW;
 use larder_contract::source::S3Prefix;
 use larder_contract::{ModelSource, layout};
 use larder_core::Endpoint;
@@ -15,10 +16,11 @@ use super::events::queue_arn;
 
 /// What is not as `endpoint` asks for; none when all of it is served.
 ///
-/// A source may have been listed at any moment since `listed_since`.
+/// A source may have been listed at any moment since `listed_since`, and code resolved just before.
 #[must_use]
 pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Option<String> {
-    let buckets = world.buckets_since(listed_since);
+    let listed = world.stores_since(listed_since);
+    let resolved = world.stores_since(world.now().saturating_sub(JUST_NOW));
     world.look(|account| {
         let Some(function) = account.functions.get(&endpoint.names.function) else {
             return Some("there is no function".to_owned());
@@ -54,9 +56,9 @@ pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Op
             return Some(format!("the permissions are {:?}", alias.statements));
         }
         untrue_events(account, endpoint)
-            .or_else(|| untrue_body(account, endpoint, &version.body))
+            .or_else(|| untrue_body(&resolved, endpoint, &version.body))
             .or_else(|| account.missing_models(&version.body))
-            .or_else(|| untrue_manifest(account, endpoint, &version.body, &buckets))
+            .or_else(|| untrue_manifest(account, endpoint, &version.body, &listed))
     })
 }
 
@@ -106,11 +108,12 @@ fn untrue_events(account: &Account, endpoint: &Endpoint) -> Option<String> {
     places.find_map(untrue)
 }
 
-fn untrue_body(account: &Account, endpoint: &Endpoint, body: &Body) -> Option<String> {
+fn untrue_body(stores: &[Account], endpoint: &Endpoint, body: &Body) -> Option<String> {
     let (config, spec) = (&body.config, &endpoint.function);
-    let code = account.resolve(&spec.code).ok().map(|code| code.digest);
-    if code.as_ref() != Some(&body.code_digest) {
-        return Some(format!("the code is {}, wanted {code:?}", body.code_digest));
+    let codes: Vec<String> =
+        stores.iter().filter_map(|it| it.resolve(&spec.code).ok()).map(|code| code.digest).collect();
+    if !codes.contains(&body.code_digest) {
+        return Some(format!("the code is {}, wanted one of {codes:?}", body.code_digest));
     }
     let mut env = config.env.clone();
     env.retain(|name, _| !name.starts_with(layout::ENV_RESERVED_PREFIX));
@@ -129,7 +132,7 @@ fn untrue_manifest(
     account: &Account,
     endpoint: &Endpoint,
     body: &Body,
-    buckets: &[std::collections::BTreeMap<String, super::account::Bucket>],
+    stores: &[Account],
 ) -> Option<String> {
     let folder = account.folder_of(&body.config).and_then(|key| account.folders.get(&key))?;
     let manifest = folder.manifests.get(body.config.env.get(layout::ENV_MANIFEST)?)?;
@@ -145,13 +148,8 @@ fn untrue_manifest(
         }
         let is_right = match model.pin {
             Some(pin) => served.content() == pin,
-            None => buckets.iter().any(|buckets| {
-                let view = Account {
-                    buckets: buckets.clone(),
-                    elsewhere: account.elsewhere.clone(),
-                    ..Account::default()
-                };
-                let found = view.revision_at(&model.source);
+            None => stores.iter().any(|store| {
+                let found = store.revision_at(&model.source);
                 found.is_some_and(|(revision, ..)| revision == served.content())
             }),
         };

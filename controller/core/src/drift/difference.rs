@@ -93,8 +93,9 @@ pub fn differences(step: &Step, seen: &Observed) -> Vec<Difference> {
         Step::CreateLogGroup { name, .. } => gone(format!("log group {name}"), "DeleteLogGroup"),
         Step::PutRetentionPolicy { name, days } => {
             let of = if name.ends_with("-sync") { &seen.sync } else { &seen.inference };
-            let have = of.log_group.as_ref().ok().and_then(Remote::ours).and_then(|it| it.retention_days);
-            let resource = format!("log group {name}");
+            // One that is to be made anew says so itself.
+            let Some(group) = of.log_group.as_ref().ok().and_then(Remote::ours) else { return Vec::new() };
+            let (resource, have) = (format!("log group {name}"), group.retention_days);
             field(&resource, "retention in days", days, have, "PutRetentionPolicy").into_iter().collect()
         }
         Step::DeleteLogGroup { name } => surplus(format!("log group {name}"), "CreateLogGroup"),

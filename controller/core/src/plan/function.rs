@@ -34,15 +34,20 @@ pub fn target<'a>(desired: &Desired, observed: &'a Observed) -> Result<&'a Versi
         return Err(Plan::Converged);
     };
     let latest = latest(desired, want, observed)?;
+    let reserve = lambda::reserve(&want.name, attainable_reserve(want, observed), latest);
     let versions = observed.versions.as_ref().map_err(Plan::from)?;
     let Some(version) = versions.iter().rev().find(|v| v.function.ours().is_some_and(|f| is_same(f, latest)))
     else {
-        return Err(Plan::Do(vec![Step::PublishVersion {
+        let publish = Step::PublishVersion {
             name: want.name.clone(),
             code_sha256: latest.code_sha256.clone(),
             revision_id: latest.revision_id.clone(),
-        }]));
+        };
+        return Err(Plan::Do(std::iter::once(publish).chain(reserve).collect()));
     };
+    if let Some(reserve) = reserve {
+        return Err(Plan::Do(vec![reserve]));
+    }
     match &version.function {
         Remote::Ready(_) => Ok(version),
         Remote::Failed { reason, .. } => Err(Plan::blocked(
@@ -61,18 +66,13 @@ pub fn target<'a>(desired: &Desired, observed: &'a Observed) -> Result<&'a Versi
 
 /// `$LATEST`, once it is as wanted.
 fn latest<'a>(desired: &Desired, want: &FunctionWant, observed: &'a Observed) -> Result<&'a Function, Plan> {
+    lambda::log_group(want, &observed.inference.log_group, (desired, observed))?;
     let access_point = storage::mountable(desired, observed)?;
     let manifest = manifest(desired, observed)
         .ok_or_else(|| Plan::wait(Reason::WaitingForModels, "the models to be on the file system"))?;
     let mut config = lambda::config(want, desired, &access_point.arn);
     config.env.insert(layout::ENV_MANIFEST.to_owned(), manifest);
-    let reserved = attainable_reserve(want, observed);
-    lambda::converge(
-        &FunctionWant { reserved, ..want.clone() },
-        config,
-        &observed.inference,
-        (desired, observed),
-    )
+    lambda::converge(want, config, &observed.inference, (desired, observed))
 }
 
 /// The reserved concurrency that can be set now. Lambda refuses one below what is provisioned in all, so

@@ -31,15 +31,13 @@ pub(super) fn config(want: &FunctionWant, network: &Desired, access_point: &str)
     }
 }
 
-/// The function, once it is as wanted and idle; until then what is to be done.
+/// The function, once its code and settings are as wanted and it is idle; until then what is to be done.
 pub(super) fn converge<'a>(
     want: &FunctionWant,
     config: FunctionConfig,
     seen: &'a ObservedFunction,
     (desired, observed): (&Desired, &Observed),
 ) -> Result<&'a Function, Plan> {
-    // The log group first: Lambda would make one without our tag at the first invoke.
-    log_group(want, &seen.log_group, (desired, observed))?;
     let code = seen.code.as_ref().map_err(|problem| match problem.class {
         Class::NotFound => Plan::blocked(Reason::CodeNotFound, problem.class, problem.to_string()),
         Class::Conflict
@@ -85,11 +83,11 @@ pub(super) fn converge<'a>(
         }
     };
     update(want, &config, code, function)?;
-    reserve(want, function)?;
     Ok(function)
 }
 
-fn log_group(
+/// The log group, which comes before the function: Lambda would make one without our tag at the first invoke.
+pub(super) fn log_group(
     want: &FunctionWant,
     seen: &Read<Remote<LogGroup>>,
     (desired, observed): (&Desired, &Observed),
@@ -98,7 +96,9 @@ fn log_group(
     match seen.as_ref().map_err(Plan::from)? {
         Remote::Absent => {
             let owner = desired.names.owner.clone();
-            Err(Plan::Do(vec![Step::CreateLogGroup { name, owner }]))
+            let days = want.log_retention_days;
+            let create = Step::CreateLogGroup { name: name.clone(), owner };
+            Err(Plan::Do(vec![create, Step::PutRetentionPolicy { name, days }]))
         }
         Remote::Foreign { owner, id } => {
             let resource = format!("log group {name}");
@@ -202,12 +202,13 @@ fn short(digest: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
 
-fn reserve(want: &FunctionWant, function: &Function) -> Result<(), Plan> {
-    let name = want.name.clone();
-    match (want.reserved, function.reserved) {
-        (want, have) if want == have => Ok(()),
-        (Some(reserved), _) => Err(Plan::Do(vec![Step::PutFunctionConcurrency { name, reserved }])),
-        (None, _) => Err(Plan::Do(vec![Step::DeleteFunctionConcurrency { name }])),
+/// What brings the reserved concurrency of a function to what is wanted.
+pub(super) fn reserve(name: &str, wanted: Option<i32>, function: &Function) -> Option<Step> {
+    let name = name.to_owned();
+    match (wanted, function.reserved) {
+        (want, have) if want == have => None,
+        (Some(reserved), _) => Some(Step::PutFunctionConcurrency { name, reserved }),
+        (None, _) => Some(Step::DeleteFunctionConcurrency { name }),
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use larder_contract::sync::{ModelState, SyncReport, SyncRequest};
 
 use super::{Plan, Reason, either, lambda, settle, spread, storage};
-use crate::desired::{Desired, Want, is_synced, sync_request};
+use crate::desired::{Desired, FunctionWant, Want, is_synced, sync_request};
 use crate::endpoint::Model;
-use crate::observed::{Observed, Read, Source};
+use crate::observed::{Function, Observed, Read, Source};
 use crate::retry::Class;
 use crate::status::{signed, size};
 use crate::step::Step;
@@ -20,19 +20,13 @@ pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
     }
 }
 
-fn present(
-    desired: &Desired,
-    want: &crate::desired::FunctionWant,
-    observed: &Observed,
-) -> Result<Plan, Plan> {
+fn present(desired: &Desired, want: &FunctionWant, observed: &Observed) -> Result<Plan, Plan> {
     let mut wrong = None;
     if !is_synced(observed) {
         wrong = desired.models.iter().find_map(|m| source_problem(m, observed.sources.get(&m.name)));
     }
     // A broken source is said at once; the function that copies is made meanwhile.
-    let access_point = storage::mountable(desired, observed).map_err(|wait| wrong.clone().unwrap_or(wait))?;
-    let config = lambda::config(want, desired, &access_point.arn);
-    let function = lambda::converge(want, config, &observed.sync, (desired, observed))
+    let function = function(desired, want, observed)
         .map_err(|plan| if plan.steps().is_empty() { wrong.clone().unwrap_or(plan) } else { plan })?;
     if let Some(wrong) = wrong {
         return Err(wrong);
@@ -80,6 +74,22 @@ fn present(
         },
         None => Plan::Do(all()),
     })
+}
+
+/// The function that copies, once it is as wanted.
+fn function<'a>(
+    desired: &Desired,
+    want: &FunctionWant,
+    observed: &'a Observed,
+) -> Result<&'a Function, Plan> {
+    lambda::log_group(want, &observed.sync.log_group, (desired, observed))?;
+    let access_point = storage::mountable(desired, observed)?;
+    let config = lambda::config(want, desired, &access_point.arn);
+    let function = lambda::converge(want, config, &observed.sync, (desired, observed))?;
+    match lambda::reserve(&want.name, want.reserved, function) {
+        Some(reserve) => Err(Plan::Do(vec![reserve])),
+        None => Ok(function),
+    }
 }
 
 /// The bytes of the models that are not there yet, as their sources tell.

@@ -304,7 +304,12 @@ fn report(models: usize) -> impl Strategy<Value = SyncReport> {
             message: String::new(),
             workers: Vec::new(),
         };
-        SyncReport { models: (0..models).map(model).collect(), manifest_present: present, running }
+        SyncReport {
+            models: (0..models).map(model).collect(),
+            manifest_present: present,
+            running,
+            inventory: None,
+        }
     })
 }
 

@@ -131,8 +131,8 @@ impl Cloud for AwsCloud {
         self.0.access_points(file_system, owner, page).await
     }
 
-    async fn log_group(&self, name: &str, owner: &Owner) -> Result<Remote<LogGroup>> {
-        self.0.log_group(name, owner).await
+    async fn log_groups(&self, names: &[&str], owner: &Owner) -> Result<Vec<Remote<LogGroup>>> {
+        self.0.log_groups(names, owner).await
     }
 
     async fn function(&self, name: &str, owner: &Owner) -> Result<Remote<Function>> {

@@ -21,15 +21,20 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Starts it, and waits until it is ready.
-    pub(crate) async fn start(program: &Path, stack: &Stack, aws: SocketAddr, dir: &Path) -> Result<Self> {
+    /// Starts it, and waits until it is ready. Without `calls_per_second` it keeps to its own part of AWS's rates.
+    pub(crate) async fn start(
+        program: &Path,
+        stack: &Stack,
+        aws: SocketAddr,
+        dir: &Path,
+        calls_per_second: Option<u32>,
+    ) -> Result<Self> {
         let log = dir.join("controller.log");
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let health = format!("127.0.0.1:{port}");
         let child = Command::new(program)
-            // AWS's rates are the server's to hold to: the budget must not be what is measured.
             .args(["run", "--listen", &health, "--no-leader-election", "--cluster-id", "bench"])
-            .args(["--calls-per-second", "1000"])
+            .args(calls_per_second.map(|calls| format!("--calls-per-second={calls}")))
             .env_clear()
             .envs([
                 ("KUBECONFIG", stack.kubeconfig().display().to_string()),
@@ -46,7 +51,7 @@ impl Controller {
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
+            .stderr(File::options().create(true).append(true).open(&log)?)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;

@@ -274,6 +274,7 @@ impl Function {
             workers: Vec::new(),
         };
         SyncReport {
+            inventory: Some(self.inventory(is_there)),
             models: request.manifest.models.iter().map(model).collect(),
             manifest_present: is_there,
             running: self.copied.is_some() && !is_there,

@@ -62,18 +62,16 @@ async fn main() -> Result<()> {
     let stack = Stack::start(Options::kubernetes()).await?;
     let aws = Aws::start(Waits::default()).await?;
     let endpoints = Endpoints::new(&stack).await?;
-    let controller = Controller::start(&cli.larder, &stack, aws.address, &cli.dir).await?;
     let last = sizes.last().copied().unwrap_or_default();
     for size in sizes {
         let share = if size == last { 1 } else { 10 };
         let window = Duration::from_secs((cli.window / share).max(10));
-        let measured = measure(size, window, &aws, &endpoints, &controller).await;
+        let measured = measure(size, window, &cli, (&stack, &aws, &endpoints)).await;
         let measured = measured.with_context(|| format!("{size} endpoints"))?;
         measured.print();
         report.sizes.push(measured);
         report.write(&cli.dir.join("controller.json"), cli.svg.as_deref())?;
     }
-    controller.stop().await;
     stack.stop().await;
     report.slow = Some(slow(&cli).await.context("one endpoint where AWS takes its time")?);
     report.write(&cli.dir.join("controller.json"), cli.svg.as_deref())?;
@@ -86,7 +84,7 @@ async fn slow(cli: &Cli) -> Result<(f64, u64)> {
     let stack = Stack::start(Options::kubernetes()).await?;
     let aws = Aws::start(Waits::as_in_aws()).await?;
     let endpoints = Endpoints::new(&stack).await?;
-    let controller = Controller::start(&cli.larder, &stack, aws.address, &cli.dir).await?;
+    let controller = Controller::start(&cli.larder, &stack, aws.address, &cli.dir, None).await?;
     let begun = Instant::now();
     endpoints.create(0..1).await?;
     endpoints.ready(1, Duration::from_mins(10)).await?;
@@ -101,13 +99,14 @@ async fn slow(cli: &Cli) -> Result<(f64, u64)> {
 async fn measure(
     size: usize,
     window: Duration,
-    aws: &Aws,
-    endpoints: &Endpoints,
-    controller: &Controller,
+    cli: &Cli,
+    (stack, aws, endpoints): (&Stack, &Aws, &Endpoints),
 ) -> Result<Size> {
     let before = aws.functions().len() / 2;
     let made = size.checked_sub(before).context("the sizes must rise")?;
+    // How many calls, and how long without a wait: ten thousand endpoints at AWS's rates would take a night.
     aws.set_rates(false);
+    let controller = Controller::start(&cli.larder, stack, aws.address, &cli.dir, Some(1000)).await?;
     let (calls, cpu, begun) = (aws.calls(), controller.cpu_seconds()?, Instant::now());
     let within = Duration::from_mins(5) + Duration::from_millis(500) * u32::try_from(made)?;
     endpoints.create(before..size).await?;
@@ -115,9 +114,14 @@ async fn measure(
     let converge_seconds = begun.elapsed().as_secs_f64();
     let converge_cpu_seconds = controller.cpu_seconds()? - cpu;
     let fresh = since(&calls, &aws.calls());
+    let rss_peak_mib = controller.rss_mib("VmHWM:")?;
+    controller.stop().await;
 
-    // From here on AWS has its rates.
+    // From here on AWS has its rates, and the controller, started anew, keeps to its part of them.
     aws.set_rates(true);
+    let controller = Controller::start(&cli.larder, stack, aws.address, &cli.dir, None).await?;
+    // Each endpoint is looked at once in the beginning, twenty a second.
+    tokio::time::sleep(Duration::from_secs(5) + Duration::from_millis(50) * u32::try_from(size)?).await;
     let act = endpoints.acts(aws, size).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     endpoints.ready(size, Duration::from_mins(5)).await?;
@@ -128,14 +132,14 @@ async fn measure(
     let over = begun.elapsed();
     let steady = since(&calls, &aws.calls());
     ensure!(controller.is_alive(), "the controller has ended: see its log");
-    Ok(Size {
+    let measured = Size {
         endpoints: size,
         made,
         converge_seconds,
         converge_cpu_seconds,
         fresh,
         rss_mib: controller.rss_mib("VmRSS:")?,
-        rss_peak_mib: controller.rss_mib("VmHWM:")?,
+        rss_peak_mib,
         act_seconds: act,
         drift_seconds: drift,
         window_seconds: over.as_secs_f64(),
@@ -143,5 +147,7 @@ async fn measure(
         steady,
         steady_cpu: (controller.cpu_seconds()? - cpu) / over.as_secs_f64(),
         throttled: aws.throttled() - throttled,
-    })
+    };
+    controller.stop().await;
+    Ok(measured)
 }
