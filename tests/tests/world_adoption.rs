@@ -76,6 +76,17 @@ fn a_cluster_that_is_made_again_from_git_changes_nothing_but_tags() {
 }
 
 #[test]
+fn what_is_taken_over_serves_on_from_where_it_is() {
+    let old = before(object());
+    let mut fewer = again(object(), Adoption::Adopt);
+    fewer.spec.network.subnet_ids.truncate(1);
+    let mut run = Run::new(old.world.clone(), fewer, defaults()).unwrap();
+    // A mount target in the other subnet goes only when the version there does, which the world watches.
+    settle(&mut run);
+    assert_eq!(run.status.function.as_ref().unwrap().version.as_deref(), Some("2"));
+}
+
+#[test]
 fn without_consent_it_is_left_alone() {
     let old = before(object());
     let (end, from) = (old.end(), old.world.history().len());

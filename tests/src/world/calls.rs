@@ -8,7 +8,7 @@ use larder::cloud::{CloudError, Page, Result};
 use larder_core::{Class, Step};
 
 use super::account::{Account, Refusal, refuse};
-use super::faults::{On, Trouble};
+use super::faults::{Fault, On, Trouble};
 use super::step::operation;
 use super::{Inner, World};
 
@@ -115,6 +115,7 @@ impl Inner {
         let trouble = planned.or_else(|| self.chance.as_mut().and_then(super::faults::Chance::next));
         if let Some(trouble) = trouble {
             self.note(&format!("{operation}: {trouble:?}"));
+            self.befallen.push(Fault { on: On::Operation(operation, nth), trouble });
         }
         trouble
     }

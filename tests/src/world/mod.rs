@@ -7,6 +7,7 @@
 //! - [`faults`]: what goes wrong with calls. `calls`: how a call meets them. `cloud`: the trait.
 //! - [`invariants`]: what must hold at every write.
 //! - [`run`]: drives controllers over a world, with `drive` to poll them. [`end`]: what is left, without its random parts.
+//! - [`schedule`]: what befalls an endpoint in its life, by chance from a seed, and shrunk when it fails.
 //! - [`truth`]: whether the world serves what a spec asks for. [`example`]: an endpoint to begin with.
 //!
 //! Deliberately absent: the wire, credentials, waiting. No call takes time; nothing is random but what a
@@ -34,6 +35,7 @@ mod lambda;
 mod published;
 pub mod rollout;
 pub mod run;
+pub mod schedule;
 pub mod step;
 mod stores;
 mod sync;
@@ -60,6 +62,7 @@ struct Inner {
     wanted: Option<Wanted>,
     page_size: usize,
     faults: Vec<Fault>,
+    befallen: Vec<Fault>,
     chance: Option<Chance>,
     denied: BTreeSet<String>,
     calls: BTreeMap<&'static str, u64>,
@@ -231,6 +234,17 @@ impl World {
         self.lock().faults.push(fault);
     }
 
+    /// Plans these faults and no other.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.lock().faults = faults;
+    }
+
+    /// The faults that befell calls so far. Planned for another world, they befall the same calls.
+    #[must_use]
+    pub fn befallen(&self) -> Vec<Fault> {
+        self.lock().befallen.clone()
+    }
+
     /// Faults by chance, from now on.
     pub fn set_chance(&self, chance: Option<Chance>) {
         self.lock().chance = chance;
@@ -244,6 +258,12 @@ impl World {
     /// What serves is down, and not by the controller: that is not held against it, but each write still is.
     pub fn set_outage(&self, is_outage: bool) {
         self.lock().is_outage = is_outage;
+    }
+
+    /// Whether what serves is down, and not by the controller.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.lock().is_outage
     }
 
     /// Items of a page of a list.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use larder::reconcile::{Memory, Now, pass};
 use larder_core::{Defaults, Endpoint};
 use larder_crds::spec::InferenceEndpointSpec;
-use larder_crds::{InferenceEndpoint, InferenceEndpointStatus, RECONCILE_AT};
+use larder_crds::{ADOPT_FROM, InferenceEndpoint, InferenceEndpointStatus, RECONCILE_AT};
 
 use super::drive::{Passing, drive};
 use super::end::end;
@@ -55,6 +55,8 @@ pub struct Run {
     has_told: bool,
     memories: Vec<Memory>,
     rng: fastrand::Rng,
+    /// How far the controllers' wall clock is ahead of the world's, in seconds.
+    ahead: i64,
 }
 
 impl Run {
@@ -78,6 +80,7 @@ impl Run {
             has_told: false,
             memories: vec![Memory::default()],
             rng: fastrand::Rng::with_seed(1),
+            ahead: 0,
         })
     }
 
@@ -157,8 +160,44 @@ impl Run {
         self.memories.fill_with(Memory::default);
     }
 
+    /// The controllers' wall clock jumps, by so many seconds. What they measure waits by goes on as ever.
+    pub const fn jump(&mut self, seconds: i64) {
+        self.ahead += seconds;
+    }
+
+    /// The object is lost, and made again from Git: the same spec, with another uid and no status, and of its
+    /// annotations only the one that is there for good.
+    ///
+    /// # Errors
+    /// Never, once the object was accepted.
+    pub fn make_again(&mut self) -> Result<(), Stuck> {
+        let metadata = &mut self.object.metadata;
+        metadata.uid = metadata.uid.as_ref().map(|uid| format!("{uid}+"));
+        metadata.generation = Some(1);
+        metadata.annotations.get_or_insert_default().retain(|key, _| key == ADOPT_FROM);
+        self.status = InferenceEndpointStatus::default();
+        self.restart();
+        self.reparse()
+    }
+
+    /// The object moves to another namespace, and takes its AWS resources along; not if it did so before.
+    ///
+    /// # Errors
+    /// When its annotation is refused.
+    pub fn move_to(&mut self, namespace: &str) -> Result<(), Stuck> {
+        let place = self.endpoint.names.place.to_string();
+        let annotations = self.object.metadata.annotations.get_or_insert_default();
+        if annotations.contains_key(ADOPT_FROM) {
+            return Ok(());
+        }
+        annotations.insert(ADOPT_FROM.to_owned(), place);
+        self.object.metadata.namespace = Some(namespace.to_owned());
+        self.make_again()
+    }
+
     fn timestamp(&self) -> Timestamp {
-        time_of_day(self.world.now())
+        let time = time_of_day(self.world.now());
+        time.checked_add(jiff::SignedDuration::from_secs(self.ahead)).unwrap_or(time)
     }
 
     /// One pass of every controller. Answers when to look again.
@@ -301,7 +340,8 @@ impl Run {
         self.world.look(|account| end(account, &self.endpoint))
     }
 
-    fn stuck(&self, what: &str) -> Stuck {
+    /// Stuck, for this reason.
+    pub(super) fn stuck(&self, what: &str) -> Stuck {
         let mut told = String::from("conditions:\n");
         for condition in &self.status.conditions {
             let _ = writeln!(

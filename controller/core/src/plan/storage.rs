@@ -228,8 +228,10 @@ fn zones(desired: &Desired, observed: &Observed) -> Result<BTreeMap<String, Stri
 
 /// No function, nor version that takes requests or may be gone back to, is in a subnet that is no longer wanted.
 fn functions_use_only(desired: &Desired, observed: &Observed) -> bool {
+    // What bears another's tag may be about to be taken over, and serves from where it is.
     let within = |seen: &Remote<crate::observed::Function>| {
-        seen.ours().is_none_or(|f| f.config.subnets.is_subset(&desired.subnets))
+        !matches!(seen, Remote::Foreign { .. })
+            && seen.ours().is_none_or(|f| f.config.subnets.is_subset(&desired.subnets))
     };
     let functions = [&observed.sync.function, &observed.inference.function];
     let (Ok(versions), Ok(alias)) = (&observed.versions, &observed.alias) else { return false };
