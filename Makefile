@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-sync-long test-world test-world-long check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-controller bench-inference bench-reading bench-sync
+.PHONY: help demo test test-fast test-sync-long test-world test-world-long mutations check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-controller bench-inference bench-reading bench-sync
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -33,8 +33,15 @@ bench-controller: tools ## the controller at 1 to 10,000 endpoints; ARGS=--quick
 test-world: ## one schedule of faults: make test-world SEED=…
 	@$(CARGO) test --workspace --locked --test world_faults -- --nocapture
 
-test-world-long: build ## a hundred thousand schedules of faults, in about half an hour
+test-world-long: build ## a hundred thousand schedules of faults, in about an hour
 	@SCHEDULES=$${SCHEDULES:-100000} $(CARGO) test --workspace --locked --test world_faults -- --nocapture
+
+# The copy of the sources has a target folder of its own, which begins with what is built already.
+mutations: build ## break each rule of tests/mutations on purpose: its test must notice
+	@dir=$(TARGET)/mutations; \
+	  if [[ ! -d $$dir/target ]]; then mkdir -p $$dir/target/debug; \
+	    cp -al $(TARGET)/debug/deps $$dir/target/debug/; cp -a $(TARGET)/debug/{build,.fingerprint} $$dir/target/debug/; fi; \
+	  $(TARGET)/debug/mutations $$dir
 
 check: fmt pure generated lint docs ## everything that needs no running: format, purity, generated files, lints, docs
 

@@ -265,3 +265,27 @@ fn an_annotation_that_says_nothing_is_refused_with_its_name() {
         assert!(refused.what.contains(key) && refused.what.contains(value), "{refused}");
     }
 }
+
+#[test]
+fn a_clock_that_is_set_back_does_not_prolong_a_step() {
+    let mut run = serving();
+    change_image(&mut run, "2");
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    let begun = run.world.now();
+    run.jump(-24 * 3600);
+    run.settle().unwrap();
+    assert_eq!(traffic(&run), (2, None));
+    let took = run.world.now().checked_sub(begun).unwrap();
+    assert!(took < Duration::from_mins(10), "{took:?}");
+}
+
+#[test]
+fn capacity_of_a_version_with_a_share_is_changed_when_it_has_all_requests() {
+    let mut run = serving();
+    change_image(&mut run, "2");
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    run.change(|spec| spec.capacity.provisioned = Some(3)).unwrap();
+    run.settle().unwrap();
+    assert_eq!((traffic(&run), warm(&run, 2)), ((2, None), Some(3)));
+    assert_eq!(run.world.refused(), Vec::<String>::new());
+}

@@ -14,8 +14,8 @@ use larder_core::observed::Subnet;
 use larder_crds::InferenceEndpoint;
 use larder_crds::spec::EnvValue;
 use larder_tests::world::World;
-use larder_tests::world::account::{Account, Function, State};
-use larder_tests::world::example::{BROUGHT, BUCKET, ROLE, defaults, object, world};
+use larder_tests::world::account::{Account, Function, MountTarget, State};
+use larder_tests::world::example::{BROUGHT, BUCKET, ROLE, SUBNET_A, defaults, object, world};
 use larder_tests::world::faults::{Fault, On, Trouble};
 use larder_tests::world::run::Run;
 
@@ -95,6 +95,51 @@ fn functions_wait_for_mount_targets_that_take_long() {
     let mut run = run_of(world, object());
     settle(&mut run);
     assert_eq!(run.world.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn functions_wait_for_a_mount_target_in_every_zone() {
+    let mut run = run_of(world(), object());
+    run.until("to have its mount targets", |run| run.world.look(|a| a.mount_targets.len()) == 4).unwrap();
+    run.world.meddle(|a| {
+        let slow = a.mount_targets.values_mut().filter(|mt| mt.file_system != BROUGHT);
+        slow.filter(|mt| mt.zone == "eu-west-1b").for_each(|mt| mt.available_at += Duration::from_mins(30));
+    });
+    settle(&mut run);
+    assert_eq!(run.world.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn a_subnet_is_left_only_when_no_version_is_there_any_more() {
+    let mut run = ready();
+    let ours = |run: &Run| {
+        let is_ours = |mt: &&MountTarget| mt.file_system != BROUGHT;
+        run.world.look(|a| a.mount_targets.values().filter(is_ours).count())
+    };
+    run.change(|spec| spec.network.subnet_ids = vec![SUBNET_A.to_owned()]).unwrap();
+    settle(&mut run);
+    assert_eq!(ours(&run), 2, "version 1 can be gone back to");
+    run.change(|spec| spec.rollout.history_limit = 0).unwrap();
+    settle(&mut run);
+    run.go_on_for(Duration::from_mins(30)).unwrap();
+    assert_eq!(ours(&run), 1);
+}
+
+#[test]
+fn an_access_point_that_leads_elsewhere_is_said_to() {
+    let mut run = ready();
+    run.checks_truth = false;
+    run.world.meddle(|a| {
+        a.access_points.values_mut().for_each(|ap| "/elsewhere".clone_into(&mut ap.spec.path));
+    });
+    run.ask().unwrap();
+    run.until("to be told", |run| {
+        run.condition("StorageReady").is_some_and(|(_, reason, message)| {
+            reason == "FileSystemFailed" && message.contains("leads to /elsewhere")
+        })
+    })
+    .unwrap_or_else(|stuck| panic!("{stuck}"));
+    assert!(run.condition("Stalled").is_some());
 }
 
 #[test]
@@ -183,6 +228,23 @@ fn an_environment_never_shows_its_values() {
     let told = format!("{:?} {:?}", run.status, run.world.history());
     assert!(told.contains("PASSWORD"));
     assert!(!told.contains("s3cret") && !told.contains("n3w"));
+}
+
+#[test]
+fn fewer_warm_sandboxes_than_asked_for_are_not_ready() {
+    let mut run = ready();
+    let name = run.endpoint().names.function.clone();
+    run.world.meddle(|a| {
+        with_function(a, &name, |function| {
+            let version = function.versions.get_mut(&1).unwrap();
+            version.provisioned.as_mut().unwrap().available = 1;
+        });
+    });
+    run.ask().unwrap();
+    run.pass().unwrap();
+    let (status, _, message) = run.condition("CapacityReady").unwrap();
+    assert!(status == "False" && message.contains("1 of 2 sandboxes"), "{message}");
+    assert!(!run.is_ready());
 }
 
 #[test]

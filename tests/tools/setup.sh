@@ -9,6 +9,7 @@
 #   tests/tools/setup.sh images     also what builds and runs container images
 #   tests/tools/setup.sh deny       only cargo-deny; prints the folder that it is in
 #   tests/tools/setup.sh fuzz       only cargo-fuzz; prints the folder that it is in
+#   tests/tools/setup.sh mutants    only cargo-mutants; prints the folder that it is in
 #   eval "$(tests/tools/setup.sh env)"   sets up, then prints the settings alone, for a shell
 #
 # The cache is ${XDG_CACHE_HOME:-~/.cache}/larder. Each part lies in a folder named by the hash of what it
@@ -19,8 +20,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/larder
 goal=${1:-tools}
-case $goal in tools | images | deny | fuzz | env) ;; *)
-  sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+case $goal in tools | images | deny | fuzz | mutants | env) ;; *)
+  sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
   ;;
 esac
@@ -224,6 +225,7 @@ flock -n 9 || {
 case $goal in
   deny) cargo_tool cargo-deny 0.20.2 && exit ;;
   fuzz) cargo_tool cargo-fuzz 0.13.2 && exit ;;
+  mutants) cargo_tool cargo-mutants 27.1.0 && exit ;;
 esac
 tools
 registry

@@ -50,3 +50,20 @@ fn is_index(media_type: &str) -> bool {
     media_type == "application/vnd.oci.image.index.v1+json"
         || media_type == "application/vnd.docker.distribution.manifest.list.v2+json"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_told_from_an_image() {
+        for (media_type, is_one) in [
+            ("application/vnd.oci.image.index.v1+json", true),
+            ("application/vnd.docker.distribution.manifest.list.v2+json", true),
+            ("application/vnd.oci.image.manifest.v1+json", false),
+            ("application/vnd.docker.distribution.manifest.v2+json", false),
+        ] {
+            assert_eq!(is_index(media_type), is_one, "{media_type}");
+        }
+    }
+}
