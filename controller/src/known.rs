@@ -89,14 +89,14 @@ impl Part {
             Self::Code => seen.inference.code.is_ok(),
             Self::Function => is_idle(&seen.inference.function),
             Self::Logs => is_still(&seen.sync.log_group) && is_still(&seen.inference.log_group),
-            Self::Numbers => seen.versions.is_ok(),
+            Self::Numbers => is_read(seen) && seen.versions.is_ok(),
             Self::Provisioned => {
                 let is_decided = |it: &Version| it.provisioned.as_ref().is_none_or(is_warm);
-                seen.versions.as_ref().is_ok_and(|all| all.iter().all(is_decided))
+                is_read(seen) && seen.versions.as_ref().is_ok_and(|all| all.iter().all(is_decided))
             }
-            Self::Alias => seen.alias.is_ok(),
-            Self::Url => seen.url.is_ok(),
-            Self::Permissions => seen.permissions.is_ok(),
+            Self::Alias => is_read(seen) && seen.alias.is_ok(),
+            Self::Url => is_read(seen) && seen.url.is_ok(),
+            Self::Permissions => is_read(seen) && seen.permissions.is_ok(),
             Self::Stored => is_as_reported(seen),
             Self::Report => {
                 matches!(&seen.sync_report, Ok(Some(report)) if report.manifest_present && !report.running)
@@ -122,6 +122,11 @@ fn is_idle(seen: &Read<Remote<Function>>) -> bool {
         Ok(seen) => matches!(seen, Remote::Absent),
         Err(_) => false,
     }
+}
+
+/// What hangs on the function was read. It is not while another's tag is on it; and another controller may take it over.
+fn is_read(seen: &Observed) -> bool {
+    !matches!(seen.inference.function, Ok(Remote::Foreign { .. }))
 }
 
 /// The inventory was taken before anything was copied, or after all of it was.

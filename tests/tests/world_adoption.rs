@@ -76,6 +76,23 @@ fn a_cluster_that_is_made_again_from_git_changes_nothing_but_tags() {
 }
 
 #[test]
+fn two_controllers_change_nothing_but_tags_either() {
+    for seed in 0..200 {
+        let old = before(object());
+        let (end, from) = (old.end(), old.world.history().len());
+        let mut run = Run::new(old.world.clone(), again(object(), Adoption::Adopt), defaults())
+            .unwrap()
+            .with_seed(seed)
+            .with_controllers(2);
+        run.checks_truth = false;
+        settle(&mut run);
+        assert_eq!(run.end(), end, "seed {seed}");
+        let writes = since(&run.world, from);
+        assert!(writes.iter().all(|line| line.starts_with("take over ")), "seed {seed}: {writes:#?}");
+    }
+}
+
+#[test]
 fn what_is_taken_over_serves_on_from_where_it_is() {
     let old = before(object());
     let mut fewer = again(object(), Adoption::Adopt);

@@ -4,7 +4,7 @@
 //!
 //! `SCHEDULES` says how many schedules run (2,000), from seed `FROM` on (0); `SEED` runs one again.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+#![expect(clippy::panic, reason = "this is a test")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
