@@ -66,6 +66,9 @@ const LONGEST_PASS: Duration = Duration::from_mins(5);
 /// How far copies are is told so often; what is news is told at once.
 const PROGRESS_GAP: Duration = Duration::from_secs(4);
 
+/// When to look again at an object that the watch is to bring, should it not.
+const COMES_BACK: Duration = Duration::from_secs(5);
+
 /// When to come back to a role that is being assumed for another endpoint.
 const BUSY: Duration = Duration::from_millis(500);
 
@@ -183,7 +186,7 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     // The finalizer comes before the first write to AWS. `Plan` writes none.
     if !is_held && endpoint.management == Management::Apply {
         set_finalizer(object, context, true).await.map_err(failed("finalizer update"))?;
-        return Ok(Action::requeue(Duration::ZERO));
+        return Ok(Action::requeue(COMES_BACK));
     }
     let mut remembered = context.take(uid);
     let told = remembered.status.clone().unwrap_or_else(|| before.clone());
@@ -373,11 +376,14 @@ fn is_as_wanted(endpoint: &Endpoint, told: &InferenceEndpointStatus) -> bool {
 
 /// Takes our finalizer from an object of which nothing is left in AWS, or all of it is to be.
 async fn let_go(object: &InferenceEndpoint, uid: &str, context: &Context) -> Result<Action, Error> {
-    set_finalizer(object, context, false).await.map_err(|source| Error::Kube {
+    let is_set = set_finalizer(object, context, false).await.map_err(|source| Error::Kube {
         operation: "finalizer update",
         object: name_of(object),
         source,
     })?;
+    if !is_set {
+        return Ok(Action::requeue(COMES_BACK));
+    }
     context.forget(uid);
     let left = if leaves_all(object) { "it is left in AWS as it is" } else { "nothing of it is left in AWS" };
     tracing::info!("{left}");
@@ -393,12 +399,13 @@ fn name_of(object: &InferenceEndpoint) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Adds or removes our finalizer. The resource version keeps the finalizers of others as they are.
+/// Adds or removes our finalizer. The resource version keeps the finalizers of others as they are; whether it was
+/// that of the object as it is.
 async fn set_finalizer(
     object: &InferenceEndpoint,
     context: &Context,
     is_held: bool,
-) -> Result<(), kube::Error> {
+) -> Result<bool, kube::Error> {
     let mut finalizers: Vec<&str> =
         object.finalizers().iter().map(String::as_str).filter(|f| *f != FINALIZER).collect();
     if is_held {
@@ -412,9 +419,11 @@ async fn set_finalizer(
     }});
     match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
         // Gone already: somebody else took the last finalizer.
-        Err(kube::Error::Api(status)) if status.code == 404 && !is_held => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 && !is_held => Ok(true),
+        // Somebody wrote first, perhaps we ourselves: the watch brings what they wrote.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
     }
 }
 

@@ -90,9 +90,11 @@ impl Budget {
     }
 
     /// Whether a look for drift may be at everything. It is counted with the answer.
+    ///
+    /// There are calls for the whole of it, so that a change that comes meanwhile never waits behind more than one.
     pub(super) fn has_room(&self) -> bool {
         let now = self.begun.elapsed();
-        let is_idle = self.bucket(Rate::Control).has(now, 1.0);
+        let is_idle = self.bucket(Rate::Control).has_at_hand(now, LOOK);
         is_idle && self.looks.lock().unwrap_or_else(PoisonError::into_inner).spend(now, LOOK)
     }
 
@@ -142,6 +144,11 @@ impl Bucket {
     fn has(&mut self, now: Duration, tokens: f64) -> bool {
         self.go_on(now);
         self.tokens >= tokens
+    }
+
+    /// As [`Self::has`], or full where that is fewer.
+    fn has_at_hand(&mut self, now: Duration, tokens: f64) -> bool {
+        self.has(now, tokens.min(self.size))
     }
 
     fn spend(&mut self, now: Duration, tokens: f64) -> bool {
@@ -221,9 +228,14 @@ mod tests {
         let budget = Budget::per_second(10);
         let looks = (0..100).filter(|_| budget.has_room()).count();
         assert_eq!(looks, 24, "a minute's worth, for {LOOK} calls each");
+        // Six of ten calls are made, and a look is about five.
         let budget = Budget::per_second(10);
-        while budget.bucket(Rate::Control).take(Duration::ZERO, Duration::ZERO).is_some() {}
+        (0..6).for_each(|_| assert!(budget.bucket(Rate::Control).take(S(0), S(0)).is_some()));
         assert!(!budget.has_room());
+        assert!(
+            Budget::per_second(1).has_room(),
+            "fewer calls a second than a look is are no reason for none"
+        );
     }
 
     #[test]

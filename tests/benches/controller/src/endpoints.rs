@@ -77,6 +77,8 @@ impl Endpoints {
             let output = stack.kubectl(args).await?;
             ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
+        // Watches of a new kind say nothing in the API server's first seconds with it.
+        tokio::time::sleep(Duration::from_secs(5)).await;
         Ok(Self { api: Api::namespaced(stack.kube(), "default") })
     }
 
@@ -118,6 +120,16 @@ impl Endpoints {
         }
     }
 
+    /// Waits until one is ready again: the next change is to be one among those that are as wanted.
+    async fn is_through(&self, nth: usize, within: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while !is_ready(&self.api.get(&name(nth)).await?) {
+            ensure!(begun.elapsed() < within, "{} is not ready again", name(nth));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     async fn count_ready(&self) -> Result<usize> {
         let mut ready = 0;
         // From the API server's own memory.
@@ -143,6 +155,7 @@ impl Endpoints {
             let write = "lambda.UpdateFunctionConfiguration";
             let took = told(aws, write, &function(nth), begun, Duration::from_mins(2)).await;
             longest = longest.max(took.context("a changed spec was not acted on within 2 minutes")?);
+            self.is_through(nth, Duration::from_mins(5)).await?;
         }
         Ok(longest)
     }
