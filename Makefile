@@ -84,13 +84,13 @@ bench-reading: tools ## ways to read models from a network file system that answ
 crd: ## write the CRD again after a change of crds/src
 	@UPDATE=1 $(CARGO) test --workspace -q --test generated
 
-tools: ## kube-apiserver, etcd, kubectl, MiniStack and a font, once, in a cache outside of the checkout
+tools: ## kube-apiserver, etcd, kubectl, Helm, MiniStack and a font, once, in a cache outside of the checkout
 	@tests/tools/setup.sh
 
 build:
 	@$(CARGO) build --workspace --all-targets --locked
 
-images: ## the function images, built from scratch with buildah
+images: ## the images of the controller and the functions, built from scratch with buildah
 	@functions/images.sh
 
 smoke: ## the images, and the inference image reading a sign under podman

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds the function images with buildah, from scratch: the release binary, what it is linked to, CA
+# Builds the images with buildah, from scratch: the release binary, what it is linked to, CA
 # certificates, and for inference the ONNX Runtime library of the pinned wheel. Nothing is pulled.
 #
-#   functions/images.sh             larder-inference:VERSION and larder-model-sync:VERSION
-#   functions/images.sh --smoke     then runs both with podman: inference must answer, model-sync must help
+#   functions/images.sh             larder:VERSION, which the chart runs, and those of the functions:
+#                                   larder-inference:VERSION and larder-model-sync:VERSION
+#   functions/images.sh --smoke     then runs them with podman: inference must answer, model-sync must help,
+#                                   and the controller print its CRD
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -12,7 +14,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 tests/tools/setup.sh images
 eval "$(tests/tools/setup.sh env)"
-cargo build --release --locked -p larder-inference -p larder-model-sync
+cargo build --release --locked -p larder -p larder-inference -p larder-model-sync
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -61,19 +63,27 @@ root() {
   done
 }
 
-image() {
-  cp "functions/${1#larder-}/Containerfile" "$work/$1/"
+image() { # BINARY FOLDER: the image of a binary, by the folder's Containerfile.
+  cp "$2/Containerfile" "$work/$1/"
   buildah build --isolation chroot --quiet --tag "$1:$version" "$work/$1" >/dev/null
   say "$1:$version  $(du -sm "$work/$1/root" | cut -f 1) MB"
 }
 
 library=$(find "$(dirname "$LARDER_PYTHON")/../lib" -name 'libonnxruntime.so.*' | head -n 1)
+root larder
+image larder controller
 root larder-inference "$library"
-image larder-inference
+image larder-inference functions/inference
 root larder-model-sync
-image larder-model-sync
+image larder-model-sync functions/model-sync
 
 if [ "${1:-}" = --smoke ]; then
+  # As the chart runs it: nobody in particular, who may write nothing.
+  podman run --rm --network none --read-only --cap-drop ALL "larder:$version" crd |
+    diff -q - crds/inferenceendpoints.larder.dev.yaml >/dev/null || {
+    say "the controller's image does not print the CRD"
+    exit 1
+  }
   podman run --rm --network none "larder-model-sync:$version" --help >/dev/null
   models=$(mktemp -d -p "$work")
   packages=$(cd "$(dirname "$library")/../.." && pwd)

@@ -1,11 +1,13 @@
 //! Larder tested from the outside.
 //!
+//! - [`chart`]: the Helm chart, rendered and installed.
 //! - [`demo`]: the main job, live.
 //! - [`mutations`]: the product broken on purpose, which its tests must notice.
 //! - [`scenario`]: its setting: a stack with the CRD, models, images and controllers.
 //! - [`stack`]: the real thing on one machine: Kubernetes, AWS on the wire, and functions that run.
 //! - [`world`]: AWS in memory behind the controller's trait, with time that the test moves.
 
+pub mod chart;
 pub mod demo;
 pub mod mutations;
 pub mod scenario;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, a Python
-# environment with MiniStack, the reference OCR, its models and a font that draws Chinese, one with the
+# Makes what the tests and the demo need besides Rust: kube-apiserver, kubectl, etcd, Helm, the Lua that Argo CD
+# runs, a Python environment with MiniStack, the reference OCR, its models and a font that draws Chinese, one with the
 # clients that users have, a browser, a registry, and EasyOCR, which exports models and says what it reads. On a
 # bare Debian 12 it needs Go, Python 3 and the network once; afterwards it finds everything in the cache and
 # ends at once.
@@ -110,6 +110,17 @@ install_packages() {
   apt-get install -y --no-install-recommends "$@" || {
     apt-get update && apt-get install -y --no-install-recommends "$@"
   }
+}
+
+# helm, and glua for the chart's health check.
+chart_tools() {
+  local version
+  version=$(pinned helm helm.sh/helm/v4)
+  helm=$cache/tools/helm-$version-$(key "$here"/helm/go.{mod,sum})
+  [[ -d $helm ]] && return
+  need go "install Go 1.24 or newer (https://go.dev/dl)"
+  step "helm $version (about three minutes)" build_go helm "$helm" "-X helm.sh/helm/v4/internal/version.version=$version" \
+    helm.sh/helm/v4/cmd/helm github.com/yuin/gopher-lua/cmd/glua
 }
 
 tools() {
@@ -228,12 +239,14 @@ case $goal in
   mutants) cargo_tool cargo-mutants 27.1.0 && exit ;;
 esac
 tools
+chart_tools
 registry
 easyocr
 [[ $goal == images ]] && images
 settings=$(mktemp "$cache/.env.XXXXXX")
 cat >"$settings" <<END
 LARDER_ASSETS=$assets
+LARDER_HELM=$helm
 LARDER_PYTHON=$python
 LARDER_CLIENTS_PYTHON=$clients
 LARDER_CHROMIUM=$chromium

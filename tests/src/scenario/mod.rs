@@ -212,6 +212,14 @@ impl Scenario {
     /// # Errors
     /// When it does not come up.
     pub async fn controller(&self, name: &str, args: &[&str]) -> Result<Controller> {
+        self.controller_as(name, self.stack.kubeconfig(), args).await
+    }
+
+    /// [`Scenario::controller`], with another kubeconfig than the administrator's.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn controller_as(&self, name: &str, kubeconfig: &Path, args: &[&str]) -> Result<Controller> {
         let port = ports::free()?;
         let health = SocketAddr::from(([127, 0, 0, 1], port));
         let log = self.stack.logs_dir().join(format!("{name}.log"));
@@ -219,6 +227,7 @@ impl Scenario {
             .args(["run", "--listen", &health.to_string(), "--identity", name, "--calls-per-second", "100"])
             .args(args.iter().copied())
             .env(self.larder_env())
+            .env([("KUBECONFIG", kubeconfig.display().to_string())])
             .start()
             .await?;
         let ready = format!("http://{health}/readyz");

@@ -36,7 +36,7 @@ mod ministack;
 pub(crate) mod ports;
 pub(crate) mod process;
 mod proxy;
-mod tools;
+pub(crate) mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};

@@ -21,23 +21,34 @@ impl Tools {
     /// # Errors
     /// [`StackError::Missing`] names what is not there. Nothing is ever skipped for it.
     pub fn find() -> Result<Self, StackError> {
-        let settings = settings();
-        let place = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-                .or_else(|| settings.get(names[0]).cloned())
-                .map(PathBuf::from)
-        };
-        let assets = place(&["LARDER_ASSETS", "KUBEBUILDER_ASSETS"]).unwrap_or_default();
+        let assets = place(&["LARDER_ASSETS", "KUBEBUILDER_ASSETS"]);
         for program in ["kube-apiserver", "etcd", "kubectl"] {
             existing(&assets.join(program), program)?;
         }
-        let python = place(&["LARDER_PYTHON"]).unwrap_or_default();
+        let python = place(&["LARDER_PYTHON"]);
         existing(&python, "the Python environment with MiniStack")?;
         existing(Path::new("/usr/bin/setpriv"), "setpriv (package util-linux)")?;
         Ok(Self { assets, python })
     }
+}
+
+/// A folder with `helm` and `glua`, which only tests of the chart need.
+pub(crate) fn chart_tools() -> Result<PathBuf, StackError> {
+    let folder = place(&["LARDER_HELM"]);
+    for program in ["helm", "glua"] {
+        existing(&folder.join(program), program)?;
+    }
+    Ok(folder)
+}
+
+/// What the first of these variables says that is set, else what `setup.sh` noted under the first name.
+fn place(names: &[&str]) -> PathBuf {
+    names
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .or_else(|| settings().remove(names[0]))
+        .map(PathBuf::from)
+        .unwrap_or_default()
 }
 
 fn existing(path: &Path, what: &str) -> Result<(), StackError> {
