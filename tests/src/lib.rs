@@ -1,6 +1,7 @@
 //! Larder tested from the outside.
 //!
 //! - [`chart`]: the Helm chart, rendered and installed.
+//! - [`contract`]: what the world and AWS on the wire must both do.
 //! - [`demo`]: the main job, live.
 //! - [`mutations`]: the product broken on purpose, which its tests must notice.
 //! - [`scenario`]: its setting: a stack with the CRD, models, images and controllers.
@@ -8,6 +9,7 @@
 //! - [`world`]: AWS in memory behind the controller's trait, with time that the test moves.
 
 pub mod chart;
+pub mod contract;
 pub mod demo;
 pub mod mutations;
 pub mod scenario;

@@ -54,6 +54,15 @@ impl Stack {
         format!("http://{}", self.cloud().proxy.address)
     }
 
+    /// The emulator's own address: calls are not counted, no fault strikes, and AWS's own behaviour is missing.
+    ///
+    /// # Panics
+    /// When AWS was left out.
+    #[must_use]
+    pub fn emulator(&self) -> String {
+        format!("http://{}", self.cloud().ministack.address)
+    }
+
     /// How many calls of a function had to wait for a sandbox to start.
     ///
     /// # Panics

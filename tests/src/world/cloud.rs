@@ -180,9 +180,9 @@ impl Cloud for World {
         Ok(self.page(all, page.as_deref()))
     }
 
-    async fn object(&self, bucket: &str, key: &str, _limit: u64) -> Result<Vec<u8>> {
-        self.read("GetObject", &format!("object s3://{bucket}/{key}"), |account| account.content(bucket, key))
-            .await
+    async fn object(&self, bucket: &str, key: &str, limit: u64) -> Result<Vec<u8>> {
+        let resource = format!("object s3://{bucket}/{key}");
+        self.read("GetObject", &resource, |account| account.content(bucket, key, limit)).await
     }
 
     async fn inventory(&self, function: &str) -> Result<Inventory> {

@@ -52,8 +52,11 @@ impl Account {
             .collect())
     }
 
-    pub(super) fn content(&self, bucket: &str, key: &str) -> Result<Vec<u8>, Refusal> {
+    pub(super) fn content(&self, bucket: &str, key: &str, limit: u64) -> Result<Vec<u8>, Refusal> {
         match self.buckets.get(bucket).and_then(|objects| objects.get(key)) {
+            Some(object) if object.size > limit => {
+                refuse(Class::Invalid, "", format!("it has {} bytes, more than {limit}", object.size))
+            }
             Some(object) => Ok(object.text.clone().into_bytes()),
             None => refuse(Class::NotFound, "NoSuchKey", format!("s3://{bucket}/{key} does not exist")),
         }
