@@ -39,6 +39,10 @@ struct Cli {
     /// Only these programs, by name.
     #[arg(long, value_delimiter = ',')]
     tools: Vec<String>,
+    /// Only larder-model-sync, with each of these settings, as `MIBxPARTS`: the length of parts in MiB, and how many
+    /// are fetched at once.
+    #[arg(long, value_delimiter = ',')]
+    variants: Vec<String>,
     /// The folder to copy to: on the disk that is measured.
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
@@ -70,9 +74,14 @@ fn main() -> Result<()> {
         return server::serve(Objects::new(&case));
     }
     std::fs::create_dir_all(&cli.dir)?;
-    let tools = tools::all(&cli.ours, &cli.python, &cli.dir)?;
     let is_wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
-    let tools: Vec<_> = tools.into_iter().filter(|tool| is_wanted(&cli.tools, tool.name)).collect();
+    let tools: Vec<_> = if cli.variants.is_empty() {
+        let tools = tools::all(&cli.ours, &cli.python, &cli.dir)?;
+        tools.into_iter().filter(|tool| is_wanted(&cli.tools, tool.name)).collect()
+    } else {
+        let variant = |written: &String| tools::variant(&cli.ours, written, &cli.dir);
+        cli.variants.iter().map(variant).collect::<Result<_>>()?
+    };
     let mut results = Vec::new();
     for case in cases.into_iter().filter(|case| is_wanted(&cli.cases, case.name)) {
         println!("{}: {} files of {} bytes", case.name, case.files, case.size);
@@ -81,18 +90,25 @@ fn main() -> Result<()> {
         let limit = raw::Limit::measure(&server.address, &objects, &cli.dir)?;
         println!("  raw: server {:.0} MB/s, disk {:.0} MB/s", limit.server / 1e6, limit.disk / 1e6);
         let mut runs = Vec::new();
+        let mut folders = Vec::new();
         for round in 0..cli.rounds {
             for turn in 0..tools.len() {
                 // Each round begins with another program.
                 let tool = &tools[(round + turn) % tools.len()];
-                let to = cli.dir.join("copied");
+                let to = cli.dir.join(format!("copied-{}", folders.len()));
                 let run = measure::run(tool, &server.url(), &to)?;
                 if round == 0 {
                     objects
                         .check(&tool.files_in(&to)?)
                         .with_context(|| format!("what {} copied", tool.name))?;
                 }
-                std::fs::remove_dir_all(&to)?;
+                // ext4 does not reuse the number of a file that was removed seconds ago, and who makes files next
+                // looks for free ones the longer, the more there were. So small files stay until the end.
+                if case.size < 1 << 20 {
+                    folders.push(to);
+                } else {
+                    std::fs::remove_dir_all(&to)?;
+                }
                 println!(
                     "  {:<12} {:>7.2} s {:>7.0} MB/s {:>7.2} s of processor {:>6.0} MiB",
                     tool.name,
@@ -104,6 +120,7 @@ fn main() -> Result<()> {
                 runs.push((round, tool.name, run));
             }
         }
+        folders.iter().try_for_each(std::fs::remove_dir_all)?;
         results.push(report::CaseResult::new(&case, &limit, &runs));
     }
     report::write(&cli.dir.join("sync.json"), cli.svg.as_deref(), cli.quick, &results)

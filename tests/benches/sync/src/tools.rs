@@ -15,6 +15,8 @@ pub(crate) struct Tool {
     kind: Kind,
     program: PathBuf,
     dir: PathBuf,
+    /// More arguments, of ours.
+    pub(crate) args: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -36,8 +38,10 @@ pub(crate) fn all(ours: &Path, python: &Path, dir: &Path) -> Result<Vec<Tool>> {
     let config = "[default]\nregion = us-east-1\ns3 =\n  preferred_transfer_client = crt\n  target_bandwidth = 25Gb/s\n";
     fs::write(dir.join("aws.config"), config)?;
     fs::write(dir.join("fetch.py"), include_str!("../fetch.py"))?;
-    let tool =
-        |name, kind, program: &Path| Tool { name, kind, program: program.to_owned(), dir: dir.to_owned() };
+    let tool = |name, kind, program: &Path| {
+        let (program, dir) = (program.to_owned(), dir.to_owned());
+        Tool { name, kind, program, dir, args: Vec::new() }
+    };
     Ok(vec![
         tool("ours", Kind::Ours, ours),
         tool("rclone", Kind::Rclone, &rclone),
@@ -45,6 +49,15 @@ pub(crate) fn all(ours: &Path, python: &Path, dir: &Path) -> Result<Vec<Tool>> {
         tool("boto3-crt", Kind::Boto3 { client: "crt" }, python),
         tool("awscli-crt", Kind::AwsCli, &aws),
     ])
+}
+
+/// Ours with other settings, written `MIBxPARTS`: the length of parts, and how many are fetched at once.
+pub(crate) fn variant(ours: &Path, written: &str, dir: &Path) -> Result<Tool> {
+    let (mib, parts) = written.split_once('x').context("write a variant as MIBxPARTS, such as 8x16")?;
+    let args = ["--part-mib", mib, "--parts", parts].map(str::to_owned).to_vec();
+    // A few names, for as long as the program runs.
+    let name = Box::leak(written.to_owned().into_boxed_str());
+    Ok(Tool { name, kind: Kind::Ours, program: ours.to_owned(), dir: dir.to_owned(), args })
 }
 
 impl Tool {
@@ -68,6 +81,7 @@ impl Tool {
         match self.kind {
             Kind::Ours => {
                 command.arg("copy").arg(from).arg(to).args(["--endpoint-url", url, "--json"]);
+                command.args(&self.args);
             }
             Kind::Rclone => {
                 command.args(["copy", "--config", "/dev/null", "--transfers", "16", "--checkers", "16"]);
