@@ -100,10 +100,16 @@ async fn lane(seed: u64, kills: usize) {
             }
             // A swap, or more faults than it has retries: said so, and the next run goes on.
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let is_named =
-                ["was replaced or removed", "no good answer", "fewer requests", "no byte for", "wanted "]
-                    .iter()
-                    .any(|words| said.contains(words));
+            let is_named = [
+                "was replaced or removed",
+                "no good answer",
+                "fewer requests",
+                "no answer for",
+                "no byte for",
+                "wanted ",
+            ]
+            .iter()
+            .any(|words| said.contains(words));
             assert!(is_named && output.status.code() == Some(1), "seed {seed}: {said}");
             assert!(round <= 200, "seed {seed}: no end after {round} runs: {said}");
         }
