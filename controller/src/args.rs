@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use larder_contract::layout::MAX_SOURCE_CA;
 use larder_core::Defaults;
 use larder_core::endpoint::{CodeRef, ImageRef};
 use larder_core::tenants::RolePolicy;
@@ -86,6 +87,10 @@ pub struct Shared {
     /// once. Others than S3 are read from the public Internet only.
     #[arg(long, env = "LARDER_ALLOW_SOURCE_HOSTS", value_name = "HOST", value_delimiter = ',')]
     pub allow_source_host: Vec<String>,
+    /// A file of certificate authorities in PEM that models' sources may have their certificates from, beside the
+    /// public ones; up to 3,000 bytes, because model-sync gets them in its environment.
+    #[arg(long, env = "LARDER_SOURCE_CA_FILE", value_name = "FILE", value_parser = authorities)]
+    pub source_ca: Option<String>,
     /// AWS control-plane calls a second, for each account and region.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub calls_per_second: u32,
@@ -98,6 +103,7 @@ impl Shared {
         Settings {
             calls_per_second: self.calls_per_second,
             source_hosts: self.allow_source_host.clone(),
+            source_ca: self.source_ca.clone(),
             ..Settings::default()
         }
     }
@@ -123,8 +129,21 @@ impl Shared {
             region: self.region.clone(),
             sync_code: self.sync_code.clone(),
             source_hosts: self.allow_source_host.clone(),
+            source_ca: self.source_ca.clone(),
         }
     }
+}
+
+/// Reads the file of `--source-ca`.
+fn authorities(path: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    if text.len() > MAX_SOURCE_CA {
+        let (is, most) = (text.len(), MAX_SOURCE_CA);
+        return Err(format!(
+            "it has {is} bytes, and {most} are the most: leave only what the sources need in it"
+        ));
+    }
+    Ok(text)
 }
 
 /// Reads `--sync-code`.
@@ -297,6 +316,9 @@ pub struct Explain {
     /// Hosts of models' sources that may have a private address, as for the controller.
     #[arg(long, env = "LARDER_ALLOW_SOURCE_HOSTS", value_name = "HOST", value_delimiter = ',')]
     pub allow_source_host: Vec<String>,
+    /// Certificate authorities of models' sources, as for the controller.
+    #[arg(long, env = "LARDER_SOURCE_CA_FILE", value_name = "FILE", value_parser = authorities)]
+    pub source_ca: Option<String>,
     /// AWS control-plane calls a second, for each account and region.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub calls_per_second: u32,
@@ -311,6 +333,7 @@ impl Explain {
             region: self.region.clone(),
             sync_code: self.sync_code.clone()?,
             allow_source_host: self.allow_source_host.clone(),
+            source_ca: self.source_ca.clone(),
             calls_per_second: self.calls_per_second,
         })
     }

@@ -144,6 +144,19 @@ async fn bad_specs_are_refused_with_a_remedy() {
             "must begin with https://",
         ),
         (
+            "a folder of an image that is absolute",
+            vec![(
+                "/spec/models/0/source",
+                json!({"oci": {"reference": "ghcr.io/a/b:1", "path": "/models"}}),
+            )],
+            "source.oci.path is a folder from the image's root",
+        ),
+        (
+            "a folder of an image with a .. in it",
+            vec![("/spec/models/0/source", json!({"oci": {"reference": "ghcr.io/a/b:1", "path": "a/../b"}}))],
+            "source.oci.path is a folder from the image's root",
+        ),
+        (
             "a secret that is no ARN",
             vec![("/spec/models/0/source", json!({"oci": {"reference": "ghcr.io/a/b:1", "secretArn": "s"}}))],
             "source.oci.secretArn",

@@ -230,6 +230,9 @@ impl Desired {
 
 fn sync_env(endpoint: &Endpoint) -> BTreeMap<String, String> {
     let mut env = BTreeMap::from([(layout::ENV_OWNER.to_owned(), endpoint.names.place.to_string())]);
+    if let Some(authorities) = &endpoint.source_ca {
+        env.insert(layout::ENV_SOURCE_CA.to_owned(), authorities.clone());
+    }
     if !endpoint.source_hosts.is_empty() {
         env.insert(layout::ENV_SOURCE_HOSTS.to_owned(), endpoint.source_hosts.join(","));
     }

@@ -39,7 +39,8 @@ pub struct Source {
     /// A prefix in an S3 bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Prefix>,
-    /// An artifact in an OCI registry, such as Amazon ECR: each layer that names a file is that file.
+    /// An artifact or image in an OCI registry, such as Amazon ECR. Of an artifact, each layer is a file; of an
+    /// image, a folder is the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciArtifact>,
     /// Files that have a URL and a digest each.
@@ -88,7 +89,7 @@ pub enum SourceEvents {
     EventBridge,
 }
 
-/// An artifact in an OCI registry.
+/// An artifact or image in an OCI registry.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OciArtifact {
@@ -98,6 +99,13 @@ pub struct OciArtifact {
     )]
     #[schemars(length(min = 3, max = 512))]
     pub reference: String,
+    /// The folder of an image that is the model, from the image's root; `models` when absent. Artifacts have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("!self.startsWith('/') && !self.endsWith('/') && !self.contains('//') && !('/' + self + '/').contains('/./') && !('/' + self + '/').contains('/../')").message("source.oci.path is a folder from the image's root: write it as models/ocr, without a slash at either end")
+    )]
+    #[schemars(length(min = 1, max = 512))]
+    pub path: Option<String>,
     /// A secret in AWS Secrets Manager: {"username": …, "password": …} or {"token": …}. Amazon ECR needs none: the
     /// function's role is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

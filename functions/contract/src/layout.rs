@@ -34,6 +34,13 @@ pub const ENV_MEMORY: &str = "LARDER_MEMORY_MIB";
 /// Environment variable of model-sync: hosts of sources that may have any address, with commas between them.
 pub const ENV_SOURCE_HOSTS: &str = "LARDER_ALLOW_SOURCE_HOSTS";
 
+/// Environment variable of model-sync: certificate authorities that sources are trusted by, beside the public ones;
+/// PEM.
+pub const ENV_SOURCE_CA: &str = "LARDER_SOURCE_CA";
+
+/// The most bytes of [`ENV_SOURCE_CA`]: Lambda allows 4 KB for all variables of a function.
+pub const MAX_SOURCE_CA: usize = 3_000;
+
 /// Every environment variable that starts so is the controller's.
 pub const ENV_RESERVED_PREFIX: &str = "LARDER_";
 

@@ -42,7 +42,10 @@ impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::S3(S3Prefix { bucket, prefix }) => write!(f, "s3://{bucket}/{prefix}"),
-            Self::Oci(source) => write!(f, "oci://{}", source.reference),
+            Self::Oci(OciSource { reference, path: None, .. }) => write!(f, "oci://{reference}"),
+            Self::Oci(OciSource { reference, path: Some(path), .. }) => {
+                write!(f, "oci://{reference}#path={path}")
+            }
             Self::Https(HttpsSource { files, .. }) => {
                 let url = files.first().map_or("", |file| file.url.as_str());
                 f.write_str(url.split(['?', '#']).next().unwrap_or_default())?;
@@ -74,13 +77,17 @@ pub struct S3Prefix {
 pub struct OciSource {
     /// Which.
     pub reference: OciReference,
-    /// The folder of an image that holds the model; all of an artifact is the model.
+    /// The folder of an image that holds the model, [`IMAGE_FOLDER`] when absent; all of an artifact is the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<RelativePath>,
     /// The ARN of a secret with what proves who asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
+
+/// The folder of an image that holds the model when none is named, as in the images that `KServe` serves from.
+/// <https://kserve.github.io/website/docs/model-serving/storage/providers/oci>
+pub const IMAGE_FOLDER: &str = "models";
 
 /// Files that have a URL each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::image::{ImageError, unpack};
 use crate::judge::{Judgement, judge};
 use crate::listing::{Listing, ListingError};
 use crate::plan;
@@ -51,6 +52,9 @@ pub enum CopyError {
     /// The file system failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An image cannot be unpacked.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The source is not what was asked for.
     #[error("{place} is now revision {is}, not {wanted}; nothing was copied")]
     OtherRevision {
@@ -72,7 +76,7 @@ impl CopyError {
             Self::Transfer(TransferError::Source(error)) if matches!(error.class, Class::Changed) => {
                 ModelState::SourceChanged
             }
-            Self::Listing(_) | Self::Transfer(_) | Self::Store(_) => ModelState::Failed,
+            Self::Listing(_) | Self::Transfer(_) | Self::Store(_) | Self::Image(_) => ModelState::Failed,
         }
     }
 }
@@ -162,13 +166,21 @@ async fn attempt<S: Source>(
         }
         other => other,
     };
+    let ready = match (ending, &listing.image) {
+        (Ok(true), Some(image)) => match unpack(&staging, image, stop).await {
+            Ok(unpacked) => Ok(unpacked.map(Some)),
+            Err(error) => Err(error.into()),
+        },
+        (Ok(is_there), _) => Ok(is_there.then_some(None)),
+        (Err(error), _) => Err(error),
+    };
     heartbeat.end().await;
-    let ending = match ending {
-        Ok(true) => {
+    let ending = match ready {
+        Ok(Some(unpacked)) => {
             let staging = Arc::clone(&staging);
-            Ok(blocking(move || staging.publish()).await.map(|()| Ending::Copied)?)
+            Ok(blocking(move || staging.publish(unpacked)).await.map(|()| Ending::Copied)?)
         }
-        Ok(false) => Ok(Ending::Stopped),
+        Ok(None) => Ok(Ending::Stopped),
         Err(error) => Err(error),
     };
     unlock(staging).await;

@@ -28,7 +28,8 @@ pub async fn run() -> Result<(), Error> {
         std::env::var_os(layout::ENV_ROOT).map_or_else(|| PathBuf::from(layout::MOUNT_PATH), PathBuf::from);
     let hosts = std::env::var(layout::ENV_SOURCE_HOSTS).unwrap_or_default();
     let hosts = hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned);
-    let sources = Sources::new(hosts.collect())?;
+    let authorities = std::env::var(layout::ENV_SOURCE_CA).ok().filter(|text| !text.is_empty());
+    let sources = Sources::new(hosts.collect(), authorities.as_deref())?;
     let opener = Opener::new(s3::config(None, None).await, sources);
     let open = |source: &ModelSource| opener.open(source, None);
     let owner = std::env::var(layout::ENV_OWNER).ok().filter(|owner| !owner.is_empty());

@@ -3,7 +3,7 @@
 //! One straight line, read it in [`copy`]:
 //!
 //! ```text
-//! list ──▶ revision ──▶ begin (lock, journal) ──▶ share ──▶ plan ──▶ fetch parts ──▶ judge files ──▶ publish
+//! list ──▶ revision ──▶ begin (lock, journal) ──▶ share ──▶ plan ──▶ fetch parts ──▶ judge files ──▶ (unpack) ──▶ publish
 //! ```
 //!
 //! - [`source`]: what is asked of a source, as a narrow trait; [`s3`] and [`remote`] are the real ones, and
@@ -13,6 +13,7 @@
 //! - [`plan`]: pure; which byte ranges are still to be fetched.
 //! - [`transfer`]: those ranges, many at once, into files at their offsets.
 //! - [`checksum`]: the algorithms; [`expected`]: what the source says of an object's bytes, whole or in parts.
+//! - [`image`]: what was fetched are the layers of a container image: the model's files are taken out of them.
 //! - [`judge`]: does a file on disk have the content that the source says?
 //! - [`verify`]: later, without the source: is it still what was copied?
 //! - [`store`]: staging, lock, journal, heartbeat, and the atomic step to `revisions/`.
@@ -31,6 +32,7 @@ pub mod command;
 pub mod copy;
 pub mod expected;
 pub mod handler;
+pub mod image;
 pub mod inventory;
 mod judge;
 pub mod lambda;

@@ -12,6 +12,8 @@ use larder_contract::revision::{
     MAX_OBJECTS, ObjectEntry, RelativePath, UnsafePath, is_folder_marker, revision,
 };
 
+use larder_sources::Image;
+
 use crate::retry::{Budget, retrying};
 use crate::source::{Listed, Source, SourceError};
 
@@ -25,6 +27,8 @@ pub struct Listing {
     pub objects: Vec<ObjectEntry>,
     /// The digest over them, or the name of another copy of that.
     pub revision: Digest,
+    /// What is to be taken out of them, where they are an image's layers and the model is a folder in it.
+    pub image: Option<Image>,
 }
 
 impl Listing {
@@ -103,7 +107,8 @@ pub async fn list(source: &impl Source, budget: &Budget, stall: Duration) -> Res
         }
         token = page.next;
         if token.is_none() {
-            return as_model(&place, source.prefix(), listed);
+            let listing = as_model(&place, source.prefix(), listed)?;
+            return Ok(Listing { image: page.image, ..listing });
         }
     }
     Err(ListingError::TooMany(place))
@@ -138,7 +143,7 @@ pub fn as_model(place: &str, prefix: &str, listed: Vec<Listed>) -> Result<Listin
     no_file_is_a_folder(objects.iter().map(|object| object.path.as_str()))
         .map_err(|source| ListingError::FileAndFolder { place: place.to_owned(), source })?;
     let revision = revision(&objects);
-    Ok(Listing { objects, revision })
+    Ok(Listing { objects, revision, image: None })
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Remote {
 
 fn expected(file: &File) -> Expected {
     Expected::Whole(match &file.content {
-        Content::Sha256(digest) => {
+        Content::Sha256(digest) | Content::Layer(digest) => {
             Checksum { algorithm: Algorithm::Sha256, value: digest.as_bytes().to_vec() }
         }
         Content::GitBlob(name) => Checksum { algorithm: Algorithm::GitBlob, value: name.to_vec() },
@@ -98,7 +98,8 @@ impl Source for Remote {
             size: file.size,
             etag: file.content.validator(),
         };
-        Ok(Page { objects: opened.files().iter().map(listed).collect(), next: None })
+        let objects = opened.files().iter().map(listed).collect();
+        Ok(Page { objects, next: None, image: opened.image().cloned() })
     }
 
     async fn has_ranges(&self, key: &str, etag: &str) -> Result<bool, SourceError> {

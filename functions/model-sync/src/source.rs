@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use larder_sources::Image;
 
 use crate::expected::Expected;
 
@@ -27,6 +28,8 @@ pub struct Page {
     pub objects: Vec<Listed>,
     /// What to ask the next page with; none at the end.
     pub next: Option<String>,
+    /// What is to be taken out of the objects, where they are an image's layers. On the last page.
+    pub image: Option<Image>,
 }
 
 /// The bytes of a range, as they come.

@@ -159,7 +159,11 @@ impl Source for Memory {
         let from: usize = token.map_or(0, |t| t.parse().unwrap());
         let all = self.listed();
         let to = (from + 2).min(all.len());
-        Ok(Page { objects: all[from..to].to_vec(), next: (to < all.len()).then(|| to.to_string()) })
+        Ok(Page {
+            objects: all[from..to].to_vec(),
+            next: (to < all.len()).then(|| to.to_string()),
+            image: None,
+        })
     }
 
     async fn expected(&self, key: &str, _etag: &str) -> Result<Option<Expected>, SourceError> {

@@ -94,7 +94,11 @@ async fn what_is_no_artifact_of_files_is_refused_by_name() {
     };
     let title = |name: &str| layer(json!({"org.opencontainers.image.title": name}));
     for (layers, part) in [
-        (vec![blob.clone()], "has no annotation org.opencontainers.image.title"),
+        (vec![blob.clone()], "has no annotation org.opencontainers.image.title, and is none of an image"),
+        (
+            vec![title("a"), registry.push_blob("application/vnd.oci.image.layer.v1.tar", b"x").await],
+            "has no annotation org.opencontainers.image.title",
+        ),
         (vec![title("../../etc/passwd")], "it has a . or .. segment"),
         (vec![title("/etc/passwd")], "it is absolute"),
         (vec![title("a"), title("a")], "it has two files a"),

@@ -28,6 +28,8 @@ use larder_contract::revision::MAX_OBJECTS;
 use larder_contract::{Digest, ModelSource, ObjectEntry, RelativePath};
 use larder_web::{Plain, Settings, Web};
 use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use url::Url;
 
 pub use credentials::Credentials;
@@ -41,6 +43,8 @@ pub enum Content {
     Sha256(Digest),
     /// As a blob of git they have this name: the SHA-1 of `blob`, their length and themselves.
     GitBlob([u8; 20]),
+    /// They have this SHA-256, and are the layer of an image.
+    Layer(Digest),
 }
 
 impl Content {
@@ -50,6 +54,8 @@ impl Content {
         match self {
             Self::Sha256(digest) => digest.to_string(),
             Self::GitBlob(name) => format!("git-blob:{}", hex::encode(name)),
+            // Not that of a file: what comes of it is not the file.
+            Self::Layer(digest) => format!("layer:{digest}"),
         }
     }
 }
@@ -79,8 +85,29 @@ impl File {
     }
 }
 
+/// What is to be taken out of a container image, whose layers are the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The folder of the image that is the model.
+    pub folder: RelativePath,
+    /// What each layer hashes to before it is compressed, in the order of the files' paths, the lowest first.
+    pub diff_ids: Vec<Digest>,
+}
+
 /// The bytes of a file, as they come.
 pub type Body = BoxStream<'static, Result<Bytes, SourceError>>;
+
+/// Certificate authorities that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum AuthorityError {
+    #[error("the certificate authorities hold no certificate; write each as -----BEGIN CERTIFICATE-----")]
+    None,
+    #[error("the certificate authorities are no PEM ({0})")]
+    Pem(#[from] pem::Error),
+    #[error("one of the certificate authorities cannot be used ({0})")]
+    Tls(#[from] rustls::Error),
+}
 
 /// Lists and opens sources. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -89,11 +116,12 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// With hosts that may have any address, as `host` or `host:port`.
+    /// With hosts that may have any address, as `host` or `host:port`, and certificate authorities in PEM that are
+    /// trusted beside the public ones.
     ///
     /// # Errors
-    /// When the TLS library refuses its own defaults.
-    pub fn new(allowed_hosts: Vec<String>) -> Result<Self, rustls::Error> {
+    /// When the text holds no certificate, or one that is no authority's.
+    pub fn new(allowed_hosts: Vec<String>, authorities: Option<&str>) -> Result<Self, AuthorityError> {
         let settings = Settings {
             agent: concat!("larder/", env!("CARGO_PKG_VERSION")),
             allowed_hosts,
@@ -102,7 +130,16 @@ impl Sources {
             connect: Duration::from_secs(5),
             idle: 64,
         };
-        Ok(Self { web: Web::new(settings)? })
+        let mut roots = larder_web::public_roots();
+        if let Some(text) = authorities {
+            let certificates: Vec<_> =
+                CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>()?;
+            if certificates.is_empty() {
+                return Err(AuthorityError::None);
+            }
+            certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
+        }
+        Ok(Self { web: Web::trusting(roots, settings)? })
     }
 
     /// Lists a source; nothing of its files is fetched.
@@ -114,21 +151,21 @@ impl Sources {
         source: &ModelSource,
         credentials: Option<Credentials>,
     ) -> Result<Opened, SourceError> {
-        let (session, files) = match source {
+        let (session, (files, image)) = match source {
             ModelSource::Oci(oci) => {
                 let session = Session::registry(self.web.clone(), &oci.reference, credentials);
-                let files = oci::list(&session, oci).await?;
-                (session, files)
+                let listed = oci::list(&session, oci).await?;
+                (session, listed)
             }
             ModelSource::HuggingFace(hub) => {
                 let session = Session::plain(self.web.clone(), credentials)?;
                 let files = hub::list(&session, hub).await?;
-                (session, files)
+                (session, (files, None))
             }
             ModelSource::Https(https) => {
                 let session = Session::plain(self.web.clone(), credentials)?;
                 let files = https::list(&session, https).await?;
-                (session, files)
+                (session, (files, None))
             }
             ModelSource::S3(_) => {
                 let why = "it is listed by the S3 client";
@@ -144,7 +181,7 @@ impl Sources {
             let why = format!("it has two files {}", twice.path);
             return Err(SourceError::new(Class::Invalid, &source.to_string(), &why));
         }
-        Ok(Opened { session, files })
+        Ok(Opened { session, files, image })
     }
 }
 
@@ -153,6 +190,7 @@ impl Sources {
 pub struct Opened {
     session: Session,
     files: Vec<File>,
+    image: Option<Image>,
 }
 
 impl Opened {
@@ -160,6 +198,12 @@ impl Opened {
     #[must_use]
     pub fn files(&self) -> &[File] {
         &self.files
+    }
+
+    /// What is to be taken out of the files, where they are an image's layers.
+    #[must_use]
+    pub const fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
     }
 
     /// Whether parts of a file can be had, and are surely parts of the same content.

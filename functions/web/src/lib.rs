@@ -121,7 +121,7 @@ impl Web {
     /// # Errors
     /// When the TLS library refuses its own defaults.
     pub fn new(settings: Settings) -> Result<Self, tokio_rustls::rustls::Error> {
-        Self::trusting(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(), settings)
+        Self::trusting(public_roots(), settings)
     }
 
     /// One that trusts these certificate authorities.
@@ -196,6 +196,12 @@ impl Web {
         }
         Ok(host.to_string())
     }
+}
+
+/// The certificate authorities that Mozilla trusts.
+#[must_use]
+pub fn public_roots() -> RootCertStore {
+    webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
 /// Whether a host is this machine, by its name alone.

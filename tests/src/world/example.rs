@@ -37,6 +37,7 @@ pub fn image(repository: &str, tag: &str) -> String {
 pub fn defaults() -> Defaults {
     Defaults {
         source_hosts: Vec::new(),
+        source_ca: None,
         cluster: "test".to_owned(),
         region: Some("eu-west-1".to_owned()),
         sync_code: CodeRef::Image(ImageRef {

@@ -26,6 +26,8 @@ pub struct Defaults {
     pub sync_code: CodeRef,
     /// Hosts of sources that may have any address.
     pub source_hosts: Vec<String>,
+    /// Certificate authorities of sources, in PEM, beside the public ones.
+    pub source_ca: Option<String>,
 }
 
 /// Why an object cannot be worked on: the field, its value and the remedy.
@@ -280,6 +282,8 @@ pub struct Endpoint {
     pub sync_code: CodeRef,
     /// Hosts of sources that may have any address.
     pub source_hosts: Vec<String>,
+    /// Certificate authorities of sources, in PEM, beside the public ones.
+    pub source_ca: Option<String>,
     /// Warm sandboxes.
     pub provisioned: Option<i32>,
     /// The most at once.

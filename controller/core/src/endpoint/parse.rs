@@ -66,6 +66,7 @@ impl Endpoint {
             function: function(&spec.function)?,
             sync_code: defaults.sync_code.clone(),
             source_hosts: defaults.source_hosts.clone(),
+            source_ca: defaults.source_ca.clone(),
             provisioned: spec.capacity.provisioned,
             reserved: spec.capacity.reserved,
             rollout: rollout::rollout(&spec.rollout)?,

@@ -39,7 +39,12 @@ fn oci_source(field: &str, oci: &spec::OciArtifact) -> Result<OciSource, Refused
         value: e.text,
         remedy: format!("{}; write REGISTRY/REPOSITORY:TAG or …@sha256:DIGEST", e.why),
     })?;
-    Ok(OciSource { reference, path: None, secret: oci.secret_arn.clone() })
+    let path = oci.path.as_deref().map(RelativePath::parse).transpose().map_err(|e| Refused {
+        field: format!("{field}.oci.path"),
+        value: e.key,
+        remedy: format!("{}; write a folder of the image, as models/ocr", e.why),
+    })?;
+    Ok(OciSource { reference, path, secret: oci.secret_arn.clone() })
 }
 
 fn https_source(field: &str, https: &spec::HttpsFiles) -> Result<HttpsSource, Refused> {
@@ -94,6 +99,11 @@ mod tests {
             (json!({"s3": {"bucket": "b", "prefix": "p/"}}), Ok("s3://b/p/")),
             (json!({"oci": {"reference": "ghcr.io/a/b:v1"}}), Ok("oci://ghcr.io/a/b:v1")),
             (json!({"oci": {"reference": "ghcr.io/a/B:v1"}}), Err("source.oci.reference is")),
+            (
+                json!({"oci": {"reference": "ghcr.io/a/b:v1", "path": "m/ocr"}}),
+                Ok("oci://ghcr.io/a/b:v1#path=m/ocr"),
+            ),
+            (json!({"oci": {"reference": "ghcr.io/a/b:v1", "path": "../m"}}), Err("source.oci.path is ../m")),
             (json!({"huggingFace": {"repository": "a/b"}}), Ok("https://huggingface.co/a/b@main")),
             (
                 files(json!([{"url": "https://a.example/m.onnx", "sha256": hex}])),

@@ -56,6 +56,8 @@ pub(super) fn models(
                 if is_active { wanted.clone() } else { before.and_then(|b| b.active_digest.clone()) };
             let state = model_state(seen, source);
             let (bytes, files) = match (found, seen) {
+                // What came of it: of an image, its files and not its layers.
+                (_, Some(seen)) if state == "Ready" && seen.files > 0 => (seen.bytes_total, seen.files),
                 (Some((_, bytes, files)), _) => (bytes, files),
                 (None, Some(seen)) => (seen.bytes_total, seen.files),
                 (None, None) => (0, 0),

@@ -106,6 +106,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             }
             let defaults = Defaults {
                 source_hosts: Vec::new(),
+                source_ca: None,
                 cluster: "c".to_owned(),
                 region: Some("eu-west-1".to_owned()),
                 sync_code: CodeRef::Zip {

@@ -50,11 +50,13 @@ pub struct Settings {
     pub endpoint_url: Option<String>,
     /// Hosts of models' sources that may have any address.
     pub source_hosts: Vec<String>,
+    /// Certificate authorities of models' sources, in PEM, beside the public ones.
+    pub source_ca: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { calls_per_second: 10, endpoint_url: None, source_hosts: Vec::new() }
+        Self { calls_per_second: 10, endpoint_url: None, source_hosts: Vec::new(), source_ca: None }
     }
 }
 
@@ -97,7 +99,7 @@ impl Connector {
     }
 
     fn over(settings: Settings, base: SdkConfig) -> Result<Self> {
-        let sources = Sources::new(settings.source_hosts.clone())
+        let sources = Sources::new(settings.source_hosts.clone(), settings.source_ca.as_deref())
             .map_err(|e| Call::new("configure", "TLS").failed(Class::Invalid, "", &e.to_string()))?;
         Ok(Self {
             settings,

@@ -6,17 +6,14 @@ use larder_contract::source::{
 use larder_contract::{ModelSource, RelativePath};
 
 /// The form of every address.
-pub(super) const FORMS: &str = "s3://BUCKET/PREFIX/, oci://REGISTRY/REPOSITORY:TAG (or @sha256:…), \
+pub(super) const FORMS: &str = "s3://BUCKET/PREFIX/, oci://REGISTRY/REPOSITORY:TAG (or @sha256:…; #path=FOLDER), \
                                 https://HOST/FILE#sha256=HEX (&path=NAME), hf://OWNER/NAME@REVISION";
 
 /// Reads an address.
 pub(super) fn parse(text: &str) -> Result<ModelSource, String> {
     match text.split_once("://") {
         Some(("s3", rest)) => s3(rest).map(ModelSource::S3),
-        Some(("oci", rest)) => {
-            let reference = rest.parse().map_err(|e| format!("{e}"))?;
-            Ok(ModelSource::Oci(OciSource { reference, path: None, secret: None }))
-        }
+        Some(("oci", rest)) => oci(rest).map(ModelSource::Oci),
         Some(("https" | "http", _)) => https(text).map(ModelSource::Https),
         Some(("hf", rest)) => hub(rest).map(ModelSource::HuggingFace),
         Some(_) | None => Err(format!("write one of {FORMS}")),
@@ -33,6 +30,16 @@ fn s3(rest: &str) -> Result<S3Prefix, String> {
         prefix.push('/');
     }
     Ok(S3Prefix { bucket: bucket.to_owned(), prefix })
+}
+
+fn oci(rest: &str) -> Result<OciSource, String> {
+    let (reference, said) = rest.split_once('#').unzip();
+    let reference = reference.unwrap_or(rest).parse().map_err(|e| format!("{e}"))?;
+    let path = said.map(|said| {
+        let path = said.strip_prefix("path=").ok_or("after # write path= and a folder of the image")?;
+        RelativePath::parse(path).map_err(|e| e.to_string())
+    });
+    Ok(OciSource { reference, path: path.transpose()?, secret: None })
 }
 
 fn https(text: &str) -> Result<HttpsSource, String> {
@@ -113,6 +120,9 @@ mod tests {
             ("s3:///p".to_owned(), Err("bucket's name is missing")),
             ("oci://ghcr.io/a/b:v1".to_owned(), Ok("oci://ghcr.io/a/b:v1")),
             ("oci://ghcr.io/a/b".to_owned(), Err("neither tag nor digest")),
+            ("oci://ghcr.io/a/b:v1#path=m/ocr".to_owned(), Ok("oci://ghcr.io/a/b:v1#path=m/ocr")),
+            ("oci://ghcr.io/a/b:v1#path=/m".to_owned(), Err("it is absolute")),
+            ("oci://ghcr.io/a/b:v1#m".to_owned(), Err("after # write path=")),
             (format!("https://a.example/m.onnx?s=1#sha256={hex}"), Ok("https://a.example/m.onnx")),
             ("https://a.example/m.onnx".to_owned(), Err("add #sha256=")),
             (format!("https://a.example/#sha256={hex}"), Err("add &path=NAME")),

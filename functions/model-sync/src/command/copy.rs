@@ -48,6 +48,9 @@ pub(super) struct CopyArgs {
     /// How many parts are fetched at once.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     parts: u16,
+    /// Certificate authorities in PEM that the server may have its certificate from, beside the public ones.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// How long the server may be silent before a request is tried again.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     stall_seconds: u64,
@@ -87,7 +90,11 @@ async fn open(args: &CopyArgs) -> Result<Anywhere, CommandError> {
     let endpoint = args.endpoint_url.as_deref();
     let from = address::with(args.from.clone(), endpoint, args.secret.as_deref(), &args.include);
     let hosts = [address::hosts(&from), args.allow_host.clone()].concat();
-    let sources = Sources::new(hosts).map_err(CommandError::Tls)?;
+    let authorities = match &args.ca_file {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|e| CommandError::CaFile(path.clone(), e))?),
+        None => None,
+    };
+    let sources = Sources::new(hosts, authorities.as_deref())?;
     // A hub's endpoint is no endpoint of AWS.
     let endpoint = endpoint.filter(|_| matches!(from, ModelSource::S3(_)));
     let config = s3::config(endpoint, args.region.clone()).await;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use larder_contract::Digest;
+use larder_sources::AuthorityError;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -75,8 +76,10 @@ enum CommandError {
     Worker(#[from] tokio::task::JoinError),
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),
-    #[error("the TLS library refuses its own defaults: {0}")]
-    Tls(tokio_rustls::rustls::Error),
+    #[error("cannot read {path}: {1}", path = .0.display())]
+    CaFile(PathBuf, io::Error),
+    #[error(transparent)]
+    Authorities(#[from] AuthorityError),
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
 }
@@ -94,7 +97,8 @@ impl CommandError {
             | Self::Read { .. }
             | Self::Worker(_)
             | Self::Output(_)
-            | Self::Tls(_)
+            | Self::CaFile(..)
+            | Self::Authorities(_)
             | Self::Signals(_) => ExitCode::FAILURE,
         }
     }

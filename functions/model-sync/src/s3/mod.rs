@@ -119,7 +119,7 @@ impl Source for S3 {
             let Ok(size) = u64::try_from(size) else { continue };
             objects.push(Listed { key, size, etag: unquoted(&etag).to_owned() });
         }
-        Ok(Page { objects, next })
+        Ok(Page { objects, next, image: None })
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>

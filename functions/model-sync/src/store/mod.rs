@@ -7,6 +7,7 @@
 //! staging/<sha>.lock             held by who writes to the folder below, one alone or workers together; says how
 //!                                many share the work, if any do; never removed
 //! staging/<sha>/files/…          the model's files under their final names, not complete yet
+//! staging/<sha>/unpacked/…       the model's files, taken out of those, where they are an image's layers
 //! staging/<sha>/journal          what of them is done: see [`journal`]
 //! staging/<sha>/heartbeat        the time of the writer's last sign of life
 //! staging/<sha>/journal.<n>      what the worker with this index has done, locked by it while it is at work

@@ -7,9 +7,11 @@
 //! {"end":"CRC64NVME …"}
 //! ```
 //!
+//! Of an image, the first line has its `layers` too, each as a file is written.
+//!
 //! It lies beside the revision's folder, which holds the model's files and nothing else. It vouches for itself:
-//! paths, sizes and `ETag`s must give the revision's own digest, or that of which it is a copy, and the last line is the checksum of all
-//! before it.
+//! paths, sizes and `ETag`s, of the layers where there are some, must give the revision's own digest, or that of
+//! which it is a copy, and the last line is the checksum of all before it.
 
 use larder_contract::{Digest, ObjectEntry, revision};
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,8 @@ struct Head {
     revision: Digest,
     files: u64,
     bytes: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<ObjectEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,9 +64,10 @@ pub struct DamagedRecord(&'static str);
 
 /// The text of a record.
 #[must_use]
-pub fn write(revision: &Digest, files: &[Recorded]) -> Vec<u8> {
+pub fn write(revision: &Digest, layers: &[ObjectEntry], files: &[Recorded]) -> Vec<u8> {
     let bytes = files.iter().map(|file| file.object.size).sum();
-    let head = Head { record: FORMAT, revision: *revision, files: files.len() as u64, bytes };
+    let (files_in_all, layers) = (files.len() as u64, layers.to_vec());
+    let head = Head { record: FORMAT, revision: *revision, files: files_in_all, bytes, layers };
     let mut text = line(&head);
     for file in files {
         text.extend(line(&Line {
@@ -99,7 +104,10 @@ pub fn read(wanted: &Digest, text: &[u8]) -> Result<Vec<Recorded>, DamagedRecord
     let head = head.filter(|head| head.record == FORMAT).ok_or(DamagedRecord("its format is unknown"))?;
     let files: Option<Vec<Recorded>> = lines.map(recorded).collect();
     let files = files.ok_or(DamagedRecord("a line cannot be read"))?;
-    let objects: Vec<ObjectEntry> = files.iter().map(|file| file.object.clone()).collect();
+    let objects: Vec<ObjectEntry> = match head.layers {
+        none if none.is_empty() => files.iter().map(|file| file.object.clone()).collect(),
+        layers => layers,
+    };
     if head.revision != *wanted || !revision::is_copy_of(wanted, &revision::revision(&objects)) {
         return Err(DamagedRecord("it is of another revision"));
     }
@@ -132,14 +140,21 @@ mod tests {
         let composite = Expected::composite(Algorithm::Crc32, &parts);
         let files = [file("a \"ü\"", None), file("b/c", Some(whole)), file("d", Some(composite))].to_vec();
         let objects: Vec<_> = files.iter().map(|f| f.object.clone()).collect();
-        let revision = revision::revision(&objects);
-        let text = write(&revision, &files);
-        assert_eq!(read(&revision, &text), Ok(files));
+        let layers = [ObjectEntry { etag: "layer".to_owned(), ..objects[0].clone() }];
+        for layers in [&[][..], &layers] {
+            let named = if layers.is_empty() { &objects[..] } else { layers };
+            check(&revision::revision(named), layers, &files);
+        }
+    }
+
+    fn check(revision: &Digest, layers: &[ObjectEntry], files: &[Recorded]) {
+        let text = write(revision, layers, files);
+        assert_eq!(read(revision, &text).as_deref(), Ok(files));
         for at in 0..text.len() {
             let mut wrong = text.clone();
             wrong[at] ^= 1;
-            assert!(read(&revision, &wrong).is_err(), "byte {at}");
-            assert!(read(&revision, &text[..at]).is_err(), "cut at {at}");
+            assert!(read(revision, &wrong).is_err(), "byte {at}");
+            assert!(read(revision, &text[..at]).is_err(), "cut at {at}");
         }
         assert!(read(&Digest::of(b"other"), &text).is_err());
     }

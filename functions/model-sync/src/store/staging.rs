@@ -7,9 +7,9 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use larder_contract::{Digest, ObjectEntry, layout};
+use larder_contract::{Digest, ObjectEntry, RelativePath, layout};
 
-use super::disk::{StoreError, remove, reserve, sync_folder, sync_under, write_whole};
+use super::disk::{StoreError, make_folders, remove, reserve, sync_folder, sync_under, write_whole};
 use super::journal::{Done, Entry, OnDisk};
 use super::record::{self, Recorded};
 use super::{Size, is_present, record_path, size_path};
@@ -19,6 +19,9 @@ use crate::plan::Division;
 
 /// What files have when they are complete.
 const READ_ONLY: u32 = 0o444;
+
+/// The folder of what was taken out of staged layers.
+const UNPACKED: &str = "unpacked";
 
 /// A revision in flight, and the right to write it. Given up when the last handle is dropped.
 #[derive(Debug)]
@@ -269,27 +272,28 @@ impl Staging {
         self.objects.get(file as usize).map_or(Ok(()), |object| remove(&self.path_of(object)))
     }
 
-    /// Makes the revision appear. All its files must be written, synced and sealed.
+    /// Makes the revision appear: the staged files, or those that were taken out of them, where they are layers. All
+    /// must be written, and the staged ones synced and sealed.
     ///
     /// # Errors
     /// When the file system does not let us; then it can be tried again.
-    pub fn publish(&self) -> Result<(), StoreError> {
-        let size = Size {
-            files: self.objects.len() as u64,
-            bytes: self.objects.iter().map(|object| object.size).sum(),
+    pub fn publish(&self, unpacked: Option<Vec<Recorded>>) -> Result<(), StoreError> {
+        let (folder, layers, files) = match unpacked {
+            Some(files) => (self.folder().join(UNPACKED), self.objects.as_slice(), files),
+            None => (self.folder().join("files"), [].as_slice(), self.recorded()),
         };
+        let size = Size { files: files.len() as u64, bytes: files.iter().map(|file| file.object.size).sum() };
         let text = serde_json::to_vec(&size).unwrap_or_default();
         write_whole(&size_path(&self.root, &self.revision), &text, READ_ONLY)?;
-        let text = record::write(&self.revision, &self.recorded());
+        let text = record::write(&self.revision, layers, &files);
         write_whole(&record_path(&self.root, &self.revision), &text, READ_ONLY)?;
         // What was found out about an earlier one of this name.
         super::beside(&self.root, &self.revision)[2..].iter().try_for_each(|path| remove(path))?;
-        // The files' modes, and the names in all folders.
+        // The files' modes, the names in all folders, and the bytes of what was unpacked.
         self.sync()?;
 
-        let files = self.folder().join("files");
         let revision = layout::revision_dir(&self.root, &self.revision);
-        if let Err(e) = fs::rename(&files, &revision) {
+        if let Err(e) = fs::rename(&folder, &revision) {
             // It appeared meanwhile: by what it is named, it has the same content.
             if !is_present(&self.root, &self.revision) {
                 return Err(StoreError::at("publish", &revision)(e));
@@ -300,6 +304,47 @@ impl Staging {
             tracing::warn!(%error, "the revision is complete, but its staging folder stays");
         }
         Ok(())
+    }
+
+    /// Makes room for what is taken out of staged layers, without what an earlier attempt left.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn begin_unpacked(&self) -> Result<(), StoreError> {
+        remove(&self.folder().join(UNPACKED))?;
+        make_folders(&self.folder().join(UNPACKED))
+    }
+
+    /// Where a file that is taken out of a layer is while it is staged.
+    #[must_use]
+    pub fn unpacked_path(&self, path: &RelativePath) -> PathBuf {
+        self.folder().join(UNPACKED).join(path.as_str())
+    }
+
+    /// Makes such a file's folder.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn make_unpacked_folder(&self, path: &RelativePath) -> Result<(), StoreError> {
+        let folder = self.unpacked_path(path);
+        folder.parent().map_or(Ok(()), make_folders)
+    }
+
+    /// Makes such a file, read-only for everyone else, with room for so many bytes.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn make_unpacked(&self, path: &RelativePath, size: u64) -> Result<File, StoreError> {
+        self.make_unpacked_folder(path)?;
+        let at = self.unpacked_path(path);
+        let make = || {
+            let file = OpenOptions::new().write(true).create_new(true).mode(READ_ONLY).open(&at)?;
+            // The umask may have taken something away.
+            file.set_permissions(fs::Permissions::from_mode(READ_ONLY))?;
+            reserve(&file, size)?;
+            Ok(file)
+        };
+        make().map_err(StoreError::at("make", &at))
     }
 
     fn recorded(&self) -> Vec<Recorded> {

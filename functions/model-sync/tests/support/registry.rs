@@ -1,5 +1,7 @@
 //! Debian's docker-registry, and what is pushed to it.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -123,6 +125,46 @@ impl Registry {
             "layers": layers,
         });
         self.push_manifest(tag, MANIFEST, &manifest).await
+    }
+
+    /// Puts an image that buildah wrote into a folder (its `dir:` form) under a tag.
+    pub(crate) async fn push_folder(&self, tag: &str, folder: &Path) {
+        let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+        let read: Value = serde_json::from_slice(&manifest).unwrap();
+        let layers = read["layers"].as_array().unwrap().iter();
+        for descriptor in layers.chain([&read["config"]]) {
+            let digest = descriptor["digest"].as_str().unwrap();
+            let content = std::fs::read(folder.join(digest.trim_start_matches("sha256:"))).unwrap();
+            let pushed = self.push_blob("application/octet-stream", &content).await;
+            assert_eq!(pushed["digest"], digest);
+        }
+        let url = format!("http://{}/v2/models/ocr/manifests/{tag}", self.host);
+        self.send("PUT", &url, read["mediaType"].as_str().unwrap(), &manifest).await;
+    }
+
+    /// Puts an image under a tag: each layer's media type, bytes, and what it hashes to before it is compressed.
+    pub(crate) async fn push_image(&self, tag: &str, layers: &[(&str, &[u8], Digest)]) {
+        let (mut descriptors, mut ids) = (Vec::new(), Vec::new());
+        for (media_type, content, id) in layers {
+            descriptors.push(self.push_blob(media_type, content).await);
+            ids.push(id.to_string());
+        }
+        let config =
+            json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}});
+        let media_type = "application/vnd.oci.image.config.v1+json";
+        let config = self.push_blob(media_type, config.to_string().as_bytes()).await;
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": descriptors});
+        self.push_manifest(tag, MANIFEST, &manifest).await;
+    }
+
+    /// The manifest under a tag.
+    pub(crate) async fn manifest(&self, tag: &str) -> String {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let url = format!("http://{}/v2/models/ocr/manifests/{tag}", self.host);
+        let request = hyper::Request::get(url).header("accept", MANIFEST).body(Full::default()).unwrap();
+        let answer = client.request(request).await.unwrap().into_body().collect().await.unwrap();
+        String::from_utf8(answer.to_bytes().to_vec()).unwrap()
     }
 
     /// The address of a tag, or of `@sha256:…`.

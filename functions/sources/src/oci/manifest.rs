@@ -18,10 +18,18 @@ const UNPACK: &str = "io.deis.oras.content.unpack";
 /// The layer of an artifact that has none.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
+/// What the layers of an image are, before the `.` or `+` of their compression.
+const IMAGE_LAYERS: [&str; 2] =
+    ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"];
+
+/// The most layers of an image; tools make up to 127.
+pub(crate) const MAX_LAYERS: usize = 1_000;
+
 /// As a registry sends it: a manifest or an index.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Written {
+    config: Option<Descriptor>,
     #[serde(default)]
     layers: Vec<Descriptor>,
     #[serde(default)]
@@ -55,6 +63,21 @@ pub(crate) enum Document {
     Index(Digest),
     /// Each layer is a file.
     Artifact(Vec<Layer>),
+    /// Each layer, from the lowest on, is what changes in a file system. The digest is that of its configuration.
+    Image(Digest, Vec<(Digest, u64)>),
+}
+
+/// Of an image's configuration: what its layers are before they are compressed.
+/// <https://github.com/opencontainers/image-spec/blob/main/config.md>
+#[derive(Debug, Deserialize)]
+pub(crate) struct Configuration {
+    pub(crate) rootfs: Rootfs,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Rootfs {
+    #[serde(default)]
+    pub(crate) diff_ids: Vec<String>,
 }
 
 /// A layer that is a file.
@@ -70,23 +93,54 @@ pub(crate) fn read(written: &Written) -> Result<Document, String> {
     if !written.manifests.is_empty() {
         return pick(&written.manifests).map(Document::Index);
     }
-    let layers = written.layers.iter().filter(|layer| layer.media_type != EMPTY);
-    let layers: Vec<Layer> = layers.map(layer).collect::<Result<_, _>>()?;
+    let layers: Vec<&Descriptor> = written.layers.iter().filter(|layer| layer.media_type != EMPTY).collect();
     if layers.is_empty() {
         return Err("it has no layers".to_owned());
     }
-    Ok(Document::Artifact(layers))
+    if let Some(config) = &written.config
+        && layers.iter().all(|layer| name(layer).is_none() && is_of_an_image(&layer.media_type))
+    {
+        return image(config, &layers);
+    }
+    layers.into_iter().map(layer).collect::<Result<_, _>>().map(Document::Artifact)
 }
 
-fn digest(text: &str) -> Result<Digest, String> {
+fn image(config: &Descriptor, layers: &[&Descriptor]) -> Result<Document, String> {
+    if layers.len() > MAX_LAYERS {
+        return Err(format!("it has more than {MAX_LAYERS} layers"));
+    }
+    let unpacked = ["", "+gzip", ".gzip", "+zstd"];
+    let known = |layer: &Descriptor| {
+        let rest = IMAGE_LAYERS.iter().find_map(|kind| layer.media_type.strip_prefix(kind));
+        rest.is_some_and(|rest| unpacked.contains(&rest))
+    };
+    if let Some(other) = layers.iter().find(|layer| !known(layer)) {
+        let Descriptor { digest, media_type, .. } = other;
+        return Err(format!(
+            "its layer {digest} is {media_type}, and tar, gzip and zstd are unpacked: push it without encryption"
+        ));
+    }
+    let each = |layer: &&Descriptor| Ok((digest(&layer.digest)?, layer.size));
+    Ok(Document::Image(digest(&config.digest)?, layers.iter().map(each).collect::<Result<_, String>>()?))
+}
+
+fn is_of_an_image(media_type: &str) -> bool {
+    IMAGE_LAYERS.iter().any(|kind| media_type.starts_with(kind))
+}
+
+fn name(layer: &Descriptor) -> Option<&String> {
+    NAMES.iter().find_map(|name| layer.annotations.get(*name))
+}
+
+pub(crate) fn digest(text: &str) -> Result<Digest, String> {
     let digest = text.strip_prefix("sha256:").and_then(|_| text.parse().ok());
     digest.ok_or_else(|| format!("{text} is no sha256 digest, and others are not verified"))
 }
 
 fn layer(layer: &Descriptor) -> Result<Layer, String> {
-    let name = NAMES.iter().find_map(|name| layer.annotations.get(*name)).ok_or_else(|| {
+    let name = name(layer).ok_or_else(|| {
         format!(
-            "its layer {} has no annotation {}: it is no artifact of files, push it with a tool that writes them",
+            "its layer {} has no annotation {}, and is none of an image: push it with a tool that writes them",
             layer.digest, NAMES[0]
         )
     })?;
