@@ -105,7 +105,7 @@ async fn every_flag_of_the_controller_is_a_value() {
     let chart = Chart::find().unwrap();
     let values = json!({
         "syncCode": SYNC, "region": "eu-west-1", "clusterId": "c", "allowSourceHosts": ["h:1"], "namespaces": ["a"],
-        "selector": "x=y", "rolePolicy": "annotated",
+        "selector": "x=y", "rolePolicy": "annotated", "sourceCa": "-----BEGIN CERTIFICATE-----",
     });
     let mut written: BTreeSet<String> = BTreeSet::new();
     for values in [&values, &json!({"syncCode": SYNC, "leaderElection": {"enabled": false}})] {
