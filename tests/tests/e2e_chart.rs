@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt as _};
 use larder_crds::InferenceEndpoint;
 use larder_tests::chart::Chart;
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, TAG, condition};
+use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, TAG, condition, small_endpoint};
 use larder_tests::stack::{ACCOUNT, Options, REGION, Stack, Timings};
 use serde_json::{Value, json};
 
@@ -85,26 +85,6 @@ async fn the_api_server_takes_what_helm_renders() {
 }
 
 const NAME: &str = "kept";
-
-fn object() -> Value {
-    json!({
-        "apiVersion": "larder.dev/v1alpha1",
-        "kind": "InferenceEndpoint",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {
-            "models": [{"name": "det", "task": "tensor", "source": {"s3": {"bucket": BUCKET, "prefix": "kept/"}}}],
-            "refresh": {"intervalSeconds": 5, "settleSeconds": 1},
-            "storage": {"efs": {"managed": {}}},
-            "network": {"subnetIds": ["subnet-00000001"], "securityGroupIds": ["sg-00000001"]},
-            "function": {
-                "image": format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/larder-inference:{TAG}"),
-                "architecture": "x86_64",
-                "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/larder"),
-            },
-            "expose": {"functionUrl": {"authType": "NONE"}},
-        },
-    })
-}
 
 /// A kubeconfig of the chart's service account.
 async fn account(scenario: &Scenario) -> PathBuf {
@@ -232,17 +212,13 @@ async fn the_charts_account_is_enough_and_the_release_may_come_and_go() {
     check_rights(&scenario, &kubeconfig.display().to_string()).await;
     let lease = ["--lease-namespace", HOME];
     let controller = scenario.controller_as("larder", &kubeconfig, &lease).await.unwrap();
-    let [(_, path), _] = scenario.models(Ocr::V4);
-    let body = tokio::fs::read(path).await.unwrap();
-    let put = scenario.stack.s3().put_object().bucket(BUCKET).key("kept/model.onnx");
-    put.body(body.into()).send().await.unwrap();
-    let params = PatchParams::apply("e2e").force();
-    scenario.endpoints().patch(NAME, &params, &Patch::Apply(object())).await.unwrap();
+    scenario.upload_det(BUCKET, "kept/", Ocr::V4).await.unwrap();
+    scenario.apply(&small_endpoint(NAME)).await.unwrap();
     let health =
         async |endpoint: Option<InferenceEndpoint>| chart.health(&json!(endpoint.unwrap())).await.unwrap().0;
     until(&scenario, "to be seen by Argo CD", async |it| health(it).await == "Progressing").await;
-    until(&scenario, "to be ready", async |it| it.is_some_and(|it| is_ready_at(&it, "1"))).await;
-    assert_eq!(health(scenario.endpoints().get_opt(NAME).await.unwrap()).await, "Healthy");
+    let ready = scenario.until(NAME, "to be ready", 120, |it| is_ready_at(it, "1")).await.unwrap();
+    assert_eq!(health(Some(ready)).await, "Healthy");
     check_dashboard(&scenario, controller.health).await;
     let events: Api<Event> = Api::namespaced(scenario.stack.kube(), NAMESPACE);
     let events = events.list(&ListParams::default()).await.unwrap().items;
@@ -274,8 +250,7 @@ async fn the_charts_account_is_enough_and_the_release_may_come_and_go() {
         it.is_none()
     })
     .await;
-    let left = scenario.stack.leftovers().await.unwrap();
-    assert!(left.is_empty(), "left in AWS: {left:?}");
+    scenario.nothing_left().await.unwrap();
     let log = std::fs::read_to_string(&controller.log).unwrap();
     assert!(!log.contains("orbidden"), "{log}");
     controller.stop().await;

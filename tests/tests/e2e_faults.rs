@@ -3,44 +3,28 @@
 //!
 //! `SEED=…` plays one schedule of faults, `ROUNDS=…` more rollouts.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail at once")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{DeleteParams, Patch, PatchParams};
 use larder_crds::InferenceEndpoint;
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, TAG, condition};
-use larder_tests::stack::{ACCOUNT, Fault, REGION, Rule, Timings, When};
+use larder_tests::scenario::{BUCKET, Ocr, Scenario, TAG, condition, small_endpoint, tensor};
+use larder_tests::stack::{Fault, Rule, Timings, When};
 use serde_json::{Value, json};
 
 const NAME: &str = "shaken";
 
 fn object() -> Value {
-    json!({
-        "apiVersion": "larder.dev/v1alpha1",
-        "kind": "InferenceEndpoint",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {
-            "models": [{"name": "det", "task": "tensor", "source": {"s3": {"bucket": BUCKET, "prefix": "shaken/"}}}],
-            "refresh": {"intervalSeconds": 5, "settleSeconds": 1},
-            "storage": {"efs": {"managed": {}}},
-            "network": {"subnetIds": ["subnet-00000001"], "securityGroupIds": ["sg-00000001"]},
-            "function": {
-                "image": format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/larder-inference:{TAG}"),
-                "architecture": "x86_64",
-                "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/larder"),
-            },
-            "capacity": {"provisioned": 1},
-            "rollout": {
-                "strategy": "Canary",
-                "steps": [{"weightPercent": 20, "holdSeconds": 2}, {"weightPercent": 50, "holdSeconds": 2}],
-                "historyLimit": 2,
-            },
-            "expose": {"functionUrl": {"authType": "NONE"}},
-        },
-    })
+    let mut object = small_endpoint(NAME);
+    object["spec"]["capacity"] = json!({"provisioned": 1});
+    object["spec"]["rollout"] = json!({
+        "strategy": "Canary",
+        "steps": [{"weightPercent": 20, "holdSeconds": 2}, {"weightPercent": 50, "holdSeconds": 2}],
+        "historyLimit": 2,
+    });
+    object
 }
 
 /// What goes wrong from now on: of a hundred calls of a service about a dozen, some of them after they had their effect.
@@ -60,30 +44,19 @@ fn shake(scenario: &Scenario, seed: u64) {
     }
 }
 
-async fn patch(scenario: &Scenario, spec: Value) {
-    let patch = Patch::Merge(json!({"spec": spec}));
-    scenario.endpoints().patch(NAME, &PatchParams::default(), &patch).await.unwrap();
-}
-
 /// Waits for it, and looks on the way that requests go to no more than two versions, all of them to some.
 async fn until(
     scenario: &Scenario,
     what: &str,
     is_so: impl Fn(&InferenceEndpoint) -> bool,
 ) -> InferenceEndpoint {
-    let mut last = None;
-    for _ in 0..3000 {
-        let endpoint = scenario.endpoints().get(NAME).await.unwrap();
-        let shares = serves(&endpoint);
+    let looks_on = |endpoint: &InferenceEndpoint| {
+        let shares = serves(endpoint);
         let sum: i32 = shares.values().sum();
         assert!(shares.is_empty() || (shares.len() <= 2 && sum == 100), "{shares:?}");
-        if is_so(&endpoint) {
-            return endpoint;
-        }
-        last = endpoint.status;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("waited in vain for it {what}: {last:#?}");
+        is_so(endpoint)
+    };
+    scenario.until(NAME, what, 300, looks_on).await.unwrap()
 }
 
 fn serves(endpoint: &InferenceEndpoint) -> BTreeMap<String, i32> {
@@ -108,15 +81,11 @@ async fn rollouts_end_well_whatever_befalls_them() {
     let rounds = number("ROUNDS").unwrap_or(3);
     eprintln!("SEED={seed}");
     let scenario = Scenario::start(Timings::default()).await.unwrap();
-    let [(_, path), _] = scenario.models(Ocr::V4);
-    let body = tokio::fs::read(path).await.unwrap();
-    let put = scenario.stack.s3().put_object().bucket(BUCKET).key("shaken/model.onnx");
-    put.body(body.into()).send().await.unwrap();
+    scenario.upload_det(BUCKET, "shaken/", Ocr::V4).await.unwrap();
 
     // Even the first version comes to be while calls fail.
     shake(&scenario, seed);
-    let params = PatchParams::apply("e2e").force();
-    scenario.endpoints().patch(NAME, &params, &Patch::Apply(object())).await.unwrap();
+    scenario.apply(&object()).await.unwrap();
     let lease = ["--lease-seconds", "3"];
     let mut controller = scenario.controller("larder-0", &lease).await.unwrap();
     let endpoint = until(&scenario, "to be ready", |it| is_ready_at(it, "1")).await;
@@ -134,15 +103,17 @@ async fn rollouts_end_well_whatever_befalls_them() {
         // One that is slower than it may be is taken back, and another of the same settings as before takes over.
         version += 1;
         let slow = json!({"function": {"memoryMiB": 3008}, "rollout": {"abortOn": {"p99Milliseconds": 1}}});
-        patch(&scenario, slow).await;
+        scenario.change(NAME, &slow).await.unwrap();
         let is_back = |it: &InferenceEndpoint| {
             condition(it, "TrafficReady").is_some_and(|(_, reason, _)| reason == "RolloutAborted")
         };
         // What takes no requests cannot be slow.
         let url = endpoint_url(&scenario).await;
+        let body = bytes::Bytes::from(json!({"inputs": [tensor()]}).to_string());
         let back = async {
             loop {
-                let answer = scenario.post(&url, "v2/models/det/infer", "application/json", tensor()).await;
+                let answer =
+                    scenario.post(&url, "v2/models/det/infer", "application/json", body.clone()).await;
                 // The proxy's faults are Lambda's: a client would try again.
                 drop(answer);
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -154,7 +125,8 @@ async fn rollouts_end_well_whatever_befalls_them() {
         };
         let served = (version - 1).to_string();
         assert_eq!(serves(&back), [(served.clone(), 100)].into());
-        patch(&scenario, json!({"function": {"memoryMiB": 2048}, "rollout": {"abortOn": null}})).await;
+        let again = json!({"function": {"memoryMiB": 2048}, "rollout": {"abortOn": null}});
+        scenario.change(NAME, &again).await.unwrap();
         until(&scenario, "to be as before", |it| is_ready_at(it, &served)).await;
     }
     let hits = scenario.stack.fault_hits();
@@ -170,25 +142,10 @@ async fn rollouts_end_well_whatever_befalls_them() {
     assert!(versions.contains(&serving) && versions.len() <= 4, "{versions:?}");
 
     shake(&scenario, seed + rounds + 1);
-    scenario.endpoints().delete(NAME, &DeleteParams::default()).await.unwrap();
-    for n in 0.. {
-        if scenario.endpoints().get_opt(NAME).await.unwrap().is_none() {
-            break;
-        }
-        assert!(n < 3000, "it is not gone");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let left = scenario.stack.leftovers().await.unwrap();
-    assert!(left.is_empty(), "left in AWS: {left:?}");
+    scenario.delete(NAME, 300).await.unwrap();
+    scenario.nothing_left().await.unwrap();
     controller.stop().await;
     scenario.stack.stop().await;
-}
-
-fn tensor() -> bytes::Bytes {
-    let data = vec![0.5; 3 * 32 * 32];
-    json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3, 32, 32], "data": data}]})
-        .to_string()
-        .into()
 }
 
 async fn endpoint_url(scenario: &Scenario) -> String {

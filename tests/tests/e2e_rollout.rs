@@ -1,91 +1,40 @@
 //! Steady requests through every kind of rollout, on the stack: none fails, and none waits for a cold start.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail at once")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
 use larder_crds::InferenceEndpoint;
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, TAG, condition};
-use larder_tests::stack::{ACCOUNT, REGION, Timings};
+use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, TAG, condition, small_endpoint, tensor};
+use larder_tests::stack::Timings;
 use serde_json::{Value, json};
 
 /// So many requests at least.
 const REQUESTS: u64 = 10_000;
 
+const NAME: &str = "rolled";
+
 /// Two warm sandboxes for the two clients; two steps of five seconds.
 fn object() -> Value {
-    json!({
-        "apiVersion": "larder.dev/v1alpha1",
-        "kind": "InferenceEndpoint",
-        "metadata": {"name": "rolled", "namespace": NAMESPACE},
-        "spec": {
-            "models": [{
-                "name": "det",
-                "task": "tensor",
-                "source": {"s3": {"bucket": BUCKET, "prefix": "rolled/"}}
-            }],
-            "refresh": {"intervalSeconds": 5, "settleSeconds": 1},
-            "storage": {"efs": {"managed": {}}},
-            "network": {"subnetIds": ["subnet-00000001"], "securityGroupIds": ["sg-00000001"]},
-            "function": {
-                "image": format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/larder-inference:{TAG}"),
-                "architecture": "x86_64",
-                "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/larder")
-            },
-            "capacity": {"provisioned": 2},
-            "rollout": {
-                "strategy": "Canary",
-                "steps": [
-                    {"weightPercent": 20, "holdSeconds": 5},
-                    {"weightPercent": 50, "holdSeconds": 5}
-                ],
-                "smokeTest": {
-                    "model": "det",
-                    "inputs": [tensor()],
-                    "expect": {"outputs": [{"shape": [1, 1, 32, 32]}]}
-                },
-                "abortOn": {"errorRatePercent": 1}
-            },
-            "expose": {"functionUrl": {"authType": "NONE"}}
-        }
-    })
-}
-
-fn tensor() -> Value {
-    json!({"name": "x", "datatype": "FP32", "shape": [1, 3, 32, 32], "data": vec![0.5; 3 * 32 * 32]})
-}
-
-async fn upload(scenario: &Scenario, ocr: Ocr) {
-    let [(_, path), _] = scenario.models(ocr);
-    let body = tokio::fs::read(path).await.unwrap();
-    let put = scenario.stack.s3().put_object().bucket(BUCKET).key("rolled/model.onnx");
-    put.body(body.into()).send().await.unwrap();
-}
-
-async fn patch(scenario: &Scenario, spec: Value) {
-    let patch = Patch::Merge(json!({"spec": spec}));
-    scenario.endpoints().patch("rolled", &PatchParams::default(), &patch).await.unwrap();
-}
-
-async fn until(
-    scenario: &Scenario,
-    what: &str,
-    is_so: impl Fn(&InferenceEndpoint) -> bool,
-) -> InferenceEndpoint {
-    let mut last = None;
-    for _ in 0..1800 {
-        let endpoint = scenario.endpoints().get("rolled").await.unwrap();
-        if is_so(&endpoint) {
-            return endpoint;
-        }
-        last = endpoint.status;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("waited in vain for it {what}: {last:#?}");
+    let mut object = small_endpoint(NAME);
+    object["spec"]["capacity"] = json!({"provisioned": 2});
+    object["spec"]["rollout"] = json!({
+        "strategy": "Canary",
+        "steps": [
+            {"weightPercent": 20, "holdSeconds": 5},
+            {"weightPercent": 50, "holdSeconds": 5}
+        ],
+        "smokeTest": {
+            "model": "det",
+            "inputs": [tensor()],
+            "expect": {"outputs": [{"shape": [1, 1, 32, 32]}]}
+        },
+        "abortOn": {"errorRatePercent": 1}
+    });
+    object
 }
 
 fn serves(endpoint: &InferenceEndpoint) -> Vec<(String, i32)> {
@@ -151,54 +100,48 @@ impl Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_and_none_is_cold_through_any_rollout() {
     let scenario = Arc::new(Scenario::start(Timings::default()).await.unwrap());
-    upload(&scenario, Ocr::V4).await;
-    let params = PatchParams::apply("e2e").force();
-    scenario.endpoints().patch("rolled", &params, &Patch::Apply(object())).await.unwrap();
+    scenario.upload_det(BUCKET, "rolled/", Ocr::V4).await.unwrap();
+    scenario.apply(&object()).await.unwrap();
     let controller = scenario.controller("larder", &[]).await.unwrap();
-    let endpoint = until(&scenario, "to be ready", |e| is_ready_at(e, "1")).await;
+    let endpoint = scenario.until(NAME, "to be ready", 180, |e| is_ready_at(e, "1")).await.unwrap();
     let status = endpoint.status.unwrap();
     let function = status.function.unwrap().name;
     let cold = scenario.stack.cold_starts(&function);
     let load = Load::start(&scenario, &status.url.unwrap());
 
     // A model changes, and then the image.
-    upload(&scenario, Ocr::V6).await;
+    scenario.upload_det(BUCKET, "rolled/", Ocr::V6).await.unwrap();
     let share =
         |percent: i32| move |e: &InferenceEndpoint| serves(e).iter().any(|(_, share)| *share == percent);
-    until(&scenario, "to take a fifth", share(20)).await;
-    until(&scenario, "to take half", share(50)).await;
-    until(&scenario, "to serve the new model", |e| is_ready_at(e, "2")).await;
+    scenario.until(NAME, "to take a fifth", 180, share(20)).await.unwrap();
+    scenario.until(NAME, "to take half", 180, share(50)).await.unwrap();
+    scenario.until(NAME, "to serve the new model", 180, |e| is_ready_at(e, "2")).await.unwrap();
     scenario.push("larder-inference", TAG, "second").await.unwrap();
-    until(&scenario, "to run the new image", |e| is_ready_at(e, "3")).await;
+    scenario.until(NAME, "to run the new image", 180, |e| is_ready_at(e, "3")).await.unwrap();
 
     // A version that is slower than it may be: any is, by a hundredth of a millisecond.
-    patch(
-        &scenario,
-        json!({"function": {"memoryMiB": 3008}, "rollout": {"abortOn": {"errorRatePercent": null, "p99Milliseconds": 1}}}),
-    )
-    .await;
-    let endpoint =
-        until(&scenario, "to be taken back", |e| reason(e, "TrafficReady") == "RolloutAborted").await;
+    scenario.change(NAME, &json!({"function": {"memoryMiB": 3008}, "rollout": {"abortOn": {"errorRatePercent": null, "p99Milliseconds": 1}}})).await.unwrap();
+    let endpoint = scenario
+        .until(NAME, "to be taken back", 180, |e| reason(e, "TrafficReady") == "RolloutAborted")
+        .await
+        .unwrap();
     assert_eq!(serves(&endpoint), [("3".to_owned(), 100)]);
     let (_, _, message) = condition(&endpoint, "TrafficReady").unwrap();
     assert!(message.contains("version 4 was taken back") && message.contains("1 ms"), "{message}");
 
     // Its spec is taken back, too.
-    patch(
-        &scenario,
-        json!({"function": {"memoryMiB": 2048}, "rollout": {"abortOn": {"errorRatePercent": 1, "p99Milliseconds": null}}}),
-    )
-    .await;
-    until(&scenario, "to be as before", |e| is_ready_at(e, "3")).await;
+    scenario.change(NAME, &json!({"function": {"memoryMiB": 2048}, "rollout": {"abortOn": {"errorRatePercent": 1, "p99Milliseconds": null}}})).await.unwrap();
+    scenario.until(NAME, "to be as before", 180, |e| is_ready_at(e, "3")).await.unwrap();
 
     // A person goes back, and forth again.
     let (code, told) = scenario.larder(&["rollback", "rolled", "-n", NAMESPACE, "--to", "2"]).await.unwrap();
     assert_eq!(code, 0, "{told}");
-    let endpoint = until(&scenario, "to go back", |e| reason(e, "TrafficReady") == "RolledBack").await;
+    let endpoint =
+        scenario.until(NAME, "to go back", 180, |e| reason(e, "TrafficReady") == "RolledBack").await.unwrap();
     assert_eq!(serves(&endpoint), [("2".to_owned(), 100)]);
     let (code, told) = scenario.larder(&["retry", "rolled", "-n", NAMESPACE]).await.unwrap();
     assert_eq!(code, 0, "{told}");
-    until(&scenario, "to serve the wanted version again", |e| is_ready_at(e, "3")).await;
+    scenario.until(NAME, "to serve the wanted version again", 180, |e| is_ready_at(e, "3")).await.unwrap();
 
     let (sent, failures) = load.end().await;
     assert!(failures.is_empty(), "of {sent} requests failed: {failures:#?}");

@@ -5,67 +5,27 @@
 
 use std::time::{Duration, Instant};
 
-use kube::api::{Patch, PatchParams};
 use larder_crds::InferenceEndpoint;
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, TAG, condition};
-use larder_tests::stack::{ACCOUNT, Fault, REGION, Rule, Timings, When};
+use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, condition, small_endpoint};
+use larder_tests::stack::{ACCOUNT, Fault, Rule, Timings, When};
 use serde_json::{Value, json};
 
-/// A small endpoint that works as the role of this name.
+/// A small endpoint that works as the role of this name, without a URL.
 fn object(name: &str, role: &str) -> Value {
-    json!({
-        "apiVersion": "larder.dev/v1alpha1",
-        "kind": "InferenceEndpoint",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "aws": {"roleArn": format!("arn:aws:iam::{ACCOUNT}:role/{role}"), "externalId": "acme"},
-            "models": [{
-                "name": "det",
-                "task": "tensor",
-                "source": {"s3": {"bucket": BUCKET, "prefix": "det/"}}
-            }],
-            "refresh": {"intervalSeconds": 5, "settleSeconds": 1},
-            "storage": {"efs": {"managed": {}}},
-            "network": {"subnetIds": ["subnet-00000001"], "securityGroupIds": ["sg-00000001"]},
-            "function": {
-                "image": format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/larder-inference:{TAG}"),
-                "architecture": "x86_64",
-                "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/serving")
-            }
-        }
-    })
-}
-
-async fn apply(scenario: &Scenario, object: &Value) {
-    let name = object["metadata"]["name"].as_str().unwrap();
-    let params = PatchParams::apply("e2e").force();
-    scenario.endpoints().patch(name, &params, &Patch::Apply(object)).await.unwrap();
-}
-
-async fn until(
-    scenario: &Scenario,
-    name: &str,
-    seconds: u64,
-    is_there: impl Fn(&InferenceEndpoint) -> bool,
-) -> InferenceEndpoint {
-    let end = Instant::now() + Duration::from_secs(seconds);
-    loop {
-        let endpoint = scenario.endpoints().get(name).await.unwrap();
-        if is_there(&endpoint) {
-            return endpoint;
-        }
-        assert!(Instant::now() < end, "{name} is not there after {seconds} s: {:#?}", endpoint.status);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let mut object = small_endpoint(name);
+    let spec = &mut object["spec"];
+    spec["aws"] = json!({"roleArn": format!("arn:aws:iam::{ACCOUNT}:role/{role}"), "externalId": "acme"});
+    spec["models"][0]["source"]["s3"]["prefix"] = json!("det/");
+    spec["function"]["roleArn"] = json!(format!("arn:aws:iam::{ACCOUNT}:role/serving"));
+    spec.as_object_mut().unwrap().remove("expose");
+    object
 }
 
 #[tokio::test]
 async fn tenants_use_their_roles_and_hold_each_other_up_in_nothing() {
     let scenario = Scenario::start(Timings::default()).await.unwrap();
-    let [(_, path), _] = scenario.models(Ocr::V4);
-    let put = scenario.stack.s3().put_object().bucket(BUCKET).key("det/model.onnx");
-    put.body(tokio::fs::read(path).await.unwrap().into()).send().await.unwrap();
+    scenario.upload_det(BUCKET, "det/", Ocr::V4).await.unwrap();
     // Roles that never answer, more of their endpoints than there are passes at once.
     let hangs = Fault::Latency(Duration::from_mins(2));
     scenario.stack.inject(Rule::new("sts", "AssumeRole", When::Always, hangs).on("hung"));
@@ -73,7 +33,7 @@ async fn tenants_use_their_roles_and_hold_each_other_up_in_nothing() {
     let controller = scenario.controller("larder", &args).await.unwrap();
 
     // Refused, with what to write; nothing is done as the role.
-    apply(&scenario, &object("sound", "larder-sound")).await;
+    scenario.apply(&object("sound", "larder-sound")).await.unwrap();
     let is_refused = |e: &InferenceEndpoint| {
         condition(e, "Accepted").is_some_and(|(status, reason, message)| {
             status == "False"
@@ -83,7 +43,7 @@ async fn tenants_use_their_roles_and_hold_each_other_up_in_nothing() {
                     .all(|part| message.contains(part))
         })
     };
-    let refused = until(&scenario, "sound", 20, is_refused).await;
+    let refused = scenario.until("sound", "to be refused", 20, is_refused).await.unwrap();
     assert!(condition(&refused, "Stalled").is_some() && refused.metadata.finalizers.is_none());
     assert_eq!(scenario.stack.count("sts", "AssumeRole"), 0);
     let (code, text) = scenario.larder(&["explain", "sound", "-n", NAMESPACE, "--offline"]).await.unwrap();
@@ -92,19 +52,19 @@ async fn tenants_use_their_roles_and_hold_each_other_up_in_nothing() {
     assert!(text.contains("✗ RoleNotAllowed: namespace vision may not use"), "{text}");
 
     for n in 0..12 {
-        apply(&scenario, &object(&format!("hung-{n}"), &format!("hung-{}", n % 6))).await;
+        scenario.apply(&object(&format!("hung-{n}"), &format!("hung-{}", n % 6))).await.unwrap();
     }
     // Allowed: the watch of Namespaces brings it at once.
     let allowed = format!("larder.dev/allowed-roles=arn:aws:iam::{ACCOUNT}:role/*");
     scenario.kubectl(&["annotate", "namespace", NAMESPACE, &allowed]).await.unwrap();
     let began = Instant::now();
-    until(&scenario, "sound", 60, |e| is_ready_at(e, "1")).await;
+    scenario.until("sound", "to be ready", 60, |e| is_ready_at(e, "1")).await.unwrap();
     let took = began.elapsed();
     assert!(took < Duration::from_secs(45), "the others held it up: {took:?}");
     // A role that does not answer is said, within its bound.
     let is_said =
         |e: &InferenceEndpoint| condition(e, "Ready").is_some_and(|(_, reason, _)| reason == "Unavailable");
-    until(&scenario, "hung-0", 60, is_said).await;
+    scenario.until("hung-0", "to say it", 60, is_said).await.unwrap();
 
     seen(&scenario, controller.health).await;
     controller.stop().await;

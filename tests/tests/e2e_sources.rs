@@ -15,18 +15,16 @@ mod registry;
 mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use kube::api::{Patch, PatchParams};
 use larder_contract::Digest;
 use larder_crds::InferenceEndpoint;
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{NAMESPACE, Ocr, Scenario, TAG, condition};
-use larder_tests::stack::{ACCOUNT, REGION, Timings};
+use larder_tests::scenario::{Ocr, Scenario, condition, small_endpoint, tensor};
+use larder_tests::stack::Timings;
 use registry::Registry;
 use serde_json::{Value, json};
 
@@ -78,44 +76,10 @@ async fn secret(scenario: &Scenario, name: &str, text: &str) -> String {
     made.arn.unwrap()
 }
 
-fn object(models: &Value) -> Value {
-    json!({
-        "apiVersion": "larder.dev/v1alpha1",
-        "kind": "InferenceEndpoint",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {
-            "models": models,
-            "refresh": {"intervalSeconds": 5, "settleSeconds": 1},
-            "storage": {"efs": {"managed": {}}},
-            "network": {"subnetIds": ["subnet-00000001"], "securityGroupIds": ["sg-00000001"]},
-            "function": {
-                "image": format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/larder-inference:{TAG}"),
-                "architecture": "x86_64",
-                "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/larder")
-            },
-            "expose": {"functionUrl": {"authType": "NONE"}}
-        }
-    })
-}
-
-async fn apply(scenario: &Scenario, models: &Value) {
-    let params = PatchParams::apply("e2e").force();
-    scenario.endpoints().patch(NAME, &params, &Patch::Apply(object(models))).await.unwrap();
-}
-
-async fn until(
-    scenario: &Scenario,
-    what: &str,
-    is_so: impl Fn(&InferenceEndpoint) -> bool,
-) -> InferenceEndpoint {
-    for _ in 0..1_800 {
-        let endpoint = scenario.endpoints().get(NAME).await.unwrap();
-        if is_so(&endpoint) {
-            return endpoint;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("not within 3 min: {what}: {:#?}", scenario.endpoints().get(NAME).await.unwrap().status);
+fn object(models: Value) -> Value {
+    let mut object = small_endpoint(NAME);
+    object["spec"]["models"] = models;
+    object
 }
 
 #[tokio::test]
@@ -162,20 +126,21 @@ async fn every_source_is_copied_and_served() {
     let controller = scenario.controller("larder", &args).await.unwrap();
 
     // A password that is not the right one is said, of which model; and it goes on when it is.
-    apply(&scenario, &models(&wrong)).await;
+    scenario.apply(&object(models(&wrong))).await.unwrap();
     let said = |it: &InferenceEndpoint| condition(it, "ModelsSynced").unwrap_or_default().2;
-    let endpoint = until(&scenario, "the password is refused", |it| said(it).contains("401")).await;
+    let endpoint = scenario
+        .until(NAME, "to have the password refused", 180, |it| said(it).contains("401"))
+        .await
+        .unwrap();
     assert!(said(&endpoint).contains("model artifact: GET of "), "{}", said(&endpoint));
-    apply(&scenario, &models(&login)).await;
-    let endpoint = until(&scenario, "ready", |it| is_ready_at(it, "1")).await;
+    scenario.apply(&object(models(&login))).await.unwrap();
+    let endpoint = scenario.until(NAME, "to be ready", 180, |it| is_ready_at(it, "1")).await.unwrap();
     let status = endpoint.status.unwrap();
     let url = status.url.unwrap();
     for model in &status.models {
         assert_eq!((model.state.as_str(), model.bytes), ("Ready", bytes), "{model:?}");
-        let tensor = vec![0.5; 3 * 32 * 32];
-        let input = json!({"name": "x", "datatype": "FP32", "shape": [1, 3, 32, 32], "data": tensor});
         let (path, body) =
-            (format!("v2/models/{}/infer", model.name), json!({"inputs": [input]}).to_string());
+            (format!("v2/models/{}/infer", model.name), json!({"inputs": [tensor()]}).to_string());
         let answer = scenario.post(&url, &path, "application/json", body.into()).await.unwrap();
         let shape = answer.json().unwrap()["outputs"][0]["shape"].clone();
         assert_eq!((answer.status.as_u16(), shape), (200, json!([1, 1, 32, 32])), "{}", model.name);
@@ -192,7 +157,7 @@ async fn every_source_is_copied_and_served() {
     let newer = layer("models/notes.txt", b"newer");
     let layers = [layers[0], layers[1], (layers[0].0, newer.as_slice(), Digest::of(&newer))];
     registry.push_image("image", &layers).await;
-    until(&scenario, "the tag has moved", |it| is_ready_at(it, "2")).await;
+    scenario.until(NAME, "to follow the tag", 180, |it| is_ready_at(it, "2")).await.unwrap();
     controller.stop().await;
     scenario.stack.stop().await;
 }

@@ -1,7 +1,7 @@
 //! A revision's whole life on the stack: copied and shared, not needed any more and collected, damaged and replaced
 //! by another copy. Only time is helped along: marks and copies are made to look older than they are.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail at once")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,62 +9,31 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kube::api::{Patch, PatchParams};
 use larder_crds::InferenceEndpoint;
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, TAG, condition};
-use larder_tests::stack::{ACCOUNT, REGION, Timings};
+use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, condition, small_endpoint};
+use larder_tests::stack::Timings;
 use serde_json::{Value, json};
 
 const NAME: &str = "kept";
 
+/// Collected after a quarter of an hour, read again after an hour, and no URL.
 fn object() -> Value {
-    json!({
-        "apiVersion": "larder.dev/v1alpha1",
-        "kind": "InferenceEndpoint",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {
-            "models": [{
-                "name": "det",
-                "task": "tensor",
-                "source": {"s3": {"bucket": BUCKET, "prefix": "kept/"}}
-            }],
-            "refresh": {"intervalSeconds": 5, "settleSeconds": 1},
-            "storage": {
-                "efs": {"managed": {}},
-                "retainRevisions": 0,
-                "collectAfterSeconds": 900,
-                "verifyEverySeconds": 3600
-            },
-            "network": {"subnetIds": ["subnet-00000001"], "securityGroupIds": ["sg-00000001"]},
-            "function": {
-                "image": format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/larder-inference:{TAG}"),
-                "architecture": "x86_64",
-                "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/larder")
-            },
-            "rollout": {"historyLimit": 0},
-        }
-    })
+    let mut object = small_endpoint(NAME);
+    object["spec"]["storage"] = json!({
+        "efs": {"managed": {}},
+        "retainRevisions": 0,
+        "collectAfterSeconds": 900,
+        "verifyEverySeconds": 3600
+    });
+    object["spec"]["rollout"] = json!({"historyLimit": 0});
+    object["spec"].as_object_mut().unwrap().remove("expose");
+    object
 }
 
-async fn upload(scenario: &Scenario, key: &str, body: Vec<u8>) {
-    let put = scenario.stack.s3().put_object().bucket(BUCKET).key(format!("kept/{key}"));
-    put.body(body.into()).send().await.unwrap();
-}
-
-async fn until(
-    scenario: &Scenario,
-    what: &str,
-    is_so: impl Fn(&InferenceEndpoint) -> bool,
-) -> InferenceEndpoint {
-    for _ in 0..1_200 {
-        let endpoint = scenario.endpoints().get(NAME).await.unwrap();
-        if is_so(&endpoint) {
-            return endpoint;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("not within 2 min: {what}: {:#?}", scenario.endpoints().get(NAME).await.unwrap().status);
+async fn put_notes(scenario: &Scenario, text: &str) {
+    let put = scenario.stack.s3().put_object().bucket(BUCKET).key("kept/notes.txt");
+    put.body(text.as_bytes().to_vec().into()).send().await.unwrap();
 }
 
 /// What nothing needs bears its mark.
@@ -103,20 +72,21 @@ fn age_copy(revision: &Path) {
 async fn a_revision_is_shared_collected_read_again_and_replaced() {
     let scenario = Scenario::start(Timings::default()).await.unwrap();
     let controller = scenario.controller("larder", &[]).await.unwrap();
-    let [(_, path), _] = scenario.models(Ocr::V4);
-    upload(&scenario, "model.onnx", tokio::fs::read(path).await.unwrap()).await;
-    upload(&scenario, "notes.txt", b"the first notes".to_vec()).await;
-    let params = PatchParams::apply("e2e").force();
-    scenario.endpoints().patch(NAME, &params, &Patch::Apply(object())).await.unwrap();
-    let endpoint = until(&scenario, "ready", |it| is_ready_at(it, "1")).await;
+    scenario.upload_det(BUCKET, "kept/", Ocr::V4).await.unwrap();
+    put_notes(&scenario, "the first notes").await;
+    scenario.apply(&object()).await.unwrap();
+    let endpoint = scenario.until(NAME, "to be ready", 120, |it| is_ready_at(it, "1")).await.unwrap();
     let arn = endpoint.status.unwrap().storage.unwrap().access_point_arn.unwrap();
     let root = scenario.stack.access_point_dir(arn.rsplit('/').next().unwrap());
     let first = revisions(&root).pop_first().unwrap();
 
     // One of two files changes: it alone is fetched, the other one is linked.
     scenario.stack.clear_calls();
-    upload(&scenario, "notes.txt", b"the second notes".to_vec()).await;
-    until(&scenario, "the second version", |it| is_ready_at(it, "2") && is_marked(it)).await;
+    put_notes(&scenario, "the second notes").await;
+    scenario
+        .until(NAME, "to serve the second version", 120, |it| is_ready_at(it, "2") && is_marked(it))
+        .await
+        .unwrap();
     assert_eq!(scenario.stack.count("s3", "GetObject"), 1);
     let second = revisions(&root).into_iter().find(|it| *it != first).unwrap();
     let node = |revision: &Path| fs::metadata(revision.join("model.onnx")).unwrap().ino();
@@ -124,18 +94,22 @@ async fn a_revision_is_shared_collected_read_again_and_replaced() {
 
     // Not needed for long enough, the first one goes; what it shared stays.
     age_marks(&root);
-    let endpoint = until(&scenario, "the first is collected", |it| freed(it) > 0).await;
+    let endpoint =
+        scenario.until(NAME, "to have collected the first", 120, |it| freed(it) > 0).await.unwrap();
     assert_eq!(revisions(&root), BTreeSet::from([second.clone()]));
     assert_eq!(freed(&endpoint), 15, "its own file, and no byte that is shared");
     assert_eq!(fs::read(second.join("notes.txt")).unwrap(), b"the second notes");
-    until(&scenario, "as wanted", |it| is_ready_at(it, "2") && !is_marked(it)).await;
+    scenario.until(NAME, "to be as wanted", 120, |it| is_ready_at(it, "2") && !is_marked(it)).await.unwrap();
 
     // Damaged on the disk, and due to be read again.
     let notes = second.join("notes.txt");
     fs::set_permissions(&notes, fs::Permissions::from_mode(0o644)).unwrap();
     fs::OpenOptions::new().write(true).open(&notes).unwrap().write_all_at(b"x", 3).unwrap();
     age_copy(&second);
-    let endpoint = until(&scenario, "another copy serves", |it| is_ready_at(it, "3") && is_marked(it)).await;
+    let endpoint = scenario
+        .until(NAME, "to serve another copy", 120, |it| is_ready_at(it, "3") && is_marked(it))
+        .await
+        .unwrap();
     let third = revisions(&root).into_iter().find(|it| *it != second).unwrap();
     assert_eq!(fs::read(third.join("notes.txt")).unwrap(), b"the second notes");
     assert_eq!(node(&second), node(&third), "what was right is shared");
@@ -143,10 +117,12 @@ async fn a_revision_is_shared_collected_read_again_and_replaced() {
     let digest = status.models[0].desired_digest.as_deref().unwrap();
     assert!(second.ends_with(digest.trim_start_matches("sha256:")), "the content is the same: {digest}");
     age_marks(&root);
-    until(&scenario, "the damaged one is collected", |it| {
-        !is_marked(it) && condition(it, "StorageMaintained").is_some_and(|(status, ..)| status == "True")
-    })
-    .await;
+    scenario
+        .until(NAME, "to have collected the damaged one", 120, |it| {
+            !is_marked(it) && condition(it, "StorageMaintained").is_some_and(|(status, ..)| status == "True")
+        })
+        .await
+        .unwrap();
     assert_eq!(revisions(&root), BTreeSet::from([third]));
 
     let events = scenario.kubectl(&["get", "events", "-n", NAMESPACE, "-o", "json"]).await.unwrap();

@@ -20,8 +20,10 @@ use crate::stack::{
     ACCESS_KEY, ACCOUNT, FunctionProgram, Options, REGION, SECRET_KEY, Stack, Timings, ports,
 };
 
+mod endpoints;
 mod parts;
 
+pub use endpoints::{small_endpoint, tensor};
 pub use parts::{Answer, Controller, FileServer};
 
 /// The namespace of the endpoints.
