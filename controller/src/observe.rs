@@ -266,10 +266,8 @@ async fn log_groups<C: Cloud>(
         return (seen.inference.log_group.clone(), seen.sync.log_group.clone());
     }
     let names = [&endpoint.names.function, &endpoint.names.sync_function].map(|name| Names::log_group(name));
-    let found = read(cloud.log_groups(&[&names[0], &names[1]], &endpoint.names.owner)).await;
-    match found.map(<[_; 2]>::try_from) {
-        Ok(Ok([inference, sync])) => (Ok(inference), Ok(sync)),
-        Ok(Err(_)) => (Ok(Remote::Absent), Ok(Remote::Absent)),
+    match read(cloud.log_groups(names.each_ref().map(String::as_str), &endpoint.names.owner)).await {
+        Ok([inference, sync]) => (Ok(inference), Ok(sync)),
         Err(problem) => (Err(problem.clone()), Err(problem)),
     }
 }

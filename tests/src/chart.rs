@@ -2,15 +2,14 @@
 //! Argo CD has.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize as _;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 
 use crate::scenario::repository;
+use crate::stack::process::fed;
 use crate::stack::tools::chart_tools;
 
 /// How long one run of a program may take.
@@ -94,25 +93,9 @@ impl Chart {
     }
 
     async fn run(&self, program: &str, args: &[String], input: &str) -> Result<String> {
-        let run = async {
-            let mut child = tokio::process::Command::new(self.tools.join(program))
-                .args(args)
-                .env_clear()
-                .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-                .env("HOME", self.home.path())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn()?;
-            if let Some(mut stdin) = child.stdin.take() {
-                stdin.write_all(input.as_bytes()).await?;
-            }
-            child.wait_with_output().await
-        };
-        let ended =
-            tokio::time::timeout(WITHIN, run).await.with_context(|| format!("{program} does not end"))?;
-        let output = ended.with_context(|| format!("{program} cannot be run"))?;
+        let home = [("HOME", self.home.path())];
+        let output = fed(&self.tools.join(program), args, &home, input, WITHIN).await;
+        let output = output.with_context(|| format!("{program} cannot be run, or does not end"))?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{program} {}: {}", args.join(" "), said.trim());
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -15,3 +15,17 @@ pub mod mutations;
 pub mod scenario;
 pub mod stack;
 pub mod world;
+
+/// Asks until the answer is there, every 50 ms for half a minute.
+///
+/// # Errors
+/// When it has not come by then.
+pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> anyhow::Result<T> {
+    for _ in 0..600 {
+        if let Some(answer) = ask().await {
+            return Ok(answer);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("did not happen: {what}")
+}

@@ -1,10 +1,6 @@
 //! The stack itself: it comes up, does what AWS does, runs functions, and leaves nothing.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking, also in its own functions"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its own functions")]
 
 use std::time::Duration;
 
@@ -21,22 +17,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::ConfigMap;
+use larder_tests::eventually;
 use larder_tests::stack::{ACCOUNT, Fault, FunctionProgram, Options, REGION, Rule, Stack, Timings, When};
 use serde_json::{Value, json};
 
 const IMAGE: &str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/larder-echo@sha256:\
                      e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-/// Asks until the answer is there; fails when it has not come after half a minute.
-async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    for _ in 0..600 {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("did not happen: {what}");
-}
 
 fn echo() -> Options {
     Options::aws().program(FunctionProgram::new("larder-echo", env!("CARGO_BIN_EXE_echo_function")))
@@ -143,7 +129,8 @@ async fn efs_takes_its_time_and_knows_its_tokens() {
     eventually("the file system is available", async || {
         state().await.filter(|s| *s == LifeCycleState::Available)
     })
-    .await;
+    .await
+    .unwrap();
 
     let target = efs.create_mount_target().file_system_id(system).subnet_id(subnet).send().await.unwrap();
     assert_eq!(target.life_cycle_state(), &LifeCycleState::Creating);
@@ -179,9 +166,10 @@ async fn efs_takes_its_time_and_knows_its_tokens() {
     eventually("the file system can be deleted", async || {
         efs.delete_file_system().file_system_id(system).send().await.ok()
     })
-    .await;
+    .await
+    .unwrap();
     assert_eq!(state().await, Some(LifeCycleState::Deleting));
-    eventually("the file system is gone", async || state().await.is_none().then_some(())).await;
+    eventually("the file system is gone", async || state().await.is_none().then_some(())).await.unwrap();
     assert_eq!(stack.leftovers().await.unwrap(), []);
 }
 
@@ -217,7 +205,8 @@ async fn settled(stack: &Stack, name: &str, version: Option<&str>) {
         let active = config.state() == Some(&State::Active);
         (active && config.last_update_status() == Some(&LastUpdateStatus::Successful)).then_some(())
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 async fn greet(stack: &Stack, name: &str, greeting: &str) {
@@ -288,7 +277,9 @@ async fn functions_run_by_version_alias_and_url() {
     let later = later.payload(Blob::new(r#"{"write": "jam"}"#)).send().await.unwrap();
     assert_eq!(later.status_code(), 202);
     let file = stack.access_point_dir("fsap-1").join("jam");
-    eventually("the asynchronous call has written its file", async || file.exists().then_some(())).await;
+    eventually("the asynchronous call has written its file", async || file.exists().then_some(()))
+        .await
+        .unwrap();
 
     let url = lambda.create_function_url_config().function_name(name).qualifier("live");
     let url = url.auth_type(FunctionUrlAuthType::None).send().await.unwrap();
@@ -306,7 +297,7 @@ async fn functions_run_by_version_alias_and_url() {
         let url = url.clone();
         async move { post(url, &json!({"sleep": 1500})).await.2 }
     });
-    eventually("the slow call is on its way", async || (stack.pids().len() < 3).then_some(())).await;
+    eventually("the slow call is on its way", async || (stack.pids().len() < 3).then_some(())).await.unwrap();
     lambda.update_alias().function_name(name).name("live").function_version("2").send().await.unwrap();
     let (_, _, said) = post(url.clone(), &json!({})).await;
     assert_eq!((&said["version"], &said["greeting"]), (&json!("2"), &json!("good bye")));
@@ -376,6 +367,7 @@ async fn provisioned_concurrency_is_as_ready_as_its_sandboxes() {
             get.send().await.ok().filter(|config| config.status() != Some(&Capacity::InProgress))
         })
         .await
+        .unwrap()
     };
     assert_eq!(put("$LATEST").await.unwrap_err().code(), Some("InvalidParameterValueException"));
     assert_eq!(put("1").await.unwrap().status(), Some(&Capacity::InProgress));
@@ -447,5 +439,6 @@ async fn nothing_outlives_a_killed_test() {
     eventually("everything ended with the killed test", async || {
         (!pids.iter().any(|pid| runs(*pid))).then_some(())
     })
-    .await;
+    .await
+    .unwrap();
 }

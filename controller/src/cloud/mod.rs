@@ -133,11 +133,11 @@ pub trait Cloud: Send + Sync {
     ) -> impl Future<Output = Result<Page<ListedAccessPoint>>> + Send;
 
     /// Log groups with these names, each of which begins with the first (`DescribeLogGroups`, `ListTagsForResource`).
-    fn log_groups(
+    fn log_groups<const N: usize>(
         &self,
-        names: &[&str],
+        names: [&str; N],
         owner: &Owner,
-    ) -> impl Future<Output = Result<Vec<Remote<LogGroup>>>> + Send;
+    ) -> impl Future<Output = Result<[Remote<LogGroup>; N]>> + Send;
 
     /// A function's `$LATEST` (`GetFunction`), foreign when its owner tag is not `owner`.
     fn function(&self, name: &str, owner: &Owner) -> impl Future<Output = Result<Remote<Function>>> + Send;

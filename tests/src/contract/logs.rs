@@ -1,6 +1,6 @@
 //! CloudWatch Logs.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use larder::cloud::Cloud as _;
 use larder_core::names::Owner;
 use larder_core::observed::{LogGroup, Remote};
@@ -18,8 +18,8 @@ fn group<G: Ground>(ground: &G) -> String {
 }
 
 async fn seen<G: Ground>(ground: &G, name: &str, owner: &Owner) -> Result<Remote<LogGroup>> {
-    let found = ground.cloud().log_groups(&[name], owner).await?;
-    found.into_iter().next().context("there is an answer for each name")
+    let [found] = ground.cloud().log_groups([name], owner).await?;
+    Ok(found)
 }
 
 pub(super) async fn a_log_group_is_made_once<G: Ground>(ground: &G) -> Result<()> {
@@ -39,8 +39,8 @@ pub(super) async fn a_longer_name_is_another_log_group<G: Ground>(ground: &G) ->
     let longer = format!("{name}-sync");
     done(ground, create(&longer)).await?;
     ensure!(seen(ground, &name, &owner()).await? == Remote::Absent, "a longer name begins with it");
-    let both = ground.cloud().log_groups(&[&name, &longer], &owner()).await?;
-    ensure!(matches!(&both[..], [Remote::Absent, Remote::Ready(_)]), "each in its place: {both:?}");
+    let both = ground.cloud().log_groups([&name, &longer], &owner()).await?;
+    ensure!(matches!(&both, [Remote::Absent, Remote::Ready(_)]), "each in its place: {both:?}");
     Ok(())
 }
 

@@ -81,14 +81,12 @@ impl Built {
     /// # Errors
     /// When it is not so.
     pub fn check(&self, mutations: &[Mutation]) -> Result<()> {
-        let tests: BTreeSet<&str> = mutations.iter().map(|it| it.caught_by.as_str()).collect();
-        for test in tests {
-            let (program, name) = test.split_once("::").context("no test")?;
-            let command = &mut self.command(program, name)?;
-            let output = command.output()?;
+        let tests = mutations.iter().map(Mutation::test).collect::<Result<BTreeSet<_>>>()?;
+        for (program, name) in tests {
+            let output = self.command(program, name)?.output()?;
             let told = String::from_utf8_lossy(&output.stdout);
             if !output.status.success() || !told.contains("1 passed") {
-                bail!("{test} must pass where nothing is broken: {told}");
+                bail!("{program}::{name} must pass where nothing is broken: {told}");
             }
         }
         Ok(())

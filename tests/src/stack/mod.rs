@@ -39,11 +39,9 @@ mod proxy;
 pub(crate) mod tools;
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use tokio::io::AsyncWriteExt as _;
 
 pub use self::error::StackError;
 pub use self::host::FunctionProgram;
@@ -229,27 +227,9 @@ impl Stack {
     /// When Kubernetes was left out.
     pub async fn kubectl_with(&self, args: &[&str], input: &str) -> Result<Output, StackError> {
         let failed = StackError::io(format!("run kubectl {}", args.join(" ")));
-        let run = async {
-            let mut child = tokio::process::Command::new(self.tools.assets.join("kubectl"))
-                .args(args)
-                .env_clear()
-                .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-                .env("HOME", self.dir())
-                .env("KUBECONFIG", self.kubeconfig())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn()?;
-            if let Some(mut stdin) = child.stdin.take() {
-                stdin.write_all(input.as_bytes()).await?;
-            }
-            child.wait_with_output().await
-        };
-        tokio::time::timeout(KUBECTL_WITHIN, run)
-            .await
-            .unwrap_or_else(|late| Err(late.into()))
-            .map_err(failed)
+        let env = [("HOME", self.dir()), ("KUBECONFIG", self.kubeconfig())];
+        let program = self.tools.assets.join("kubectl");
+        process::fed(&program, args, &env, input, KUBECTL_WITHIN).await.map_err(failed)
     }
 }
 

@@ -9,15 +9,17 @@
 //! thread that lives as long as the process starts them all.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{LazyLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Child;
 use tokio::sync::oneshot;
 
@@ -25,6 +27,36 @@ use super::error::StackError;
 
 /// How long a program may take to end when asked, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a program to its end in a clean environment, with something to read; gives what it prints and its status.
+///
+/// # Errors
+/// When it cannot be run, or does not end within a time.
+pub(crate) async fn fed(
+    program: &Path,
+    args: &[impl AsRef<OsStr>],
+    env: &[(&str, &Path)],
+    input: &str,
+    within: Duration,
+) -> io::Result<Output> {
+    let run = async {
+        let mut child = tokio::process::Command::new(program)
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .envs(env.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await?;
+        }
+        child.wait_with_output().await
+    };
+    tokio::time::timeout(within, run).await.unwrap_or_else(|late| Err(late.into()))
+}
 
 /// What to start.
 #[derive(Debug, Clone)]

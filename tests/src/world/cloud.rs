@@ -81,11 +81,16 @@ impl Cloud for World {
         Ok(self.page(all, page.as_deref()))
     }
 
-    async fn log_groups(&self, names: &[&str], owner: &Owner) -> Result<Vec<Remote<LogGroup>>> {
+    async fn log_groups<const N: usize>(
+        &self,
+        names: [&str; N],
+        owner: &Owner,
+    ) -> Result<[Remote<LogGroup>; N]> {
         let prefix = names.first().copied().unwrap_or_default();
         self.read("DescribeLogGroups", &format!("log group {prefix}"), |account| {
-            let begin_so = names.iter().filter(|name| name.starts_with(prefix));
-            Ok(begin_so.map(|name| account.seen_log_group(name, owner)).collect())
+            // A name that does not begin so is not listed.
+            let listed = |name: &str| name.starts_with(prefix).then(|| account.seen_log_group(name, owner));
+            Ok(names.map(|name| listed(name).unwrap_or(Remote::Absent)))
         })
         .await
     }

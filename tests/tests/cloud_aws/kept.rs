@@ -9,9 +9,10 @@ use larder_core::endpoint::{AccessPointSpec, Architecture};
 use larder_core::observed::{Code, FunctionConfig, LastUpdate, Package, Start};
 use larder_core::step::{Permission, PermissionAction};
 use larder_core::{Class, Step};
+use larder_tests::eventually;
 use larder_tests::stack::{ACCOUNT, FunctionProgram, Options, REGION, Stack};
 
-use super::{connect, eventually, owner};
+use super::{connect, owner};
 
 const NAME: &str = "larder-echo-a";
 
@@ -32,7 +33,8 @@ async fn a_folder_is_made_for_its_user() {
     let file_system = eventually("the file system is ready", async || {
         cloud.file_system(ours).await.unwrap().ready().map(|it| it.id.clone())
     })
-    .await;
+    .await
+    .unwrap();
     let spec =
         AccessPointSpec { path: "/larder".to_owned(), uid: 1000, gid: 1001, permissions: "0750".to_owned() };
     let create = Step::CreateAccessPoint { token, owner, file_system: file_system.clone(), spec };
@@ -80,6 +82,7 @@ async fn a_function_answers_whom_it_should_and_nothing_is_left_of_it() {
             seen.ready().filter(|it| it.last_update == LastUpdate::Successful).cloned()
         })
         .await
+        .unwrap()
     };
     settled().await;
     let kept = stack.lambda().get_function().function_name(NAME).send().await.unwrap();

@@ -4,9 +4,7 @@
 //! - `kept`, `sources`: what AWS keeps of what is written, and what is made of what users bring.
 //! - Here: failures and roles.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail at once")]
-
-use std::time::Duration;
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
 
 use aws_credential_types::Credentials;
 use larder::cloud::aws::{AwsCloud, Connector, Settings};
@@ -34,17 +32,6 @@ fn place(role_arn: Option<&str>) -> Place {
 
 fn owner() -> Owner {
     Owner("cluster/ns/ocr/1".to_owned())
-}
-
-/// Asks until the answer is there; fails when it has not come after half a minute.
-async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    for _ in 0..600 {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("did not happen: {what}");
 }
 
 fn class<T: std::fmt::Debug>(answer: Result<T, CloudError>) -> Class {
@@ -78,7 +65,7 @@ async fn failures_on_the_wire_have_their_classes() {
             cloud.file_system(ours).await.unwrap_err().problem,
             cloud.objects("b", "p/", None).await.unwrap_err().problem,
             cloud.subnets(&["subnet-1".to_owned()].into()).await.unwrap_err().problem,
-            cloud.log_groups(&["g"], &owner()).await.unwrap_err().problem,
+            cloud.log_groups(["g"], &owner()).await.unwrap_err().problem,
         ];
         for problem in &problems {
             assert_eq!(problem.class, class, "{fault:?}: {problem}");
@@ -98,7 +85,7 @@ async fn a_role_is_assumed_once_and_shared() {
     let cloud = connector.connect(&role).await.unwrap();
     connector.connect(&role).await.unwrap();
     cloud.function("f", &owner()).await.unwrap();
-    cloud.log_groups(&["g"], &owner()).await.unwrap();
+    cloud.log_groups(["g"], &owner()).await.unwrap();
     assert_eq!((stack.count("sts", "AssumeRole"), stack.count("sts", "GetCallerIdentity")), (1, 1));
 
     stack.inject(Rule::new("sts", "AssumeRole", When::Always, Fault::Denied));

@@ -17,10 +17,18 @@ const MAX_PAGES: usize = 20;
 
 impl Clients {
     /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogGroups.html>
-    pub(super) async fn log_groups(&self, names: &[&str], owner: &Owner) -> Result<Vec<Remote<LogGroup>>> {
-        let mut found = self.listed(names).await?;
-        let groups = names.iter().map(|name| (*name, found.remove(*name)));
-        try_join_all(groups.map(|(name, group)| self.log_group(name, group, owner))).await
+    pub(super) async fn log_groups<const N: usize>(
+        &self,
+        names: [&str; N],
+        owner: &Owner,
+    ) -> Result<[Remote<LogGroup>; N]> {
+        let listed = self.listed(&names).await?.into_iter();
+        let found = listed.map(|(name, group)| async move {
+            let group = self.log_group(&name, group, owner).await?;
+            Ok((name, group))
+        });
+        let mut found: BTreeMap<String, Remote<LogGroup>> = try_join_all(found).await?.into_iter().collect();
+        Ok(names.map(|name| found.remove(name).unwrap_or(Remote::Absent)))
     }
 
     /// Those of the named that are there, in one list: all of them begin with the first name.
@@ -42,13 +50,7 @@ impl Clients {
         Ok(found)
     }
 
-    async fn log_group(
-        &self,
-        name: &str,
-        group: Option<types::LogGroup>,
-        owner: &Owner,
-    ) -> Result<Remote<LogGroup>> {
-        let Some(group) = group else { return Ok(Remote::Absent) };
+    async fn log_group(&self, name: &str, group: types::LogGroup, owner: &Owner) -> Result<Remote<LogGroup>> {
         let call = Call::new("ListTagsForResource", format!("log group {name}"));
         let arn = group.log_group_arn.or(group.arn).ok_or_else(|| call.lacks("ARN"))?;
         let arn = arn.trim_end_matches(":*");

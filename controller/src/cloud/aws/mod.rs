@@ -131,7 +131,11 @@ impl Cloud for AwsCloud {
         self.0.access_points(file_system, owner, page).await
     }
 
-    async fn log_groups(&self, names: &[&str], owner: &Owner) -> Result<Vec<Remote<LogGroup>>> {
+    async fn log_groups<const N: usize>(
+        &self,
+        names: [&str; N],
+        owner: &Owner,
+    ) -> Result<[Remote<LogGroup>; N]> {
         self.0.log_groups(names, owner).await
     }
 
