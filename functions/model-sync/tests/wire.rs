@@ -236,6 +236,13 @@ async fn in_lambda_it_answers_events() {
     assert_eq!(answers[0].models[0].state, ModelState::Pending);
     assert_eq!(answers[1].models[0].state, ModelState::Ready, "{answers:?}");
     assert!(!answers[0].manifest_present && answers[1].manifest_present);
-    assert_eq!(answers[2], answers[1]);
+    assert_eq!(answers[2].models, answers[1].models);
+    assert!(answers[2].manifest_present && !answers[2].running);
+    let inventories: Vec<_> = answers.iter().map(|answer| answer.inventory.as_ref()).collect();
+    assert!(inventories[0].is_some_and(|empty| empty.revisions.is_empty()), "{inventories:?}");
+    assert_eq!(inventories[1], None, "a copy's answer is not kept waiting by a look at every file");
+    let stored = &inventories[2].expect("a status tells what is stored").revisions;
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    assert_eq!((&stored[0].revision, stored[0].is_complete), (&request.manifest.models[0].revision, true));
     assert!(layout::manifest_path(&root, &request.manifest.digest()).is_file());
 }
