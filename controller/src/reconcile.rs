@@ -97,17 +97,20 @@ fn is_under_way(plans: &Plans) -> bool {
 
 /// Looks for the signs of a change at an endpoint of which `status` says that all is as wanted: at what the alias
 /// points at, and at the function's `RevisionId`. Two calls that Lambda has a rate of their own for, and the sources
-/// when it is their time. When to look again; none when something is not as it was.
+/// when it is their time. When to look again.
 ///
 /// It writes nothing and tells nothing, so it may trust the status: a change that it misses waits for the next pass.
+///
+/// # Errors
+/// What is not as it was told, or could not be read.
 pub async fn glance<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
     status: &InferenceEndpointStatus,
     memory: &mut Memory,
     now: Now,
-) -> Option<Duration> {
-    let seen = status.function.as_ref()?;
+) -> Result<Duration, &'static str> {
+    let seen = status.function.as_ref().ok_or("no function was told of")?;
     let (name, owner) = (&endpoint.names.function, &endpoint.names.owner);
     let listings = memory.sources.fresh(endpoint, now);
     let (function, serving, sources) = tokio::join!(
@@ -115,7 +118,9 @@ pub async fn glance<C: Cloud>(
         Box::pin(cloud.serving(name)),
         Box::pin(sources(cloud, endpoint, &listings, status, now.timestamp)),
     );
-    let (Ok(Remote::Ready(function)), Ok(Some(serving))) = (function, serving) else { return None };
+    let (Ok(Remote::Ready(function)), Ok(Some(serving))) = (function, serving) else {
+        return Err("the function or its alias");
+    };
     let is_listed = endpoint.models.iter().all(|model| {
         let told = status.models.iter().find(|it| it.name == model.name);
         match (sources.get(&model.name), told) {
@@ -125,15 +130,14 @@ pub async fn glance<C: Cloud>(
             _ => false,
         }
     });
-    let is_as_told = seen.revision_id.as_ref() == Some(&function.revision_id)
-        && seen.version.as_deref() == Some(serving.to_string().as_str())
-        && function.reserved == endpoint.reserved
-        && is_listed;
-    is_as_told.then(|| {
-        memory.notice(endpoint);
-        memory.sources.learn_listed(endpoint, &sources, now);
-        converged(endpoint, memory, now)
-    })
+    let is_as_told = |is: bool, what| if is { Ok(()) } else { Err(what) };
+    is_as_told(seen.revision_id.as_ref() == Some(&function.revision_id), "the function's RevisionId")?;
+    is_as_told(seen.version.as_deref() == Some(serving.to_string().as_str()), "the version that serves")?;
+    is_as_told(function.reserved == endpoint.reserved, "reserved concurrency")?;
+    is_as_told(is_listed, "a model's source")?;
+    memory.notice(endpoint);
+    memory.sources.learn_listed(endpoint, &sources, now);
+    Ok(converged(endpoint, memory, now))
 }
 
 /// The time, and chance, of a pass: arguments, so that tests can move them.

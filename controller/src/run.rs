@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::cloud::CloudError;
+use crate::cloud::aws::AwsCloud;
 use crate::context::{Context, Remembered};
 use crate::metrics::Outcome;
 use crate::publish::publish;
@@ -215,19 +216,19 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
             return Err(Error::Connect { object: name_of(object), source });
         }
     };
-    let has_ears = endpoint.models.iter().all(|model| !model.has_events) || context.wakes.is_listening(uid);
-    if look.is_some() && has_ears && !remembered.memory.is_stale(now) && !cloud.has_room() {
-        let seen = Box::pin(glance(&cloud, &endpoint, &told, &mut remembered.memory, now));
-        if let Ok(Some(again)) = tokio::time::timeout(LONGEST_PASS, seen).await {
-            context.metrics.saw(uid, &told, &told);
-            remembered.due = context.now().since_start + again;
-            context.put(uid, remembered);
-            return Ok(Action::requeue(again));
-        }
+    if look.is_some()
+        && let Some(again) = glances(&cloud, &endpoint, uid, &told, &mut remembered, context, now).await
+    {
+        context.metrics.saw(uid, &told, &told);
+        remembered.due = context.now().since_start + again;
+        context.put(uid, remembered);
+        return Ok(Action::requeue(again));
     }
     remembered.status = None;
     let previous = told;
-    let work = Box::pin(pass(&cloud, &endpoint, &previous, &mut remembered.memory, now));
+    let work = pass(&cloud, &endpoint, &previous, &mut remembered.memory, now);
+    let work = async { if look.is_some() { AwsCloud::yielding(work).await } else { work.await } };
+    let work = Box::pin(work);
     let Ok(Pass { status, again, is_deleted, queue, .. }) = tokio::time::timeout(LONGEST_PASS, work).await
     else {
         context.metrics.passed(Outcome::GivenUp, LONGEST_PASS);
@@ -256,6 +257,29 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     }
     publish(context, object, &previous, &status).await.map_err(failed("status update"))?;
     Ok(Action::requeue(again))
+}
+
+/// When to look again at an endpoint that is as it was told, where a glance does; none when all of it is to be looked at.
+async fn glances(
+    cloud: &AwsCloud,
+    endpoint: &Endpoint,
+    uid: &str,
+    told: &InferenceEndpointStatus,
+    remembered: &mut Remembered,
+    context: &Context,
+    now: Now,
+) -> Option<Duration> {
+    let has_ears = endpoint.models.iter().all(|model| !model.has_events) || context.wakes.is_listening(uid);
+    if !has_ears || remembered.memory.is_stale(now) || cloud.has_room() {
+        return None;
+    }
+    let seen = AwsCloud::yielding(glance(cloud, endpoint, told, &mut remembered.memory, now));
+    match tokio::time::timeout(LONGEST_PASS, Box::pin(seen)).await {
+        Ok(Ok(again)) => return Some(again),
+        Ok(Err(what)) => tracing::debug!("{what} is not as it was told: looks at everything"),
+        Err(_) => tracing::debug!("a glance took longer than {} s", LONGEST_PASS.as_secs()),
+    }
+    None
 }
 
 /// Whether only the progress of a copy is new, of which something was told a moment ago.
@@ -349,13 +373,14 @@ fn turn(
     if !wait.is_zero() {
         return Turn::Wait(wait);
     }
-    match context.turns.look() {
-        Some(permit) => {
-            remembered.turn = None;
-            Turn::Look(permit)
-        }
-        None => Turn::Wait(Duration::from_secs(1).mul_f64(1.0 + now.jitter)),
-    }
+    let Some(permit) = context.turns.look() else {
+        // Enough are looked at: at the end of the queue again, so that ten thousand do not all ask every second.
+        let turn = context.turns.take(now.since_start);
+        remembered.turn = Some(turn);
+        return Turn::Wait(turn.saturating_sub(now.since_start).max(Duration::from_secs(1)));
+    };
+    remembered.turn = None;
+    Turn::Look(permit)
 }
 
 /// Whether everything was as this generation wants it when it was last looked at.

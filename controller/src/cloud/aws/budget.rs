@@ -17,6 +17,19 @@ use crate::cloud::{CloudError, Result};
 /// How long a call waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
+/// How long a call of a look for drift lets all others go first, before it waits for its turn as they do.
+const YIELDS: Duration = Duration::from_secs(15);
+
+tokio::task_local! {
+    /// Set while calls are made for a look for drift.
+    static IS_LOOK: ();
+}
+
+/// Does `work`, whose calls leave half of what may be made at once to others.
+pub(super) async fn yielding<F: Future>(work: F) -> F::Output {
+    IS_LOOK.scope((), work).await
+}
+
 /// Those of Lambda's rates to one another.
 const GET_FUNCTION: f64 = 100.0 / 15.0;
 
@@ -37,44 +50,66 @@ pub(super) enum Rate {
     GetPolicy,
 }
 
+/// A rate's tokens, and those who let others go first, one after the other.
+#[derive(Debug)]
+struct Lane {
+    bucket: Mutex<Bucket>,
+    yielding: tokio::sync::Mutex<()>,
+}
+
+impl Lane {
+    fn new(rate: f64) -> Self {
+        Self { bucket: Mutex::new(Bucket::new(rate, rate)), yielding: tokio::sync::Mutex::default() }
+    }
+}
+
 /// The budget of one account in one region.
 #[derive(Debug)]
 pub(super) struct Budget {
     begun: Instant,
-    control: Mutex<Bucket>,
-    get_function: Mutex<Bucket>,
-    get_policy: Mutex<Bucket>,
+    control: Lane,
+    get_function: Lane,
+    get_policy: Lane,
     looks: Mutex<Bucket>,
     max_wait: Duration,
+    yields: Duration,
 }
 
 impl Budget {
     /// At most `calls` of the control plane in a second, and of the others in proportion.
     pub(super) fn per_second(calls: u32) -> Self {
         let calls = f64::from(calls.max(1));
-        let bucket = |rate| Mutex::new(Bucket::new(rate, rate));
         Self {
             begun: Instant::now(),
-            control: bucket(calls),
-            get_function: bucket(calls * GET_FUNCTION),
-            get_policy: bucket(calls),
+            control: Lane::new(calls),
+            get_function: Lane::new(calls * GET_FUNCTION),
+            get_policy: Lane::new(calls),
             // A minute's looks at once, so that a few endpoints are always looked at whole.
             looks: Mutex::new(Bucket::new(calls * LOOKS, calls * LOOKS * 60.0)),
             max_wait: MAX_WAIT,
+            yields: YIELDS,
+        }
+    }
+
+    const fn lane(&self, rate: Rate) -> &Lane {
+        match rate {
+            Rate::Control => &self.control,
+            Rate::GetFunction => &self.get_function,
+            Rate::GetPolicy => &self.get_policy,
         }
     }
 
     fn bucket(&self, rate: Rate) -> MutexGuard<'_, Bucket> {
-        let bucket = match rate {
-            Rate::Control => &self.control,
-            Rate::GetFunction => &self.get_function,
-            Rate::GetPolicy => &self.get_policy,
-        };
-        bucket.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lane(rate).bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the turn of `call`. Who asks first goes first.
+    /// Waits for the turn of `call`. Who asks first goes first, but those who look for drift let others pass.
     pub(super) async fn draw(&self, rate: Rate, call: &Call) -> Result<()> {
+        if IS_LOOK.try_with(|()| ()).is_ok()
+            && tokio::time::timeout(self.yields, self.draw_spare(rate)).await.is_ok()
+        {
+            return Ok(());
+        }
         let turn = self.bucket(rate).take(self.begun.elapsed(), self.max_wait);
         match turn {
             Some(wait) if wait.is_zero() => Ok(()),
@@ -86,6 +121,15 @@ impl Budget {
                 let waited = format!("no turn within {} s: too many calls wait", self.max_wait.as_secs());
                 Err(call.failed(Class::Throttled, "", &waited))
             }
+        }
+    }
+
+    /// Waits until half of what may be made at once is left without this call.
+    async fn draw_spare(&self, rate: Rate) {
+        let _turn = self.lane(rate).yielding.lock().await;
+        loop {
+            let Some(wait) = self.bucket(rate).take_spare(self.begun.elapsed()) else { return };
+            tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
         }
     }
 
@@ -169,6 +213,16 @@ impl Bucket {
         })
     }
 
+    /// Takes a token when half of all are left without it, as far as there are so many; else how long until then.
+    fn take_spare(&mut self, now: Duration) -> Option<Duration> {
+        let enough = (1.0 + self.size / 2.0).min(self.size);
+        if self.has(now, enough) {
+            self.tokens -= 1.0;
+            return None;
+        }
+        Some(Duration::from_secs_f64((enough - self.tokens) / self.rate))
+    }
+
     fn halve(&mut self, now: Duration) {
         self.go_on(now);
         if self.halved_at.is_some_and(|at| now.saturating_sub(at) < ONE_SIGN) {
@@ -206,6 +260,33 @@ mod tests {
         assert_eq!(waits[10..], [100, 200, 300]);
         assert_eq!(bucket.take(S(1), Duration::from_millis(399)), None);
         assert_eq!(bucket.take(S(2), S(20)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn who_yields_leaves_half_to_others() {
+        let mut bucket = Bucket::new(10.0, 10.0);
+        assert_eq!((0..10).filter(|_| bucket.take_spare(S(1)).is_none()).count(), 5);
+        assert_eq!(bucket.take_spare(S(1)), Some(Duration::from_millis(100)));
+        assert!((0..5).all(|_| bucket.take(S(1), S(20)) == Some(Duration::ZERO)));
+        assert_eq!(bucket.take_spare(S(1)), Some(Duration::from_millis(600)));
+        assert_eq!(Bucket::new(1.0, 1.0).take_spare(S(1)), None, "one a second is not too few");
+    }
+
+    #[tokio::test]
+    async fn looks_yield_for_a_while_and_wait_for_their_turn_then() {
+        let call = Call::new("GetAlias", "function larder-x");
+        let budget = Budget::per_second(10);
+        (0..10).for_each(|_| assert!(budget.bucket(Rate::Control).take(S(0), S(0)).is_some()));
+        yielding(budget.draw(Rate::Control, &call)).await.unwrap();
+        let tokens = budget.bucket(Rate::Control).tokens;
+        assert!(tokens >= 5.0, "half of them are there for others: {tokens}");
+        budget.draw(Rate::Control, &call).await.unwrap();
+
+        let none = Duration::ZERO;
+        let budget = Budget { max_wait: none, yields: none, ..Budget::per_second(10) };
+        (0..10).for_each(|_| assert!(budget.bucket(Rate::Control).take(S(0), S(0)).is_some()));
+        let error = yielding(budget.draw(Rate::Control, &call)).await.unwrap_err();
+        assert_eq!(error.problem.class, Class::Throttled);
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl AwsCloud {
     pub fn has_room(&self) -> bool {
         self.0.budget.has_room()
     }
+
+    /// Does `work`, a look for drift, whose calls let those for changes go first.
+    pub async fn yielding<F: Future>(work: F) -> F::Output {
+        budget::yielding(work).await
+    }
 }
 
 impl fmt::Debug for AwsCloud {

@@ -19,6 +19,7 @@ pub(crate) struct Function {
     tags: Value,
     reserved: Option<i64>,
     revision: u64,
+    alias_revision: u64,
     ready_at: Instant,
     versions: BTreeMap<u64, (Value, Instant)>,
     provisioned: BTreeMap<u64, (i64, Instant)>,
@@ -93,6 +94,7 @@ impl Function {
             tags: body["Tags"].clone(),
             reserved: None,
             revision: 1,
+            alias_revision: 0,
             ready_at: Instant::now() + waits.function,
             versions: BTreeMap::new(),
             provisioned: BTreeMap::new(),
@@ -165,11 +167,11 @@ impl Function {
             }
             "GetAlias" => self.alias.clone()?,
             "CreateAlias" | "UpdateAlias" => {
-                self.revision += 1;
+                self.alias_revision += 1;
                 self.alias = Some(json!({
                     "Name": "live",
                     "FunctionVersion": ask.body["FunctionVersion"],
-                    "RevisionId": format!("alias-{}", self.revision),
+                    "RevisionId": format!("alias-{}", self.alias_revision),
                 }));
                 self.alias.clone()?
             }
