@@ -56,6 +56,16 @@ pub fn foresee(desired: &Desired, observed: &Observed) -> Foreseen {
     Foreseen { steps, end, observed }
 }
 
+/// Writes into `observed` what a step has done whose answer says as much as a read would: CloudWatch Logs has done all
+/// of it when it answers. Whether it is such a step.
+pub fn is_told_by_answer(step: &Step, observed: &mut Observed) -> bool {
+    let is_told = matches!(step, Step::CreateLogGroup { .. } | Step::PutRetentionPolicy { .. });
+    if is_told {
+        apply(step, observed);
+    }
+    is_told
+}
+
 /// The effect of one step, done well.
 #[expect(clippy::too_many_lines, reason = "one arm for each step; a table reads best in one piece")]
 fn apply(step: &Step, observed: &mut Observed) {

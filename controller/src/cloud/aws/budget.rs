@@ -39,15 +39,17 @@ const LOOKS: f64 = 0.2;
 /// Control-plane calls of a look at everything, about: the alias, the URL, the versions and what is warm.
 const LOOK: f64 = 5.0;
 
-/// Which of Lambda's rates a call is counted against.
+/// Which rate a call is counted against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rate {
-    /// All but the others.
+    /// All of Lambda's but the others.
     Control,
     /// `GetFunction`.
     GetFunction,
     /// `GetPolicy`.
     GetPolicy,
+    /// Writes to other services. They name no rates, so it is as many as of Lambda's control plane.
+    Writes,
 }
 
 /// A rate's tokens, and those who let others go first, one after the other.
@@ -70,6 +72,7 @@ pub(super) struct Budget {
     control: Lane,
     get_function: Lane,
     get_policy: Lane,
+    writes: Lane,
     looks: Mutex<Bucket>,
     max_wait: Duration,
     yields: Duration,
@@ -84,6 +87,7 @@ impl Budget {
             control: Lane::new(calls),
             get_function: Lane::new(calls * GET_FUNCTION),
             get_policy: Lane::new(calls),
+            writes: Lane::new(calls),
             // A minute's looks at once, so that a few endpoints are always looked at whole.
             looks: Mutex::new(Bucket::new(calls * LOOKS, calls * LOOKS * 60.0)),
             max_wait: MAX_WAIT,
@@ -96,6 +100,7 @@ impl Budget {
             Rate::Control => &self.control,
             Rate::GetFunction => &self.get_function,
             Rate::GetPolicy => &self.get_policy,
+            Rate::Writes => &self.writes,
         }
     }
 

@@ -32,7 +32,7 @@ impl Clients {
         if there.event_bridge_configuration.is_some() {
             return Ok(());
         }
-        let call = self.turn("PutBucketNotificationConfiguration", format!("bucket {bucket}")).await?;
+        let call = Call::new("PutBucketNotificationConfiguration", format!("bucket {bucket}"));
         let mut wanted = there.clone();
         wanted.event_bridge_configuration = Some(EventBridgeConfiguration::builder().build());
         let changed = || {

@@ -2,7 +2,7 @@
 
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::operation::BuildError;
-use larder_core::step::Effect;
+use larder_core::step::{Effect, Tagged};
 use larder_core::{Class, Step};
 
 use super::budget::Rate;
@@ -12,7 +12,14 @@ use crate::cloud::Result;
 
 impl Clients {
     pub(super) async fn perform(&self, step: &Step) -> Result<()> {
-        let done = self.write(step).await;
+        let rate = rate(step);
+        if let Some(rate) = rate {
+            self.budget.draw(rate, &Call::new(step.operation(), step.to_string())).await?;
+        }
+        let mut done = self.write(step).await;
+        if let Some(rate) = rate {
+            done = self.budget.heed(rate, done);
+        }
         match step.effect() {
             Effect::Deletes => some(done).map(|_| ()), // what is gone is deleted
             Effect::Creates | Effect::Changes | Effect::Runs => done,
@@ -97,12 +104,51 @@ impl Clients {
             Step::EnableBucketEvents { bucket } => self.enable_bucket_events(bucket).await,
         }
     }
+}
 
-    /// Waits until a write may be made.
-    pub(super) async fn turn(&self, operation: &'static str, resource: String) -> Result<Call> {
-        let call = Call::new(operation, resource);
-        self.budget.draw(Rate::Control, &call).await?;
-        Ok(call)
+/// The rate that a step's call counts against. Invocations count against none.
+const fn rate(step: &Step) -> Option<Rate> {
+    match step {
+        Step::StartSync { .. } | Step::Collect { .. } | Step::Verify { .. } => None,
+        Step::CreateFunction { .. }
+        | Step::UpdateFunctionCode { .. }
+        | Step::UpdateFunctionConfiguration { .. }
+        | Step::DeleteFunction { .. }
+        | Step::PutFunctionConcurrency { .. }
+        | Step::DeleteFunctionConcurrency { .. }
+        | Step::PublishVersion { .. }
+        | Step::DeleteVersion { .. }
+        | Step::PutProvisionedConcurrency { .. }
+        | Step::DeleteProvisionedConcurrency { .. }
+        | Step::CreateAlias { .. }
+        | Step::UpdateAlias { .. }
+        | Step::DeleteAlias { .. }
+        | Step::CreateFunctionUrl { .. }
+        | Step::UpdateFunctionUrl { .. }
+        | Step::DeleteFunctionUrl { .. }
+        | Step::AddPermission { .. }
+        | Step::RemovePermission { .. }
+        | Step::TagResource { tagged: Tagged::Function, .. } => Some(Rate::Control),
+        Step::TagResource { .. }
+        | Step::CreateFileSystem { .. }
+        | Step::UpdateFileSystem { .. }
+        | Step::DeleteFileSystem { .. }
+        | Step::CreateMountTarget { .. }
+        | Step::SetMountTargetSecurityGroups { .. }
+        | Step::DeleteMountTarget { .. }
+        | Step::CreateAccessPoint { .. }
+        | Step::DeleteAccessPoint { .. }
+        | Step::CreateLogGroup { .. }
+        | Step::PutRetentionPolicy { .. }
+        | Step::DeleteLogGroup { .. }
+        | Step::CreateQueue { .. }
+        | Step::SetQueuePolicy { .. }
+        | Step::DeleteQueue { .. }
+        | Step::PutRule { .. }
+        | Step::PutTarget { .. }
+        | Step::RemoveTargets { .. }
+        | Step::DeleteRule { .. }
+        | Step::EnableBucketEvents { .. } => Some(Rate::Writes),
     }
 }
 

@@ -6,6 +6,7 @@ use larder_core::names::Owner;
 use larder_core::observed::{Code, FunctionConfig, Package};
 
 use super::clients::Clients;
+use super::error::Call;
 use super::lambda::named;
 use super::{function, tags};
 use crate::cloud::Result;
@@ -19,7 +20,7 @@ impl Clients {
         architecture: Architecture,
         config: &FunctionConfig,
     ) -> Result<()> {
-        let call = self.turn("CreateFunction", named(name)).await?;
+        let call = Call::new("CreateFunction", named(name));
         let settings = call.built(function::settings(config))?;
         let (package, code) = function::code(&code.package);
         let mut request = self.lambda.create_function();
@@ -50,7 +51,7 @@ impl Clients {
         architecture: Architecture,
         revision_id: &str,
     ) -> Result<()> {
-        let call = self.turn("UpdateFunctionCode", named(name)).await?;
+        let call = Call::new("UpdateFunctionCode", named(name));
         let request = self
             .lambda
             .update_function_code()
@@ -72,7 +73,7 @@ impl Clients {
         config: &FunctionConfig,
         revision_id: &str,
     ) -> Result<()> {
-        let call = self.turn("UpdateFunctionConfiguration", named(name)).await?;
+        let call = Call::new("UpdateFunctionConfiguration", named(name));
         let settings = call.built(function::settings(config))?;
         let request = self.lambda.update_function_configuration();
         // An image takes no runtime, and an archive nothing of an image.
@@ -100,38 +101,38 @@ impl Clients {
     /// Deletes one version, or the function with all of them.
     pub(super) async fn delete_function(&self, name: &str, version: Option<u64>) -> Result<()> {
         let resource = version.map_or_else(|| named(name), |version| numbered(name, version));
-        let call = self.turn("DeleteFunction", resource).await?;
+        let call = Call::new("DeleteFunction", resource);
         let request = self.lambda.delete_function().function_name(name);
         call.done(request.set_qualifier(version.map(|version| version.to_string())).send().await)
     }
 
     pub(super) async fn put_concurrency(&self, name: &str, reserved: i32) -> Result<()> {
-        let call = self.turn("PutFunctionConcurrency", named(name)).await?;
+        let call = Call::new("PutFunctionConcurrency", named(name));
         let request = self.lambda.put_function_concurrency().function_name(name);
         call.done(request.reserved_concurrent_executions(reserved).send().await)
     }
 
     pub(super) async fn delete_concurrency(&self, name: &str) -> Result<()> {
-        let call = self.turn("DeleteFunctionConcurrency", named(name)).await?;
+        let call = Call::new("DeleteFunctionConcurrency", named(name));
         call.done(self.lambda.delete_function_concurrency().function_name(name).send().await)
     }
 
     pub(super) async fn publish_version(&self, name: &str, sha256: &str, revision_id: &str) -> Result<()> {
-        let call = self.turn("PublishVersion", named(name)).await?;
+        let call = Call::new("PublishVersion", named(name));
         let sha256 = Some(sha256.to_owned()).filter(|sha256| !sha256.is_empty());
         let request = self.lambda.publish_version().function_name(name).set_code_sha256(sha256);
         call.done(request.revision_id(revision_id).send().await)
     }
 
     pub(super) async fn put_provisioned(&self, name: &str, version: u64, count: i32) -> Result<()> {
-        let call = self.turn("PutProvisionedConcurrencyConfig", numbered(name, version)).await?;
+        let call = Call::new("PutProvisionedConcurrencyConfig", numbered(name, version));
         let request = self.lambda.put_provisioned_concurrency_config().function_name(name);
         let request = request.qualifier(version.to_string()).provisioned_concurrent_executions(count);
         call.done(request.send().await)
     }
 
     pub(super) async fn delete_provisioned(&self, name: &str, version: u64) -> Result<()> {
-        let call = self.turn("DeleteProvisionedConcurrencyConfig", numbered(name, version)).await?;
+        let call = Call::new("DeleteProvisionedConcurrencyConfig", numbered(name, version));
         let request = self.lambda.delete_provisioned_concurrency_config().function_name(name);
         call.done(request.qualifier(version.to_string()).send().await)
     }

@@ -6,6 +6,7 @@ use larder_core::endpoint::AccessPointSpec;
 use larder_core::names::Owner;
 
 use super::clients::Clients;
+use super::error::Call;
 use super::tags;
 use crate::cloud::Result;
 
@@ -18,7 +19,7 @@ impl Clients {
         encrypted: bool,
         kms_key_id: Option<&str>,
     ) -> Result<()> {
-        let call = self.turn("CreateFileSystem", format!("file system {token}")).await?;
+        let call = Call::new("CreateFileSystem", format!("file system {token}"));
         let request = self
             .efs
             .create_file_system()
@@ -32,13 +33,13 @@ impl Clients {
     }
 
     pub(super) async fn update_file_system(&self, id: &str, throughput_mode: &str) -> Result<()> {
-        let call = self.turn("UpdateFileSystem", format!("file system {id}")).await?;
+        let call = Call::new("UpdateFileSystem", format!("file system {id}"));
         let request = self.efs.update_file_system().file_system_id(id);
         call.done(request.throughput_mode(ThroughputMode::from(throughput_mode)).send().await)
     }
 
     pub(super) async fn delete_file_system(&self, id: &str) -> Result<()> {
-        let call = self.turn("DeleteFileSystem", format!("file system {id}")).await?;
+        let call = Call::new("DeleteFileSystem", format!("file system {id}"));
         call.done(self.efs.delete_file_system().file_system_id(id).send().await)
     }
 
@@ -49,19 +50,19 @@ impl Clients {
         security_groups: &[String],
     ) -> Result<()> {
         let resource = format!("mount target of file system {file_system} in subnet {subnet}");
-        let call = self.turn("CreateMountTarget", resource).await?;
+        let call = Call::new("CreateMountTarget", resource);
         let request = self.efs.create_mount_target().file_system_id(file_system).subnet_id(subnet);
         call.done(request.set_security_groups(Some(security_groups.to_vec())).send().await)
     }
 
     pub(super) async fn set_security_groups(&self, id: &str, security_groups: &[String]) -> Result<()> {
-        let call = self.turn("ModifyMountTargetSecurityGroups", format!("mount target {id}")).await?;
+        let call = Call::new("ModifyMountTargetSecurityGroups", format!("mount target {id}"));
         let request = self.efs.modify_mount_target_security_groups().mount_target_id(id);
         call.done(request.set_security_groups(Some(security_groups.to_vec())).send().await)
     }
 
     pub(super) async fn delete_mount_target(&self, id: &str) -> Result<()> {
-        let call = self.turn("DeleteMountTarget", format!("mount target {id}")).await?;
+        let call = Call::new("DeleteMountTarget", format!("mount target {id}"));
         call.done(self.efs.delete_mount_target().mount_target_id(id).send().await)
     }
 
@@ -73,7 +74,7 @@ impl Clients {
         spec: &AccessPointSpec,
     ) -> Result<()> {
         let resource = format!("access point {token} of file system {file_system}");
-        let call = self.turn("CreateAccessPoint", resource).await?;
+        let call = Call::new("CreateAccessPoint", resource);
         let (user, root) = call.built(folder(spec))?;
         let request = self
             .efs
@@ -87,24 +88,24 @@ impl Clients {
     }
 
     pub(super) async fn delete_access_point(&self, id: &str) -> Result<()> {
-        let call = self.turn("DeleteAccessPoint", format!("access point {id}")).await?;
+        let call = Call::new("DeleteAccessPoint", format!("access point {id}"));
         call.done(self.efs.delete_access_point().access_point_id(id).send().await)
     }
 
     pub(super) async fn create_log_group(&self, name: &str, owner: &Owner) -> Result<()> {
-        let call = self.turn("CreateLogGroup", format!("log group {name}")).await?;
+        let call = Call::new("CreateLogGroup", format!("log group {name}"));
         let request = self.logs.create_log_group().log_group_name(name);
         call.done(request.set_tags(Some(tags(owner).into())).send().await)
     }
 
     pub(super) async fn put_retention_policy(&self, name: &str, days: i32) -> Result<()> {
-        let call = self.turn("PutRetentionPolicy", format!("log group {name}")).await?;
+        let call = Call::new("PutRetentionPolicy", format!("log group {name}"));
         let request = self.logs.put_retention_policy().log_group_name(name);
         call.done(request.retention_in_days(days).send().await)
     }
 
     pub(super) async fn delete_log_group(&self, name: &str) -> Result<()> {
-        let call = self.turn("DeleteLogGroup", format!("log group {name}")).await?;
+        let call = Call::new("DeleteLogGroup", format!("log group {name}"));
         call.done(self.logs.delete_log_group().log_group_name(name).send().await)
     }
 }

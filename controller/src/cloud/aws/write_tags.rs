@@ -5,13 +5,14 @@ use larder_core::names::{OWNER_TAG, Owner};
 use larder_core::step::Tagged;
 
 use super::clients::Clients;
+use super::error::Call;
 use super::tags;
 use crate::cloud::Result;
 
 impl Clients {
     /// Sets the owner tag beside the other tags of a resource.
     pub(super) async fn tag(&self, tagged: Tagged, id: &str, resource: &str, owner: &Owner) -> Result<()> {
-        let call = self.turn("TagResource", resource.to_owned()).await?;
+        let call = Call::new("TagResource", resource.to_owned());
         match tagged {
             Tagged::FileSystem | Tagged::AccessPoint => {
                 let tag = aws_sdk_efs::types::Tag::builder().key(OWNER_TAG).value(&owner.0);

@@ -5,11 +5,12 @@ use larder_core::names::ALIAS;
 use larder_core::step::{Permission, PermissionAction};
 
 use super::clients::Clients;
+use super::error::Call;
 use crate::cloud::Result;
 
 impl Clients {
     pub(super) async fn create_alias(&self, function: &str, version: u64, description: &str) -> Result<()> {
-        let call = self.turn("CreateAlias", alias(function)).await?;
+        let call = Call::new("CreateAlias", alias(function));
         let request = self.lambda.create_alias().function_name(function).name(ALIAS).description(description);
         call.done(request.function_version(version.to_string()).send().await)
     }
@@ -23,7 +24,7 @@ impl Clients {
         description: &str,
         revision_id: &str,
     ) -> Result<()> {
-        let call = self.turn("UpdateAlias", alias(function)).await?;
+        let call = Call::new("UpdateAlias", alias(function));
         let weights = second.map(|(second, percent)| (second.to_string(), f64::from(percent) / 100.0));
         let routing = AliasRoutingConfiguration::builder()
             .set_additional_version_weights(Some(weights.into_iter().collect()));
@@ -40,18 +41,18 @@ impl Clients {
     }
 
     pub(super) async fn delete_alias(&self, function: &str) -> Result<()> {
-        let call = self.turn("DeleteAlias", alias(function)).await?;
+        let call = Call::new("DeleteAlias", alias(function));
         call.done(self.lambda.delete_alias().function_name(function).name(ALIAS).send().await)
     }
 
     pub(super) async fn create_url(&self, function: &str, auth_type: &str) -> Result<()> {
-        let call = self.turn("CreateFunctionUrlConfig", url(function)).await?;
+        let call = Call::new("CreateFunctionUrlConfig", url(function));
         let request = self.lambda.create_function_url_config().function_name(function).qualifier(ALIAS);
         call.done(request.auth_type(FunctionUrlAuthType::from(auth_type)).send().await)
     }
 
     pub(super) async fn update_url(&self, function: &str, auth_type: &str) -> Result<()> {
-        let call = self.turn("UpdateFunctionUrlConfig", url(function)).await?;
+        let call = Call::new("UpdateFunctionUrlConfig", url(function));
         let request = self.lambda.update_function_url_config().function_name(function).qualifier(ALIAS);
         // An empty CORS takes away what is there; none would leave it.
         let request = request.invoke_mode(InvokeMode::Buffered).cors(Cors::builder().build());
@@ -59,14 +60,14 @@ impl Clients {
     }
 
     pub(super) async fn delete_url(&self, function: &str) -> Result<()> {
-        let call = self.turn("DeleteFunctionUrlConfig", url(function)).await?;
+        let call = Call::new("DeleteFunctionUrlConfig", url(function));
         let request = self.lambda.delete_function_url_config().function_name(function);
         call.done(request.qualifier(ALIAS).send().await)
     }
 
     /// <https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html>
     pub(super) async fn add_permission(&self, function: &str, permission: Permission) -> Result<()> {
-        let call = self.turn("AddPermission", statement(function, permission.statement())).await?;
+        let call = Call::new("AddPermission", statement(function, permission.statement()));
         let (principal, auth_type) = if permission.public {
             ("*", FunctionUrlAuthType::None)
         } else {
@@ -91,7 +92,7 @@ impl Clients {
     }
 
     pub(super) async fn remove_permission(&self, function: &str, id: &str) -> Result<()> {
-        let call = self.turn("RemovePermission", statement(function, id)).await?;
+        let call = Call::new("RemovePermission", statement(function, id));
         let request = self.lambda.remove_permission().function_name(function).qualifier(ALIAS);
         call.done(request.statement_id(id).send().await)
     }
