@@ -226,6 +226,15 @@ fn the_interfaces_are_only_shown() {
 }
 
 #[test]
+fn interfaces_that_outlive_the_functions_are_told_of() {
+    let mut run = ready();
+    run.delete().unwrap();
+    settle(&mut run);
+    let (_, _, message) = run.condition("Ready").unwrap();
+    assert!(message.contains("2 network interfaces") && message.contains("keep the role"), "{message}");
+}
+
+#[test]
 fn a_file_system_that_others_mount_is_kept() {
     let access_point = |a: &mut Account| {
         let file_system = managed(a);

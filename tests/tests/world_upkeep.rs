@@ -117,6 +117,17 @@ fn so_many_more_are_retained() {
 }
 
 #[test]
+fn what_is_to_be_retained_after_all_loses_its_mark() {
+    let mut run = ready(spare(0));
+    replace(&mut run, "rec-2");
+    assert_eq!(sizes(&run), (2, 2, 2));
+    run.change(|spec| spec.storage.retain_revisions = 1).unwrap();
+    settle(&mut run);
+    go_on_for(&mut run, 3 * GRACE);
+    assert_eq!(sizes(&run), (2, 2, 0));
+}
+
+#[test]
 fn what_is_needed_again_in_time_is_spared() {
     let mut run = ready(spare(0));
     replace(&mut run, "rec-2");

@@ -25,7 +25,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Built {
     programs: BTreeMap<String, PathBuf>,
-    root: PathBuf,
+    tree: PathBuf,
 }
 
 /// Copies the sources to `dir`, with all mutations in them, and builds the programs that the mutations name.
@@ -72,7 +72,7 @@ pub fn build(root: &Path, dir: &Path, mutations: &[Mutation]) -> Result<Built> {
             found.insert(name.to_owned(), PathBuf::from(program));
         }
     }
-    Ok(Built { programs: found, root: root.to_owned() })
+    Ok(Built { programs: found, tree })
 }
 
 impl Built {
@@ -125,7 +125,7 @@ impl Built {
         let path =
             self.programs.get(program).with_context(|| format!("there is no test program {program}"))?;
         let mut command = Command::new(path);
-        command.args(["--exact", name]).current_dir(self.root.join("tests"));
+        command.args(["--exact", name]).current_dir(self.tree.join("tests"));
         Ok(command)
     }
 }

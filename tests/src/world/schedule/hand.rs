@@ -37,7 +37,7 @@ const fn untag(what: &'static str, happens: fn(&mut Account)) -> ByHand {
 }
 
 /// All of them.
-pub const BY_HAND: [ByHand; 30] = [
+pub const BY_HAND: [ByHand; 29] = [
     drift("sets the memory to 128 MiB", |a| functions(a).for_each(|f| f.latest.config.memory_mib = 128)),
     drift("empties the environment", |a| inference(a, |f| f.latest.config.env.clear())),
     drift("unmounts the file system", |a| inference(a, |f| f.latest.config.mount = None)),
@@ -74,11 +74,6 @@ pub const BY_HAND: [ByHand; 30] = [
     untag("deletes the log groups", |a| a.log_groups.clear()),
     drift("sets the throughput mode to bursting", |a| {
         managed(a).for_each(|(_, fs)| "bursting".clone_into(&mut fs.mode));
-    }),
-    drift("takes the mount targets' security groups away", |a| {
-        let ours: Vec<String> = managed(a).map(|(id, _)| id.clone()).collect();
-        let targets = a.mount_targets.values_mut().filter(|mt| ours.contains(&mt.file_system));
-        targets.for_each(|mt| mt.security_groups.clear());
     }),
     drift("disables the rule", |a| a.rules.values_mut().for_each(|rule| rule.is_enabled = false)),
     drift("deletes the rule", |a| a.rules.clear()),

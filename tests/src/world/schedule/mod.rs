@@ -93,8 +93,9 @@ impl Schedule {
         };
         let begins = rng.u64(1..80);
         let events: Vec<_> = (0..rng.u32(1..6)).map(|_| (Disturbance::random(rng), rng.u64(1..40))).collect();
-        // A delete leaves what it may not touch: consent comes first.
-        let settles = rng.u32(0..4) > 0 || events.iter().any(|(it, _)| it.needs_consent());
+        // A delete leaves what is not taken over by then: consent, and the takeover, come first.
+        let is_taken_over = |it: &Disturbance| it.needs_consent() || matches!(it, Disturbance::Moved);
+        let settles = rng.u32(0..4) > 0 || events.iter().any(|(it, _)| is_taken_over(it));
         Self { seed, settings, faults, begins, events, settles, ends: rng.u64(1..40) }
     }
 }
