@@ -265,6 +265,11 @@ async fn bad_specs_are_refused_with_a_remedy() {
             "must be longer than all",
         ),
         ("no limit", vec![("/spec/rollout", json!({"abortOn": {}}))], "rollout.abortOn is empty"),
+        (
+            "a rate of nothing",
+            vec![("/spec/rollout", json!({"abortOn": {"errorRatePercent": 1, "minInvocations": 0}}))],
+            "minInvocations",
+        ),
         ("no subnets", vec![("/spec/network/subnetIds", json!([]))], "should have at least 1 items"),
         (
             "a bad subnet",

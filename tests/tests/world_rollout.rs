@@ -20,7 +20,7 @@ fn serving() -> Run {
     let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: 120 };
     rollout.steps = vec![step(10), step(50)];
     rollout.abort_on =
-        Some(AbortOn { error_rate_percent: Some(1), p99_milliseconds: Some(2000), alarms: Vec::new() });
+        Some(AbortOn { error_rate_percent: Some(1), p99_milliseconds: Some(2000), ..AbortOn::default() });
     rollout.smoke_test = Some(SmokeTest {
         model: "ocr".to_owned(),
         inputs: Some(json!("https://example.com/sign.png")),
@@ -120,6 +120,37 @@ fn what_fails_with_a_share_of_the_requests_is_taken_back_and_not_tried_again_by_
         run.settle().unwrap();
         assert_eq!(traffic(&run), (2, None));
     }
+}
+
+#[test]
+fn one_failure_among_few_requests_takes_nothing_back_and_lets_nothing_through() {
+    for (later, end) in [((300, 1), (1, Some((2, 50)))), ((20, 2), (1, None))] {
+        let mut run = serving();
+        run.world.meddle(|account| account.is_idle = true);
+        change_image(&mut run, "2");
+        run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+        let serve = |run: &Run, served: (u64, u64)| {
+            let minute = run.world.now().as_secs() / 60;
+            run.world.meddle(|account| {
+                account.functions.values_mut().for_each(|f| f.served = [((2, minute), served)].into());
+            });
+        };
+        serve(&run, (1, 1));
+        run.go_on_for(Duration::from_mins(10)).unwrap();
+        assert_eq!(traffic(&run), (1, Some((2, 10))), "a step is held for two minutes");
+        let (_, _, message) = run.condition("TrafficReady").unwrap();
+        assert!(message.contains("20 invocations in this step"), "{message}");
+        assert!(message.contains("1 of its 1 invocations failed"), "{message}");
+        serve(&run, later);
+        run.until("to be judged", |run| traffic(run) != (1, Some((2, 10)))).unwrap();
+        assert_eq!(traffic(&run), end);
+    }
+    // Where nobody asks, nothing can be said against it.
+    let mut run = serving();
+    run.world.meddle(|account| account.is_idle = true);
+    change_image(&mut run, "2");
+    run.settle().unwrap();
+    assert_eq!(traffic(&run), (2, None));
 }
 
 #[test]
@@ -288,4 +319,56 @@ fn capacity_of_a_version_with_a_share_is_changed_when_it_has_all_requests() {
     run.settle().unwrap();
     assert_eq!((traffic(&run), warm(&run, 2)), ((2, None), Some(3)));
     assert_eq!(run.world.refused(), Vec::<String>::new());
+}
+
+/// The weights as somebody sets them in the console: to what another version is given, and to nothing.
+#[test]
+fn weights_changed_by_hand_while_the_capacity_changes() {
+    for in_a_rollout in [false, true] {
+        for by_hand in [None, Some((2, 90)), Some((1, 30)), Some((3, 30))] {
+            for (count, is_first) in [(1, true), (4, true), (1, false), (4, false)] {
+                let mut run = serving();
+                change_image(&mut run, "2");
+                if in_a_rollout {
+                    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+                } else {
+                    run.settle().unwrap();
+                }
+                let weigh = |run: &Run| {
+                    run.world.meddle(|account| {
+                        for function in account.functions.values_mut() {
+                            let Some(alias) = &mut function.alias else { continue };
+                            if by_hand == Some((3, 30)) {
+                                let serves = function.versions[&alias.version].clone();
+                                function.versions.insert(3, serves);
+                                function.next_version = 4;
+                            }
+                            alias.second = by_hand.filter(|(version, _)| *version != alias.version);
+                            alias.revision += 1;
+                        }
+                    });
+                };
+                let change =
+                    |run: &mut Run| run.change(|spec| spec.capacity.provisioned = Some(count)).unwrap();
+                if is_first {
+                    weigh(&run);
+                    change(&mut run);
+                } else {
+                    change(&mut run);
+                    weigh(&run);
+                }
+                let told = format!("{in_a_rollout} {by_hand:?} {count} {is_first}");
+                run.ask().unwrap();
+                run.settle().unwrap_or_else(|stuck| panic!("{told}: {stuck}"));
+                // A version that somebody published of the same is as good as ours.
+                let (serving, second) = traffic(&run);
+                assert!(serving >= 2 && second.is_none(), "{told}: {serving} {second:?}");
+                for version in 1..=3 {
+                    let wanted = (version == serving).then_some(count);
+                    assert_eq!(warm(&run, version), wanted, "{told}: version {version}");
+                }
+                assert_eq!(run.world.refused(), Vec::<String>::new(), "{told}");
+            }
+        }
+    }
 }

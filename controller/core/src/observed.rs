@@ -320,7 +320,7 @@ pub struct Health {
     pub version: u64,
     /// Its invocations.
     pub invocations: u64,
-    /// Those that failed.
+    /// Those that failed, or that it answered with a status of 5xx by the function URL.
     pub errors: u64,
     /// The 99th percentile of their durations, milliseconds; none without invocations.
     pub p99_milliseconds: Option<u64>,

@@ -276,7 +276,7 @@ pub struct S3Key {
 }
 
 /// When a new version that takes a share of the requests is taken back.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("has(self.errorRatePercent) || has(self.p99Milliseconds) || (has(self.alarms) && size(self.alarms) > 0)").message("rollout.abortOn is empty: write errorRatePercent, p99Milliseconds or alarms, or leave it out")
 )]
@@ -290,11 +290,31 @@ pub struct AbortOn {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 900_000))]
     pub p99_milliseconds: Option<i64>,
+    /// Invocations of it in the present step before errorRatePercent and p99Milliseconds are judged. A version that is
+    /// beyond them with fewer is held where it is.
+    #[serde(default = "twenty")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min_invocations: i64,
     /// One of these CloudWatch alarms is in state ALARM.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 20), inner(length(min = 1, max = 255)))]
     pub alarms: Vec<String>,
+}
+
+const fn twenty() -> i64 {
+    20
+}
+
+impl Default for AbortOn {
+    fn default() -> Self {
+        Self {
+            error_rate_percent: None,
+            p99_milliseconds: None,
+            min_invocations: twenty(),
+            alarms: Vec::new(),
+        }
+    }
 }
 
 /// How clients reach the endpoint.

@@ -344,6 +344,8 @@ pub struct Account {
     pub log_groups: BTreeMap<String, LogGroup>,
     /// Functions by name.
     pub functions: BTreeMap<String, Function>,
+    /// Nobody sends requests.
+    pub is_idle: bool,
     /// CloudWatch alarms by name, and whether they are on.
     pub alarms: BTreeMap<String, bool>,
     /// Network interfaces that outlive their function: the function, and when they are gone.

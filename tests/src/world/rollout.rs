@@ -16,6 +16,9 @@ pub type Served = std::collections::BTreeMap<(u64, u64), (u64, u64)>;
 impl Account {
     /// Requests arrive while time goes on.
     pub(super) fn serve(&mut self, by: Duration) {
+        if self.is_idle {
+            return;
+        }
         let (minute, broken) = (self.now.as_secs() / 60, self.broken.clone());
         for function in self.functions.values_mut() {
             let Some(alias) = &function.alias else { continue };

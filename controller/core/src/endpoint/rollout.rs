@@ -51,6 +51,8 @@ pub struct AbortOn {
     pub error_rate_percent: Option<i32>,
     /// Its 99th percentile is longer, milliseconds.
     pub p99_milliseconds: Option<i64>,
+    /// Its invocations in the present step before these two are judged.
+    pub min_invocations: u64,
     /// One of these alarms is on.
     pub alarms: Vec<String>,
 }
@@ -94,6 +96,7 @@ pub(super) fn rollout(rollout: &spec::Rollout) -> Result<Rollout, Refused> {
         abort_on: rollout.abort_on.as_ref().map_or_else(AbortOn::default, |on| AbortOn {
             error_rate_percent: on.error_rate_percent,
             p99_milliseconds: on.p99_milliseconds,
+            min_invocations: u64::try_from(on.min_invocations).unwrap_or_default(),
             alarms: on.alarms.clone(),
         }),
         progress_deadline: seconds(rollout.progress_deadline_seconds),

@@ -46,7 +46,8 @@ impl Clients {
     }
 
     /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html>: `ExecutedVersion` tells the
-    /// versions of a weighted alias apart.
+    /// versions of a weighted alias apart. An answer with a status of 5xx is no error of the invocation, but one of
+    /// `Url5xxCount`, <https://docs.aws.amazon.com/lambda/latest/dg/urls-monitoring.html>.
     pub(super) async fn health(&self, query: &HealthQuery<'_>) -> Result<Health> {
         let mut health = Health {
             version: query.version,
@@ -78,13 +79,14 @@ impl Clients {
             .get_metric_data()
             .metric_data_queries(ask("invocations", "Invocations", "Sum"))
             .metric_data_queries(ask("errors", "Errors", "Sum"))
+            .metric_data_queries(ask("url5xx", "Url5xxCount", "Sum"))
             .metric_data_queries(ask("p99", "Duration", "p99"))
             .start_time(DateTime::from_secs(start))
             .end_time(DateTime::from_secs(end));
         let answer = call.answer(request.send().await)?;
         let results = answer.metric_data_results.unwrap_or_default();
         health.invocations = whole(values(&results, "invocations").sum());
-        health.errors = whole(values(&results, "errors").sum());
+        health.errors = failed(&results);
         health.p99_milliseconds = values(&results, "p99").reduce(f64::max).map(whole);
         Ok(health)
     }
@@ -133,6 +135,13 @@ fn values<'a>(results: &'a [MetricDataResult], id: &'a str) -> impl Iterator<Ite
     of_id.flat_map(|result| result.values.iter().flatten().copied())
 }
 
+/// Invocations that failed or were answered with a status of 5xx. A crash behind the function URL is counted as both,
+/// so that the larger number is the least that there were.
+fn failed(results: &[MetricDataResult]) -> u64 {
+    let count = |id| whole(values(results, id).sum());
+    count("errors").max(count("url5xx"))
+}
+
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts and milliseconds")]
 fn whole(number: f64) -> u64 {
     number.max(0.0).ceil() as u64
@@ -156,8 +165,23 @@ mod tests {
             MetricDataResult::builder().id(id).set_values(Some(values.to_vec())).build()
         };
         let results = [result("errors", &[1.0, 2.0]), result("p99", &[180.2])];
-        assert_eq!(whole(values(&results, "errors").sum()), 3);
+        assert_eq!(failed(&results), 3);
         assert_eq!(values(&results, "p99").reduce(f64::max).map(whole), Some(181));
         assert_eq!(values(&results, "invocations").reduce(f64::max).map(whole), None);
+    }
+
+    #[test]
+    fn an_answer_of_5xx_is_a_failure_and_a_crash_is_one_failure() {
+        let failures = |errors: &[f64], url: &[f64]| {
+            let result = |id: &str, values: &[f64]| {
+                MetricDataResult::builder().id(id).set_values(Some(values.to_vec())).build()
+            };
+            failed(&[result("errors", errors), result("url5xx", url)])
+        };
+        assert_eq!(failures(&[], &[]), 0);
+        assert_eq!(failures(&[], &[2.0, 1.0]), 3);
+        assert_eq!(failures(&[0.0], &[3.0]), 3);
+        assert_eq!(failures(&[3.0], &[3.0]), 3);
+        assert_eq!(failures(&[3.0], &[]), 3);
     }
 }

@@ -155,7 +155,7 @@ pub(super) async fn by_call(shared: &Shared, parts: &Parts, body: Bytes) -> Resu
         _ => {
             let begun = Instant::now();
             let outcome = host.invoke(&config, body).await;
-            note(shared, &name, qualifier.as_deref(), &config, begun, &outcome);
+            note(shared, (&name, qualifier.as_deref()), &config, begun, &outcome, None);
             answer_of(outcome)
         }
     };
@@ -181,18 +181,19 @@ fn answer_of(outcome: Outcome) -> Response<Body> {
     }
 }
 
-/// Counts an invocation for CloudWatch.
+/// Counts an invocation for CloudWatch; by function URL with the status of its answer.
 fn note(
     shared: &Shared,
-    function: &str,
-    qualifier: Option<&str>,
+    (function, qualifier): (&str, Option<&str>),
     config: &Value,
     begun: Instant,
     outcome: &Outcome,
+    status: Option<StatusCode>,
 ) {
     let version = config["Version"].as_str().unwrap_or_default();
     let is_error = !matches!(outcome, Outcome::Answer(_));
-    shared.metrics.note(function, qualifier.unwrap_or_default(), version, begun.elapsed(), is_error);
+    let of = (function, qualifier.unwrap_or_default(), version);
+    shared.metrics.note(of, begun.elapsed(), is_error, status.map(|status| status.as_u16()));
 }
 
 /// The function URL that a request is for: by host as in AWS, or by path for clients without DNS.
@@ -229,14 +230,16 @@ pub(super) async fn by_url(
     let event = event::from_request(id, parts, &body, !url.signed);
     let begun = Instant::now();
     let outcome = host.invoke(&config, event.to_string().into()).await;
-    note(shared, &url.function, url.qualifier.as_deref(), &config, begun, &outcome);
-    Ok(match outcome {
-        Outcome::Answer(answer) => event::to_response(&answer),
+    let response = match &outcome {
+        Outcome::Answer(answer) => event::to_response(answer),
         Outcome::Busy => http::json(StatusCode::TOO_MANY_REQUESTS, &json!({"Message": "Rate Exceeded."})),
         Outcome::FunctionError(_) | Outcome::NoProgram(_) => {
             http::json(StatusCode::BAD_GATEWAY, &json!({"Message": "Internal Server Error"}))
         }
-    })
+    };
+    let of = (url.function.as_str(), url.qualifier.as_deref());
+    note(shared, of, &config, begun, &outcome, Some(response.status()));
+    Ok(response)
 }
 
 fn is_signed(parts: &Parts) -> bool {

@@ -18,6 +18,8 @@ struct Invocation {
     at: Duration,
     took: Duration,
     is_error: bool,
+    /// By function URL: the answer's status.
+    status: Option<u16>,
 }
 
 /// Invocations by function, alias and version.
@@ -26,10 +28,16 @@ pub(super) struct Metrics(Mutex<BTreeMap<(String, String, String), Vec<Invocatio
 
 impl Metrics {
     /// An invocation has ended.
-    pub(super) fn note(&self, function: &str, alias: &str, version: &str, took: Duration, is_error: bool) {
+    pub(super) fn note(
+        &self,
+        (function, alias, version): (&str, &str, &str),
+        took: Duration,
+        is_error: bool,
+        status: Option<u16>,
+    ) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let key = (function.to_owned(), alias.to_owned(), version.to_owned());
-        locked(&self.0).entry(key).or_default().push(Invocation { at, took, is_error });
+        locked(&self.0).entry(key).or_default().push(Invocation { at, took, is_error, status });
     }
 
     /// `GetMetricData`, in CBOR. Other calls are answered with nothing found.
@@ -72,6 +80,9 @@ impl Metrics {
         let value = match word(metric.and_then(|metric| field(metric, "MetricName"))).as_str() {
             "Invocations" => Some(within.len() as f64),
             "Errors" => Some(within.iter().filter(|it| it.is_error).count() as f64),
+            "Url5xxCount" => {
+                Some(within.iter().filter(|it| it.status.is_some_and(|status| status >= 500)).count() as f64)
+            }
             "Duration" => p99(&within),
             _ => None,
         };

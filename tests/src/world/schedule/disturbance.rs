@@ -258,7 +258,7 @@ pub fn rollout(rng: &mut fastrand::Rng) -> Rollout {
     rollout.abort_on = rng.bool().then(|| AbortOn {
         error_rate_percent: Some(1),
         p99_milliseconds: rng.bool().then_some(1000),
-        alarms: Vec::new(),
+        ..AbortOn::default()
     });
     rollout.smoke_test = rng.bool().then(|| SmokeTest {
         model: "ocr".to_owned(),

@@ -9,6 +9,16 @@ pub(super) fn fault(on: &AbortOn, health: &Health) -> Option<String> {
     if let Some(alarm) = health.alarms_on.iter().find(|alarm| on.alarms.contains(alarm)) {
         return Some(format!("alarm {alarm} is on"));
     }
+    beyond(on, health).filter(|_| health.invocations >= on.min_invocations)
+}
+
+/// What a version is suspected of, with too few invocations to be judged by.
+pub(super) fn suspicion(on: &AbortOn, health: &Health) -> Option<String> {
+    beyond(on, health).filter(|_| health.invocations < on.min_invocations)
+}
+
+/// The limit that a version is beyond, by however few invocations.
+fn beyond(on: &AbortOn, health: &Health) -> Option<String> {
     if let Some(most) = on.error_rate_percent
         && health.errors * 100 > health.invocations.saturating_mul(u64::try_from(most).unwrap_or_default())
     {
@@ -87,6 +97,7 @@ mod tests {
         let on = AbortOn {
             error_rate_percent: Some(1),
             p99_milliseconds: Some(2000),
+            min_invocations: 20,
             alarms: vec!["a".to_owned()],
         };
         for (seen, is_at_fault) in [
@@ -102,6 +113,30 @@ mod tests {
         let none = AbortOn { error_rate_percent: Some(0), ..AbortOn::default() };
         assert!(fault(&none, &health(1000, 1, None)).is_some());
         assert_eq!(fault(&AbortOn::default(), &health(10, 10, Some(900_000))), None);
+    }
+
+    #[test]
+    fn too_few_invocations_make_a_suspicion_and_no_fault() {
+        let on = AbortOn {
+            error_rate_percent: Some(5),
+            p99_milliseconds: Some(2000),
+            min_invocations: 20,
+            alarms: vec!["a".to_owned()],
+        };
+        for (seen, is_at_fault, is_suspected) in [
+            (health(0, 0, None), false, false),
+            (health(1, 0, Some(100)), false, false),
+            (health(1, 1, Some(100)), false, true),
+            (health(19, 19, Some(100)), false, true),
+            (health(20, 2, Some(100)), true, false),
+            (health(20, 1, Some(100)), false, false),
+            (health(19, 0, Some(2001)), false, true),
+            (health(20, 0, Some(2001)), true, false),
+            (Health { alarms_on: vec!["a".to_owned()], ..health(1, 0, None) }, true, false),
+        ] {
+            assert_eq!(fault(&on, &seen).is_some(), is_at_fault, "{seen:?}");
+            assert_eq!(suspicion(&on, &seen).is_some(), is_suspected, "{seen:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 
 use super::{Plan, Reason, capacity, target};
 use crate::desired::{Desired, Want};
-use crate::observed::{Alias, Observed, Remote, Version};
+use crate::endpoint::AbortOn;
+use crate::observed::{Alias, Health, Observed, Remote, Version};
 use crate::retry::Class;
 use crate::step::Step;
 
@@ -280,7 +281,7 @@ fn go_on(
     }
     if !desired.rollout.abort_on.is_empty() {
         match &observed.trial.health {
-            Ok(Some(health)) if health.version == number => {}
+            Ok(Some(health)) if health.version == number => judged(&desired.rollout.abort_on, health)?,
             Ok(_) => return Err(Plan::wait(Reason::Progressing, format!("what version {number} has done"))),
             Err(problem) => return Err(problem.into()),
         }
@@ -292,6 +293,19 @@ fn go_on(
         }
         None => moved(number, None, &Record::Done { version, since: at }),
     }
+}
+
+/// What was not judged is not let through: a version that is suspected waits for the invocations that decide.
+fn judged(on: &AbortOn, health: &Health) -> Result<(), Plan> {
+    let Some(why) = health::suspicion(on, health) else { return Ok(()) };
+    Err(Plan::Wait {
+        reason: Reason::Progressing,
+        on: format!(
+            "version {} to have {} invocations in this step, to be judged by: {why}",
+            health.version, on.min_invocations
+        ),
+        after: LOOK,
+    })
 }
 
 /// Whether a record tells how `number` came to its share of the requests.
