@@ -55,9 +55,12 @@ pub enum Command {
 pub struct RolloutTarget {
     /// The InferenceEndpoint.
     pub name: String,
-    /// Its namespace; the kubeconfig's when absent.
+    /// Its namespace; that of the kubeconfig's context when absent.
     #[arg(short, long)]
     pub namespace: Option<String>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
 }
 
 /// Send all requests to an older version.
@@ -166,6 +169,9 @@ pub struct Run {
     /// Where AWS is.
     #[command(flatten)]
     pub shared: Shared,
+    /// Which cluster; the one that it runs in, in a Pod.
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// Watch this namespace only; may be given more than once.
     #[arg(long, value_delimiter = ',')]
     pub namespace: Vec<String>,
@@ -235,8 +241,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which cluster.
-#[derive(Debug, Clone, Args)]
+/// Which cluster, as for `kubectl`.
+#[derive(Debug, Clone, Default, Args)]
 pub struct Cluster {
     /// The kubeconfig; that of KUBECONFIG or ~/.kube/config when absent.
     #[arg(long, value_name = "FILE")]
@@ -380,6 +386,35 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_asks_the_api_server_is_told_which_one() {
+        let code = "s3://b/k";
+        for command in [
+            &["run", "--sync-code", code][..],
+            &["plan", "--sync-code", code, "-f", "x"],
+            &["explain", "signs"],
+            &["promote", "signs"],
+            &["rollback", "signs"],
+            &["retry", "signs"],
+            &["pause", "signs"],
+            &["resume", "signs"],
+        ] {
+            let words = ["larder"].iter().chain(command).chain(&["--kubeconfig", "f", "--context", "c"]);
+            let cluster = match Cli::try_parse_from(words).unwrap().command {
+                Command::Run(it) => it.cluster,
+                Command::Plan(it) => it.cluster,
+                Command::Explain(it) => it.cluster,
+                Command::Rollback(it) => it.target.cluster,
+                Command::Promote(it) | Command::Retry(it) | Command::Pause(it) | Command::Resume(it) => {
+                    it.cluster
+                }
+                Command::Crd => unreachable!("it asks nobody"),
+            };
+            assert_eq!(cluster.kubeconfig, Some(PathBuf::from("f")), "{command:?}");
+            assert_eq!(cluster.context.as_deref(), Some("c"), "{command:?}");
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use larder_crds::InferenceEndpoint;
 
 use crate::args::{Explain, ExplainOutput, Shared};
 use crate::cloud::aws::Connector;
+use crate::cluster::client;
 use crate::manifests;
 use crate::observe::{Listings, observe};
-use crate::plan_command::client;
 
 /// What the explanations come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,13 +11,15 @@
 //! - [`scope`]: which endpoints. [`lease`]: leader election.
 //! - [`server`]: health and readiness. [`metrics`]: what is counted.
 //! - [`plan_command`], [`plan_markdown`]: `larder plan`. [`explain`]: `larder explain`. [`manifests`]: the endpoints
-//!   of files. [`args`]: the command line.
+//!   of files. [`rollout_command`]: what a person says about a rollout.
+//! - [`args`]: the command line. [`cluster`]: the cluster that it names.
 //!
 //! Deliberately absent: decisions. They are `larder-core`'s.
 
 pub mod act;
 pub mod args;
 pub mod cloud;
+pub mod cluster;
 pub mod context;
 pub mod explain;
 pub mod known;

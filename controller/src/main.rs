@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
-use kube::Client;
 use larder::args::{Cli, Command, LogFormat, Run};
 use larder::cloud::aws::Connector;
+use larder::cluster::client;
 use larder::context::Context;
 use larder::explain::{self, explain};
 use larder::lease::Election;
@@ -101,7 +101,7 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
     })?;
     let metrics = Arc::new(Metrics::default());
     let health = tokio::spawn(serve(listener, readiness.clone(), Arc::clone(&metrics), stop.clone()));
-    let kube = Client::try_default().await.context("the cluster cannot be reached: check the kubeconfig")?;
+    let kube = client(&args.cluster).await?;
     let cluster = args.shared.cluster(&kube).await?;
     let settings = args.shared.settings();
     let aws = Connector::new(settings).await.context("AWS cannot be reached")?;

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
 use kube::api::{Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use larder_core::foresee::{Foreseen, foresee};
 use larder_core::plan::Plan as AreaPlan;
 use larder_core::step::Effect;
 use larder_core::{Area, Desired, Endpoint};
 use larder_crds::InferenceEndpoint;
 
-use crate::args::{Cluster, Plan, PlanOutput};
+use crate::args::{Plan, PlanOutput};
 use crate::cloud::aws::Connector;
+use crate::cluster::client;
 use crate::manifests;
 use crate::observe::{Listings, observe};
 use crate::plan_markdown::markdown;
@@ -98,29 +98,6 @@ async fn foreseen(
     let observed =
         Box::pin(observe(&cloud, &endpoint, &Listings::new(), &status, jiff::Timestamp::now())).await;
     Ok(foresee(&Desired::of(&endpoint), &observed))
-}
-
-/// A client of the cluster that the arguments name.
-///
-/// # Errors
-/// When there is no such kubeconfig or context.
-pub async fn client(cluster: &Cluster) -> anyhow::Result<Client> {
-    let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &cluster.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("{} cannot be read as a kubeconfig", path.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await
-        }
-        None if cluster.context.is_some() => Config::from_kubeconfig(&options).await,
-        None => {
-            return Client::try_default()
-                .await
-                .context("the cluster cannot be reached: check the kubeconfig");
-        }
-    };
-    let config = config.context("the kubeconfig names no such cluster")?;
-    Client::try_from(config).context("the cluster cannot be reached: check the kubeconfig")
 }
 
 /// The object as the API server would store it: validated, defaulted, with the UID of the one that

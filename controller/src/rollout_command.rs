@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, bail};
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
 use larder_crds::{InferenceEndpoint, PROMOTE, REJECTED_VERSIONS, RETRY_AT, ROLLOUT_PAUSED};
 use serde_json::{Value, json};
 
 use crate::args::{Rollback, RolloutTarget};
+use crate::cluster::client;
 
 /// What a person says.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ pub async fn say(word: &Word) -> anyhow::Result<String> {
         Word::Promote(target) | Word::Retry(target) | Word::Pause(target) | Word::Resume(target) => target,
         Word::Rollback(rollback) => &rollback.target,
     };
-    let kube = Client::try_default().await.context("the cluster cannot be reached: check the kubeconfig")?;
+    let kube = client(&target.cluster).await?;
     let namespace = target.namespace.clone().unwrap_or_else(|| kube.default_namespace().to_owned());
     let api: Api<InferenceEndpoint> = Api::namespaced(kube, &namespace);
     let object = api
@@ -107,6 +108,7 @@ fn annotations(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Cluster;
 
     fn object(versions: &[u64], serving: Option<u64>) -> InferenceEndpoint {
         serde_json::from_value(json!({
@@ -128,7 +130,7 @@ mod tests {
     }
 
     fn back(to: Option<u64>) -> Word {
-        let target = RolloutTarget { name: "signs".to_owned(), namespace: None };
+        let target = RolloutTarget { name: "signs".to_owned(), namespace: None, cluster: Cluster::default() };
         Word::Rollback(Rollback { target, to })
     }
 

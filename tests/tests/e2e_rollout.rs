@@ -139,7 +139,10 @@ async fn no_request_fails_and_none_is_cold_through_any_rollout() {
     let endpoint =
         scenario.until(NAME, "to go back", 180, |e| reason(e, "TrafficReady") == "RolledBack").await.unwrap();
     assert_eq!(serves(&endpoint), [("2".to_owned(), 100)]);
-    let (code, told) = scenario.larder(&["retry", "rolled", "-n", NAMESPACE]).await.unwrap();
+    let retry = ["retry", "rolled", "-n", NAMESPACE, "--context"];
+    let (code, told) = scenario.larder(&[&retry[..], &["elsewhere"]].concat()).await.unwrap();
+    assert!(code == 1 && told.contains("no usable context elsewhere"), "{told}");
+    let (code, told) = scenario.larder(&[&retry[..], &["stack"]].concat()).await.unwrap();
     assert_eq!(code, 0, "{told}");
     scenario.until(NAME, "to serve the wanted version again", 180, |e| is_ready_at(e, "3")).await.unwrap();
 
