@@ -8,13 +8,13 @@ use larder_contract::ModelSource;
 use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_contract::upkeep::Inventory;
 use larder_core::desired::sync_request;
-use larder_core::endpoint::{FileSystemRef, Model};
+use larder_core::endpoint::{Adoption, FileSystemRef, Model};
 use larder_core::names::Names;
 use larder_core::observed::{
     Code, Function, LogGroup, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source,
     Subnet, Trial, Version,
 };
-use larder_core::{Class, Desired, Endpoint};
+use larder_core::{Class, Desired, Endpoint, Problem};
 
 use larder_crds::InferenceEndpointStatus;
 
@@ -91,7 +91,9 @@ pub async fn observe_beyond<C: Cloud>(
         FileSystemRef::Existing(_) => None,
     };
     let is_announced = previous.events.is_some();
-    let events = match kept(Part::Events).filter(|it| it.events.is_announced == is_announced) {
+    let is_told = |it: &&Observed| it.events.is_announced == is_announced;
+    let events = match kept(Part::Events).filter(is_told) {
+        _ if is_inherited(endpoint, previous) => inherited_events(cloud, endpoint).await,
         Some(seen) => seen.events.clone(),
         None => events(cloud, endpoint, is_announced).await,
     };
@@ -400,6 +402,23 @@ pub(crate) async fn sources<C: Cloud>(
         (model.name.clone(), found.map(|found| dated(found, &model.name, previous, at)))
     };
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
+}
+
+/// Whether there may be a rule that no status tells of: an earlier object's, whose spec wanted events.
+fn is_inherited(endpoint: &Endpoint, previous: &InferenceEndpointStatus) -> bool {
+    let consents = endpoint.adoption == Adoption::Adopt || endpoint.adopt_from.is_some();
+    let has_events = endpoint.models.iter().any(|model| model.has_events) && !endpoint.deleting;
+    consents && !has_events && previous.events.is_none() && previous.converged.is_none()
+}
+
+/// What an earlier object has left of its events. Who may not look has none.
+async fn inherited_events<C: Cloud>(cloud: &C, endpoint: &Endpoint) -> ObservedEvents {
+    let seen = ObservedEvents { is_announced: false, ..events(cloud, endpoint, true).await };
+    let is_denied = |problem: Option<&Problem>| problem.is_some_and(|it| it.class == Class::Denied);
+    if is_denied(seen.rule.as_ref().err()) || is_denied(seen.queue.as_ref().err()) {
+        return ObservedEvents::default();
+    }
+    seen
 }
 
 /// Without the status's word for it nothing is asked, so that endpoints without events need no such rights.

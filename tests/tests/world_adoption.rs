@@ -104,6 +104,26 @@ fn what_is_taken_over_serves_on_from_where_it_is() {
 }
 
 #[test]
+fn the_rule_of_an_earlier_object_goes_when_no_events_are_wanted_any_more() {
+    let old = before(with_events());
+    let mut object = again(old.object.clone(), Adoption::Adopt);
+    object.spec.models[0].source.s3.as_mut().unwrap().events = SourceEvents::None;
+    let denied = old.world.look(Account::clone);
+    let mut run = Run::new(old.world.clone(), object.clone(), defaults()).unwrap();
+    settle(&mut run);
+    assert_eq!(run.world.look(|a| (a.rules.len(), a.queues.len())), (0, 0));
+    run.stays_quiet().unwrap();
+    // Who may not look at rules goes on without.
+    let world = world();
+    world.meddle(|account| *account = denied);
+    world.deny("DescribeRule");
+    let mut run = Run::new(world, object, defaults()).unwrap();
+    run.checks_truth = false;
+    settle(&mut run);
+    assert_eq!(run.world.look(|a| (a.rules.len(), a.queues.len())), (1, 1));
+}
+
+#[test]
 fn without_consent_it_is_left_alone() {
     let old = before(object());
     let (end, from) = (old.end(), old.world.history().len());

@@ -30,7 +30,7 @@ pub(super) fn foreign(
 
 /// Once an endpoint was as wanted, it takes nothing over from another owner: what then bears another tag was taken from
 /// it, and two that take from each other would never end.
-fn is_taken_over(desired: &Desired, observed: &Observed, from: &str) -> bool {
+pub(super) fn is_taken_over(desired: &Desired, observed: &Observed, from: &str) -> bool {
     let adopts = &desired.adopts;
     if from.is_empty() {
         return adopts.policy == Adoption::Adopt;

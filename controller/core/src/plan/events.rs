@@ -3,10 +3,10 @@
 //!
 //! A bucket that was told to send its events goes on doing so: others may have come to rely on it.
 
-use super::adopt::{foreign, left_alone};
+use super::adopt::{foreign, is_taken_over, left_alone};
 use super::{Plan, Reason, either};
 use crate::desired::{Desired, EventsWant, Want};
-use crate::observed::{EventRule, Observed, ObservedEvents, Queue, Read, Remote};
+use crate::observed::{EventRule, Observed, Queue, Read, Remote};
 use crate::step::{Step, Tagged};
 
 /// The id of our target of our rule.
@@ -15,7 +15,7 @@ pub const TARGET: &str = "larder";
 pub(super) fn plan(desired: &Desired, observed: &Observed) -> Plan {
     match &desired.events {
         Want::Leave => Plan::Converged,
-        Want::Absent => either(remove(desired, &observed.events)),
+        Want::Absent => either(remove(desired, observed)),
         Want::Present(want) => either(present(desired, want, observed)),
     }
 }
@@ -64,9 +64,14 @@ fn present(desired: &Desired, want: &EventsWant, observed: &Observed) -> Result<
     Ok(Plan::of(steps))
 }
 
-/// The rule, then the queue if no other rule sends to it.
-fn remove(desired: &Desired, seen: &ObservedEvents) -> Result<Plan, Plan> {
-    let names = &desired.names;
+/// The rule, then the queue if no other rule sends to it. An earlier object's rule is taken over first.
+fn remove(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {
+    let (names, seen) = (&desired.names, &observed.events);
+    if let Ok(Remote::Foreign { owner, .. }) = &seen.rule
+        && is_taken_over(desired, observed, owner)
+    {
+        rule(desired, observed)?;
+    }
     if let Some(rule) = seen.rule.as_ref().map_err(Plan::from)?.ours() {
         let name = names.event_rule.clone();
         let targets: Vec<String> = rule.targets.keys().cloned().collect();

@@ -29,7 +29,7 @@ pub struct Schedule {
     pub faults: Faults,
     /// Seconds from its creation to the first disturbance.
     pub begins: u64,
-    /// What happens, and the seconds after it.
+    /// What happens, and the seconds after it, which may be none.
     pub events: Vec<(Disturbance, u64)>,
     /// Faults stop and it must come to rest before it is deleted.
     pub settles: bool,
@@ -92,7 +92,9 @@ impl Schedule {
             planned: Vec::new(),
         };
         let begins = rng.u64(1..80);
-        let events: Vec<_> = (0..rng.u32(1..6)).map(|_| (Disturbance::random(rng), rng.u64(1..40))).collect();
+        // One in four happens in the same moment as the next.
+        let pause = |rng: &mut fastrand::Rng| if rng.u32(0..4) == 0 { 0 } else { rng.u64(1..40) };
+        let events: Vec<_> = (0..rng.u32(1..6)).map(|_| (Disturbance::random(rng), pause(rng))).collect();
         // A delete leaves what is not taken over by then: consent, and the takeover, come first.
         let is_taken_over = |it: &Disturbance| it.needs_consent() || matches!(it, Disturbance::Moved);
         let settles = rng.u32(0..4) > 0 || events.iter().any(|(it, _)| is_taken_over(it));
