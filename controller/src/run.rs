@@ -64,6 +64,10 @@ impl Error {
 /// A pass that takes longer is given up; the next one begins by looking.
 const LONGEST_PASS: Duration = Duration::from_mins(5);
 
+/// Objects that are read at once when the watch begins. Who wrote which field is read with them, and is several times as
+/// much as all that is kept.
+const PAGE: u32 = 100;
+
 /// How far copies are is told so often; what is news is told at once.
 const PROGRESS_GAP: Duration = Duration::from_secs(4);
 
@@ -90,7 +94,7 @@ pub async fn run(
         api.list(&seen).await?;
     }
     let each = concurrency.div_ceil(u16::try_from(apis.len()).unwrap_or(u16::MAX));
-    let mut watches = watcher::Config::default();
+    let mut watches = watcher::Config::default().page_size(PAGE);
     watches.label_selector.clone_from(&scope.selector);
     let work = apis.into_iter().map(|api| watch(api, watches.clone(), each, &context, &stop));
     futures::future::join_all(work).await;
@@ -126,12 +130,14 @@ async fn watch(
         .await;
 }
 
-/// Who wrote which field is most of an object, and nobody here asks.
+/// Who wrote which field is most of an object, and nobody here asks. What was read in has room to grow, which a copy
+/// has not.
 fn lighten(object: &mut InferenceEndpoint) {
     object.metadata.managed_fields = None;
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
+    *object = object.clone();
 }
 
 async fn reconcile(object: Arc<InferenceEndpoint>, context: Arc<Context>) -> Result<Action, Error> {
