@@ -444,7 +444,9 @@ async fn events<C: Cloud>(cloud: &C, endpoint: &Endpoint, is_announced: bool) ->
     let is_shared = match (&queue, &rule) {
         // Only one that may go is looked at.
         (Ok(Remote::Ready(queue)), Ok(rule)) if rule.is_gone() && !is_wanted => {
-            read(cloud.is_shared(&queue.arn, &names.event_rule)).await
+            // A rule of our name that is somebody else's counts as well.
+            let ours = if matches!(rule, Remote::Foreign { .. }) { "" } else { names.event_rule.as_str() };
+            read(cloud.is_shared(&queue.arn, ours)).await
         }
         (Ok(_) | Err(_), Ok(_) | Err(_)) => Ok(false),
     };

@@ -124,6 +124,19 @@ fn the_rule_of_an_earlier_object_goes_when_no_events_are_wanted_any_more() {
 }
 
 #[test]
+fn the_queue_stays_while_the_rule_of_an_earlier_object_sends_to_it() {
+    let old = before(with_events());
+    let from = old.world.history().len();
+    let mut run =
+        Run::new(old.world.clone(), again(old.object.clone(), Adoption::Never), defaults()).unwrap();
+    run.go_on_for(Duration::from_secs(10)).unwrap();
+    run.change(|spec| spec.models[0].source.s3.as_mut().unwrap().events = SourceEvents::None).unwrap();
+    run.go_on_for(Duration::from_mins(2)).unwrap();
+    assert_eq!(run.world.look(|a| (a.rules.len(), a.queues.len())), (1, 1));
+    assert_eq!(since(&run.world, from), Vec::<String>::new());
+}
+
+#[test]
 fn without_consent_it_is_left_alone() {
     let old = before(object());
     let (end, from) = (old.end(), old.world.history().len());
