@@ -9,7 +9,6 @@ use larder_core::{Class, Step};
 
 use super::account::{Account, Refusal, refuse};
 use super::faults::{Fault, On, Trouble};
-use super::step::operation;
 use super::{Inner, World};
 
 /// How late a collection takes effect whose caller has given it up.
@@ -154,7 +153,7 @@ impl Inner {
         if self.is_killed {
             return None;
         }
-        let (operation, resource) = (operation(step), resource(step));
+        let (operation, resource) = (step.operation(), resource(step));
         let trouble = self.trouble(operation, true);
         if trouble == Some(Trouble::KilledBefore) {
             self.is_killed = true;
@@ -228,7 +227,7 @@ impl Inner {
 fn is_lambda(step: &Step) -> bool {
     use super::step::{Target, target};
     let is_made = matches!(step, Step::CreateFunction { .. });
-    is_made || (matches!(target(step), Target::Function(_)) && operation(step) != "Invoke")
+    is_made || (matches!(target(step), Target::Function(_)) && step.operation() != "Invoke")
 }
 
 /// The resource of a step, for people.

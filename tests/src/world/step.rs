@@ -7,51 +7,6 @@ use larder_core::{Class, Step};
 use super::account::{Account, Refusal, refuse};
 use super::events::queue_at;
 
-/// The API operation of a step.
-#[must_use]
-pub const fn operation(step: &Step) -> &'static str {
-    match step {
-        Step::TagResource { .. } => "TagResource",
-        Step::CreateFileSystem { .. } => "CreateFileSystem",
-        Step::UpdateFileSystem { .. } => "UpdateFileSystem",
-        Step::DeleteFileSystem { .. } => "DeleteFileSystem",
-        Step::CreateMountTarget { .. } => "CreateMountTarget",
-        Step::SetMountTargetSecurityGroups { .. } => "ModifyMountTargetSecurityGroups",
-        Step::DeleteMountTarget { .. } => "DeleteMountTarget",
-        Step::CreateAccessPoint { .. } => "CreateAccessPoint",
-        Step::DeleteAccessPoint { .. } => "DeleteAccessPoint",
-        Step::CreateLogGroup { .. } => "CreateLogGroup",
-        Step::PutRetentionPolicy { .. } => "PutRetentionPolicy",
-        Step::DeleteLogGroup { .. } => "DeleteLogGroup",
-        Step::CreateFunction { .. } => "CreateFunction",
-        Step::UpdateFunctionCode { .. } => "UpdateFunctionCode",
-        Step::UpdateFunctionConfiguration { .. } => "UpdateFunctionConfiguration",
-        Step::DeleteFunction { .. } | Step::DeleteVersion { .. } => "DeleteFunction",
-        Step::PutFunctionConcurrency { .. } => "PutFunctionConcurrency",
-        Step::DeleteFunctionConcurrency { .. } => "DeleteFunctionConcurrency",
-        Step::StartSync { .. } | Step::Collect { .. } | Step::Verify { .. } => "Invoke",
-        Step::PublishVersion { .. } => "PublishVersion",
-        Step::PutProvisionedConcurrency { .. } => "PutProvisionedConcurrencyConfig",
-        Step::DeleteProvisionedConcurrency { .. } => "DeleteProvisionedConcurrencyConfig",
-        Step::CreateAlias { .. } => "CreateAlias",
-        Step::UpdateAlias { .. } => "UpdateAlias",
-        Step::DeleteAlias { .. } => "DeleteAlias",
-        Step::CreateFunctionUrl { .. } => "CreateFunctionUrlConfig",
-        Step::UpdateFunctionUrl { .. } => "UpdateFunctionUrlConfig",
-        Step::DeleteFunctionUrl { .. } => "DeleteFunctionUrlConfig",
-        Step::AddPermission { .. } => "AddPermission",
-        Step::RemovePermission { .. } => "RemovePermission",
-        Step::CreateQueue { .. } => "CreateQueue",
-        Step::SetQueuePolicy { .. } => "SetQueueAttributes",
-        Step::DeleteQueue { .. } => "DeleteQueue",
-        Step::PutRule { .. } => "PutRule",
-        Step::PutTarget { .. } => "PutTargets",
-        Step::RemoveTargets { .. } => "RemoveTargets",
-        Step::DeleteRule { .. } => "DeleteRule",
-        Step::EnableBucketEvents { .. } => "PutBucketNotificationConfiguration",
-    }
-}
-
 /// What a step writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {

@@ -1,12 +1,15 @@
 //! The objects.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use futures::{StreamExt, TryStreamExt};
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
 use larder_crds::InferenceEndpoint;
 use larder_tests::scenario::repository;
 use larder_tests::stack::Stack;
@@ -101,22 +104,24 @@ impl Endpoints {
         Ok(())
     }
 
-    /// Waits until so many are ready.
+    /// Waits until so many are ready, as a watch tells: to list all of them again and again would be the API server's
+    /// main work.
     pub(crate) async fn ready(&self, count: usize, within: Duration) -> Result<()> {
-        let begun = Instant::now();
-        let pause = Duration::from_millis(10) + Duration::from_micros(500) * u32::try_from(count)?;
-        loop {
-            let is_enough = match count {
-                1 => is_ready(&self.api.get(&name(0)).await?),
-                _ => self.count_ready().await? >= count,
-            };
-            if is_enough {
-                return Ok(());
+        let mut ready = HashSet::new();
+        let mut changes =
+            watcher(self.api.clone(), watcher::Config::default()).default_backoff().applied_objects().boxed();
+        let all = async {
+            while ready.len() < count {
+                let object = changes.try_next().await?.context("the watch has ended")?;
+                let is_ready = is_ready(&object);
+                let name = object.metadata.name.unwrap_or_default();
+                let _was = if is_ready { ready.insert(name) } else { ready.remove(&name) };
             }
-            if begun.elapsed() > within {
-                bail!("{} of {count} are ready after {} s", self.count_ready().await?, within.as_secs());
-            }
-            tokio::time::sleep(pause).await;
+            anyhow::Ok(())
+        };
+        match tokio::time::timeout(within, all).await {
+            Ok(done) => done,
+            Err(_) => bail!("{} of {count} are ready after {} s", ready.len(), within.as_secs()),
         }
     }
 
@@ -128,20 +133,6 @@ impl Endpoints {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
-    }
-
-    async fn count_ready(&self) -> Result<usize> {
-        let mut ready = 0;
-        // From the API server's own memory.
-        let mut params = ListParams::default().limit(500);
-        loop {
-            let page = self.api.list(&params).await?;
-            ready += page.items.iter().filter(|it| is_ready(it)).count();
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(ready),
-            }
-        }
     }
 
     /// Changes the memory of some endpoints, one after the other; the longest time until AWS is told.
