@@ -73,8 +73,12 @@ impl std::error::Error for Problem {}
 impl Problem {
     /// What the user can do about it.
     #[must_use]
-    pub const fn remedy(&self) -> &'static str {
+    pub fn remedy(&self) -> &'static str {
         match self.class {
+            // Of a registry, a hub or a web server: no policy of AWS says who may.
+            Class::Denied if self.operation == "GET" => {
+                "name a secret in secretArn whose user may read it; Larder tries again by itself"
+            }
             Class::NotFound => "create it or correct the name; Larder tries again by itself",
             Class::Conflict => "Larder looks again and goes on",
             Class::Throttled => "Larder slows down and goes on",

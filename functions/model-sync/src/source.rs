@@ -206,8 +206,8 @@ impl From<larder_sources::SourceError> for SourceError {
             Theirs::Transient => Class::Transient,
             Theirs::Invalid => Class::Invalid,
         };
-        let larder_sources::SourceError { resource, code, class: _, source } = error;
-        Self { operation: "GET", resource, class, store: Store::Other, code, request_id: None, source }
+        let larder_sources::SourceError { operation, resource, code, class: _, source } = error;
+        Self { operation, resource, class, store: Store::Other, code, request_id: None, source }
     }
 }
 

@@ -102,7 +102,7 @@ async fn secret(config: &SdkConfig, arn: &str) -> Result<Credentials, SourceErro
         .region(region.or_else(|| config.region().cloned()))
         .build();
     let request = aws_sdk_secretsmanager::Client::from_conf(config).get_secret_value().secret_id(arn);
-    let answer = request.send().await.map_err(|e| refused(arn, e))?;
+    let answer = request.send().await.map_err(|e| refused("GetSecretValue", arn, e))?;
     let text = answer.secret_string.unwrap_or_default();
     text.parse().map_err(|e: NotCredentials| SourceError::new(Class::Invalid, arn, &e.to_string()))
 }
@@ -122,7 +122,7 @@ fn ecr_region(registry: &str) -> Option<&str> {
 async fn ecr(config: &SdkConfig, region: &str, registry: &str) -> Result<Credentials, SourceError> {
     let config = aws_sdk_ecr::config::Builder::from(config).region(Region::new(region.to_owned())).build();
     let request = aws_sdk_ecr::Client::from_conf(config).get_authorization_token();
-    let answer = request.send().await.map_err(|e| refused(registry, e))?;
+    let answer = request.send().await.map_err(|e| refused("GetAuthorizationToken", registry, e))?;
     let token = answer.authorization_data.unwrap_or_default().into_iter().next();
     let token = token.and_then(|data| STANDARD.decode(data.authorization_token?).ok());
     let token = token.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -132,7 +132,7 @@ async fn ecr(config: &SdkConfig, region: &str, registry: &str) -> Result<Credent
     Ok(Credentials::Basic { username: username.to_owned(), password: password.to_owned() })
 }
 
-fn refused<E, R>(resource: &str, error: SdkError<E, R>) -> SourceError
+fn refused<E, R>(operation: &'static str, resource: &str, error: SdkError<E, R>) -> SourceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: fmt::Debug + Send + Sync + 'static,
@@ -148,7 +148,7 @@ where
         Some(_) | None => Class::Transient,
     };
     let code = code.unwrap_or_else(|| "AWS does not answer".to_owned());
-    SourceError { source: Some(Box::new(error)), ..SourceError::new(class, resource, &code) }
+    SourceError { operation, source: Some(Box::new(error)), ..SourceError::new(class, resource, &code) }
 }
 
 #[cfg(test)]

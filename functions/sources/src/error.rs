@@ -24,6 +24,8 @@ pub enum Class {
 #[derive(Debug, thiserror::Error)]
 #[error("{resource}: {code}; {}", class.advice())]
 pub struct SourceError {
+    /// The call: `GET`, or the operation of AWS that was to give credentials for it.
+    pub operation: &'static str,
     /// What was asked for, without what may be secret.
     pub resource: String,
     /// What kind of failure.
@@ -54,19 +56,21 @@ impl SourceError {
     /// Without a cause of its own.
     #[must_use]
     pub fn new(class: Class, resource: &str, code: &str) -> Self {
-        Self { resource: without_query(resource), class, code: code.to_owned(), source: None }
+        Self {
+            operation: "GET",
+            resource: without_query(resource),
+            class,
+            code: code.to_owned(),
+            source: None,
+        }
     }
 
     pub(crate) fn web(resource: &str, error: WebError) -> Self {
         let class = if error.is_of_the_address() { Class::Invalid } else { Class::Transient };
         let is_closed = matches!(error, WebError::Closed(_));
         let hint = if is_closed { "; name a public host, or have the operator allow it" } else { "" };
-        Self {
-            resource: without_query(resource),
-            class,
-            code: format!("{error}{hint}"),
-            source: Some(Box::new(error)),
-        }
+        let told = Self::new(class, resource, &format!("{error}{hint}"));
+        Self { source: Some(Box::new(error)), ..told }
     }
 
     pub(crate) fn status(resource: &str, status: StatusCode) -> Self {

@@ -40,6 +40,27 @@ fn explain(error: SourceError) -> CloudError {
         Theirs::Transient => Class::Transient,
         Theirs::Invalid => Class::Invalid,
     };
-    let told = Call::new("GET", error.resource.as_str()).failed(class, "", &error.code);
+    let told = Call::new(error.operation, error.resource.as_str()).failed(class, "", &error.code);
     CloudError { source: Some(Box::new(error)), ..told }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_a_source_is_told_of_secrets_and_who_may_not_read_a_secret_of_policies() {
+        let denied = |operation, resource| {
+            let error = SourceError::new(larder_sources::Class::Denied, resource, "the server answers 401");
+            explain(SourceError { operation, ..error }).to_string()
+        };
+        assert_eq!(
+            denied("GET", "https://registry.example/v2/models/ocr/manifests/v4"),
+            "GET of https://registry.example/v2/models/ocr/manifests/v4 failed: the server answers 401; name a \
+             secret in secretArn whose user may read it; Larder tries again by itself"
+        );
+        let secret =
+            denied("GetSecretValue", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:registry");
+        assert!(secret.ends_with("; allow this action in the role's policy; Larder tries again by itself"));
+    }
 }

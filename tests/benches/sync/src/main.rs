@@ -43,6 +43,9 @@ struct Cli {
     /// are fetched at once.
     #[arg(long, value_delimiter = ',')]
     variants: Vec<String>,
+    /// AWS's S3 transfer manager, to compare with it, too: see tests/benches/transfer-manager.
+    #[arg(long, env = "LARDER_BENCH_TRANSFER_MANAGER")]
+    transfer_manager: Option<PathBuf>,
     /// The folder to copy to: on the disk that is measured.
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
@@ -76,7 +79,7 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&cli.dir)?;
     let is_wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
     let tools: Vec<_> = if cli.variants.is_empty() {
-        let tools = tools::all(&cli.ours, &cli.python, &cli.dir)?;
+        let tools = tools::all(&cli.ours, &cli.python, cli.transfer_manager.as_deref(), &cli.dir)?;
         tools.into_iter().filter(|tool| is_wanted(&cli.tools, tool.name)).collect()
     } else {
         let variant = |written: &String| tools::variant(&cli.ours, written, &cli.dir);

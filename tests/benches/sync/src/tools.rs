@@ -25,10 +25,11 @@ enum Kind {
     Rclone,
     Boto3 { client: &'static str },
     AwsCli,
+    TransferManager,
 }
 
-/// Ours first.
-pub(crate) fn all(ours: &Path, python: &Path, dir: &Path) -> Result<Vec<Tool>> {
+/// Ours first. AWS's transfer manager is there if it was built.
+pub(crate) fn all(ours: &Path, python: &Path, transfer: Option<&Path>, dir: &Path) -> Result<Vec<Tool>> {
     let aws = PathBuf::from("/usr/bin/aws");
     let rclone = PathBuf::from("/usr/bin/rclone");
     for program in [ours, python, &aws, &rclone] {
@@ -42,13 +43,15 @@ pub(crate) fn all(ours: &Path, python: &Path, dir: &Path) -> Result<Vec<Tool>> {
         let (program, dir) = (program.to_owned(), dir.to_owned());
         Tool { name, kind, program, dir, args: Vec::new() }
     };
-    Ok(vec![
+    let mut tools = vec![
         tool("ours", Kind::Ours, ours),
         tool("rclone", Kind::Rclone, &rclone),
         tool("boto3", Kind::Boto3 { client: "classic" }, python),
         tool("boto3-crt", Kind::Boto3 { client: "crt" }, python),
         tool("awscli-crt", Kind::AwsCli, &aws),
-    ])
+    ];
+    tools.extend(transfer.map(|program| tool("aws-s3-tm", Kind::TransferManager, program)));
+    Ok(tools)
 }
 
 /// Ours with other settings, written `MIBxPARTS`: the length of parts, and how many are fetched at once.
@@ -99,6 +102,9 @@ impl Tool {
             Kind::Boto3 { client } => {
                 command.arg(self.dir.join("fetch.py")).args([client, url, BUCKET, PREFIX]).arg(to);
             }
+            Kind::TransferManager => {
+                command.args([url, BUCKET, PREFIX]).arg(to);
+            }
             Kind::AwsCli => {
                 command.args(["s3", "cp", "--recursive", "--no-progress", "--only-show-errors"]);
                 command.args(["--endpoint-url", url]).arg(from).arg(to);
@@ -115,7 +121,7 @@ impl Tool {
                 let folder = all.find(|entry| entry.path().is_dir()).context("no revision")?;
                 Ok(folder.path())
             }
-            Kind::Rclone | Kind::Boto3 { .. } | Kind::AwsCli => Ok(to.to_owned()),
+            Kind::Rclone | Kind::Boto3 { .. } | Kind::AwsCli | Kind::TransferManager => Ok(to.to_owned()),
         }
     }
 }
