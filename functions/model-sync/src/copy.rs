@@ -154,6 +154,7 @@ async fn attempt<S: Source>(
         progress: Arc::clone(progress),
         stop: stop.clone(),
         expected: listing.objects.iter().map(|_| OnceCell::new()).collect(),
+        writers: Arc::default(),
     });
     let complete = complete(&job, &sizes).await;
     progress.retries.fetch_add(job.budget.used().into(), Ordering::Relaxed);

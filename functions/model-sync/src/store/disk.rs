@@ -54,6 +54,12 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), St
     sync_folder(folder)
 }
 
+/// Puts a whole file in place, durably once the file system is synced.
+pub(crate) fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    make_folders(path.parent().unwrap_or(Path::new(".")))?;
+    replace(path, bytes, |file| file.set_permissions(fs::Permissions::from_mode(mode)))
+}
+
 /// Puts a whole file in place for as long as the machine lives; its folder must be there.
 pub(crate) fn write_in_place(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace(path, bytes, |_| Ok(()))
@@ -89,10 +95,10 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(StoreError::at("sync the folder", path))
 }
 
-/// Makes all that was written to the file system below `path` durable: bytes, names and modes.
-pub(crate) fn sync_under(path: &Path) -> Result<(), StoreError> {
-    let sync = || rustix::fs::syncfs(File::open(path)?).map_err(io::Error::from);
-    sync().map_err(StoreError::at("sync", path))
+/// Makes all that was written to the file system of `file` durable: bytes, names and modes. Fails when a write to it
+/// failed since `file` was opened (syncfs(2), since Linux 5.8).
+pub(crate) fn sync_all_with(file: &File, path: &Path) -> Result<(), StoreError> {
+    rustix::fs::syncfs(file).map_err(|e| StoreError::at("sync", path)(e.into()))
 }
 
 /// Gives a file its length, and its room where the file system can: then it is full at once, not in the middle.

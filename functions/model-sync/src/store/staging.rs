@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use larder_contract::{Digest, ObjectEntry, RelativePath, layout};
 
-use super::disk::{StoreError, make_folders, remove, reserve, sync_folder, sync_under, write_whole};
+use super::disk::{StoreError, make_folders, remove, reserve, sync_all_with, sync_folder, write_beside};
 use super::journal::{Done, Entry, OnDisk};
 use super::record::{self, Recorded};
 use super::{Size, is_present, record_path, size_path};
@@ -218,12 +218,15 @@ impl Staging {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes all bytes that were written durable, in one call for any number of files.
+    /// Makes all bytes that were written durable, in one call for any number of files, names and modes too.
+    ///
+    /// By the lock's handle, which is older than all of them: the kernel tells each handle of every write that
+    /// failed since it was opened.
     ///
     /// # Errors
-    /// When the file system does not let us.
+    /// When the file system does not let us, or a write to it failed since the copy began.
     pub fn sync(&self) -> Result<(), StoreError> {
-        sync_under(&self.folder())
+        sync_all_with(&self.lock, &self.folder())
     }
 
     /// Notes what happened; parts must be synced before. Durable when this returns.
@@ -284,12 +287,12 @@ impl Staging {
         };
         let size = Size { files: files.len() as u64, bytes: files.iter().map(|file| file.object.size).sum() };
         let text = serde_json::to_vec(&size).unwrap_or_default();
-        write_whole(&size_path(&self.root, &self.revision), &text, READ_ONLY)?;
+        write_beside(&size_path(&self.root, &self.revision), &text, READ_ONLY)?;
         let text = record::write(&self.revision, layers, &files);
-        write_whole(&record_path(&self.root, &self.revision), &text, READ_ONLY)?;
+        write_beside(&record_path(&self.root, &self.revision), &text, READ_ONLY)?;
         // What was found out about an earlier one of this name.
         super::beside(&self.root, &self.revision)[2..].iter().try_for_each(|path| remove(path))?;
-        // The files' modes, the names in all folders, and the bytes of what was unpacked.
+        // These, the files' modes, the names in all folders, and the bytes of what was unpacked.
         self.sync()?;
 
         let revision = layout::revision_dir(&self.root, &self.revision);

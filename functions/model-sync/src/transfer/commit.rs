@@ -21,8 +21,9 @@ const PARTS: usize = 1_024;
 const BYTES: u64 = 64 << 20;
 const AFTER: Duration = Duration::from_secs(2);
 
-/// How many parts may wait. With those of a batch they bound how many files are open: Lambda allows 1,024.
-pub(super) const WAITING: usize = 128;
+/// How many parts may wait, so that fetching goes on while a batch is synced. With those of a batch they bound how
+/// many files are open: Lambda allows 1,024. Small files are not open any more.
+pub(super) const WAITING: usize = 512;
 
 /// Up to how many files are synced one by one.
 const SYNCED_ALONE: usize = 8;

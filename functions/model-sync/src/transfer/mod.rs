@@ -2,6 +2,7 @@
 //!
 //! - [`part`]: one part, hashed as it comes and written without being copied again.
 //! - [`commit`]: finished parts, made durable and noted together.
+//! - [`writers`]: small files, made by as few threads as keep up.
 //!
 //! A file of one part is fetched by one request, which also brings its checksum: it is verified when its last
 //! byte is there. Of a longer file each part's CRCs are noted; [`crate::judge`] puts them together.
@@ -12,16 +13,16 @@
 
 mod commit;
 mod part;
+mod writers;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use larder_contract::Worker;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,7 +32,9 @@ use crate::retry::{Budget, retrying};
 use crate::source::{Source, SourceError};
 use crate::store::{Staging, StoreError};
 
+use part::Fetched;
 pub use part::WRITE_BYTES;
+pub use writers::Writers;
 
 /// How often a file with the wrong content is fetched before we give up.
 pub(crate) const ROUNDS: usize = 2;
@@ -168,6 +171,8 @@ pub struct Job<S> {
     pub stop: CancellationToken,
     /// What the source says of each file, once it was asked.
     pub expected: Vec<OnceCell<Option<Expected>>>,
+    /// Who makes small files.
+    pub writers: Arc<Writers>,
 }
 
 impl<S: Source> Job<S> {
@@ -227,38 +232,51 @@ pub async fn fetch<S: Source>(
     let committing =
         commit::commit_all(Arc::clone(&job.staging), job.settings.part_bytes, to_commit, complete);
     let committed = AbortOnDropHandle::new(tokio::spawn(committing));
-    let parts_in_flight = job.settings.parts_in_flight.max(1);
-    let room = Arc::new(Semaphore::new(parts_in_flight * SMALL_FOR_ONE));
-    let mut in_flight = futures::stream::iter(parts)
-        .map(|part| {
-            let (job, room) = (Arc::clone(job), Arc::clone(&room));
-            AbortOnDropHandle::new(tokio::spawn(async move {
-                let is_small = part.length <= WRITE_BYTES as u64;
-                let share = if is_small { 1 } else { SMALL_FOR_ONE };
-                // Never closed; and without a permit the part is merely early.
-                let _permit = room.acquire_many(u32::try_from(share).unwrap_or(1)).await;
-                part::fetch(&job, part).await
-            }))
-        })
-        .buffer_unordered(parts_in_flight * SMALL_FOR_ONE);
+    let at_once = job.settings.parts_in_flight.max(1) * SMALL_FOR_ONE;
+    let room = Arc::new(Semaphore::new(at_once));
+    let fetchers = at_once.min(parts.len());
+    let parts = Arc::new(Mutex::new(parts.into_iter()));
+    let mut fetching = JoinSet::new();
+    for _ in 0..fetchers {
+        fetching.spawn(fetch_some(Arc::clone(job), Arc::clone(&parts), Arc::clone(&room), finished.clone()));
+    }
+    drop(finished);
     let ended = loop {
-        match job.stop.run_until_cancelled(in_flight.next()).await {
-            None => break Ok(false),
+        match job.stop.run_until_cancelled(fetching.join_next()).await {
+            // Stopped; or the committer failed, and its error is read below.
+            None | Some(Some(Ok(Ok(false)))) => break Ok(false),
             Some(None) => break Ok(true),
-            Some(Some(Ok(Ok(fetched)))) => {
-                job.progress.parts_fetched.fetch_add(1, Ordering::Relaxed);
-                job.progress.bytes_fetched.fetch_add(fetched.part.length, Ordering::Relaxed);
-                if finished.send(fetched).await.is_err() {
-                    // The committer failed; its error is read below.
-                    break Ok(false);
-                }
-            }
+            Some(Some(Ok(Ok(true)))) => {}
             Some(Some(Ok(Err(error)))) => break Err(error),
             Some(Some(Err(died))) => break Err(died.into()),
         }
     };
-    drop(in_flight);
-    drop(finished);
+    fetching.shutdown().await;
     committed.await??;
     ended
+}
+
+/// Fetches one part after the other, until there are no more; false when nobody takes them any more.
+///
+/// A task for many parts, not one for each: of small files there are thousands a second.
+async fn fetch_some<S: Source>(
+    job: Arc<Job<S>>,
+    parts: Arc<Mutex<std::vec::IntoIter<Part>>>,
+    room: Arc<Semaphore>,
+    finished: mpsc::Sender<Fetched>,
+) -> Result<bool, TransferError> {
+    loop {
+        let next = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(part) = next else { return Ok(true) };
+        let is_small = part.length <= WRITE_BYTES as u64;
+        let share = if is_small { 1 } else { SMALL_FOR_ONE };
+        // Never closed; and without a permit the part is merely early.
+        let _permit = room.acquire_many(u32::try_from(share).unwrap_or(1)).await;
+        let fetched = part::fetch(&job, part).await?;
+        job.progress.parts_fetched.fetch_add(1, Ordering::Relaxed);
+        job.progress.bytes_fetched.fetch_add(part.length, Ordering::Relaxed);
+        if finished.send(fetched).await.is_err() {
+            return Ok(false);
+        }
+    }
 }

@@ -132,7 +132,7 @@ async fn attempt_whole<S: Source>(
     let fetched = if part.length <= WRITE_BYTES as u64 {
         let piece = receiving.gather(whole.body).await?;
         let mut hashes = receiving.done();
-        let sums = blocking(move || {
+        let sums = job.writers.write(move || {
             take_in(&mut hashes, &piece);
             staging.write_at_once(part.file, |file| write_all(file, &piece, 0))?;
             Ok(sums(hashes))
