@@ -70,23 +70,27 @@ async fn lane(seed: u64, kills: usize) {
             command.args(["--stall-seconds", "1"]);
             let mut command = tokio::process::Command::from(command);
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-            let child = command.kill_on_drop(true).spawn().unwrap();
+            let mut child = command.kill_on_drop(true).spawn().unwrap();
             let instant = Duration::from_micros(chance.u64(..400_000));
             // Kills go on until they are used up; then it may finish, and must.
             let limit = if left > 0 && round < 40 { instant } else { Duration::from_mins(2) };
-            let output = tokio::time::timeout(limit, child.wait_with_output()).await;
+            let is_over = tokio::time::timeout(limit, child.wait()).await.is_ok();
+            if !is_over {
+                // Dead when this returns, and its lock free: one that waits for a busy disk dies later.
+                child.kill().await.unwrap();
+            }
             // An object that was replaced gives another revision, and its files from the start.
             if bucket.swaps.load(Ordering::SeqCst) == swaps {
                 let again: Vec<_> =
                     bucket.asked.lock().unwrap().iter().filter(|part| kept.contains(part)).cloned().collect();
                 assert!(again.is_empty(), "seed {seed}: fetched again: {again:?}");
             }
-            let Ok(output) = output else {
+            if !is_over {
                 assert!(limit < Duration::from_mins(1), "seed {seed}: it hangs");
                 left = left.saturating_sub(1);
                 continue;
-            };
-            let output = output.unwrap();
+            }
+            let output = child.wait_with_output().await.unwrap();
             if output.status.success() {
                 let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
                 let folder = Path::new(summary["directory"].as_str().unwrap()).to_owned();
