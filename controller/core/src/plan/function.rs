@@ -2,7 +2,7 @@
 
 use larder_contract::layout;
 
-use super::{Plan, Reason, either, lambda, settle, storage};
+use super::{Plan, Reason, either, lambda, rollout, settle, storage};
 use crate::desired::{Desired, FunctionWant, Want, is_synced, sync_request};
 use crate::observed::{Function, Observed, Remote, Version};
 use crate::retry::Class;
@@ -109,9 +109,7 @@ fn is_there(manifest: &str, function: &Function, observed: &Observed) -> bool {
     if let Some(stored) = observed.inventory() {
         return stored.manifests.iter().any(|it| it.manifest.to_string() == manifest);
     }
-    let access_point = observed.access_point.as_ref().ok().and_then(Remote::ours);
-    let mounted = function.config.mount.as_ref().map(|(arn, _)| arn);
-    access_point.is_some_and(|it| mounted == Some(&it.arn))
+    rollout::mounts_what_is_there(function, observed)
 }
 
 /// Whether a version runs what `$LATEST` runs.
