@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use larder_contract::upkeep::Inventory;
 use larder_core::Step;
-use larder_core::foresee::is_told_by_answer;
+use larder_core::foresee::take_answer;
 use larder_core::names::Names;
 use larder_core::observed::{
     Function, LastUpdate, Observed, Provisioned, ProvisionedStatus, Read, Remote, Version,
@@ -199,7 +199,7 @@ impl Known {
 
     /// A step was made: what it wrote to is read again, unless its answer has told.
     pub fn wrote(&mut self, step: &Step, names: &Names) {
-        if self.seen.as_mut().is_some_and(|seen| is_told_by_answer(step, seen)) {
+        if self.seen.as_mut().is_some_and(|seen| take_answer(step, seen)) {
             return;
         }
         for part in written(step, names) {

@@ -91,11 +91,13 @@ pub async fn observe_beyond<C: Cloud>(
         FileSystemRef::Existing(_) => None,
     };
     let is_announced = previous.events.is_some();
-    let is_told = |it: &&Observed| it.events.is_announced == is_announced;
-    let events = match kept(Part::Events).filter(is_told) {
-        _ if is_inherited(endpoint, previous) => inherited_events(cloud, endpoint).await,
-        Some(seen) => seen.events.clone(),
-        None => events(cloud, endpoint, is_announced).await,
+    let kept_events = kept(Part::Events).filter(|it| it.events.is_announced == is_announced);
+    let events = if is_inherited(endpoint, previous) {
+        inherited_events(cloud, endpoint).await
+    } else if let Some(seen) = kept_events {
+        seen.events.clone()
+    } else {
+        events(cloud, endpoint, is_announced).await
     };
     let mut observed = Observed {
         at,

@@ -58,7 +58,7 @@ pub fn foresee(desired: &Desired, observed: &Observed) -> Foreseen {
 
 /// Writes into `observed` what a step has done whose answer says as much as a read would: CloudWatch Logs has done all
 /// of it when it answers. Whether it is such a step.
-pub fn is_told_by_answer(step: &Step, observed: &mut Observed) -> bool {
+pub fn take_answer(step: &Step, observed: &mut Observed) -> bool {
     let is_told = matches!(step, Step::CreateLogGroup { .. } | Step::PutRetentionPolicy { .. });
     if is_told {
         apply(step, observed);

@@ -187,8 +187,8 @@ impl Inner {
         if self.writes_this_second.0 != second {
             self.writes_this_second = (second, 0);
         }
-        self.writes_this_second.1 += u32::from(is_lambda(step));
-        let is_too_fast = is_lambda(step) && self.writes_this_second.1 > WRITES_A_SECOND;
+        self.writes_this_second.1 += u32::from(step.is_of_control_plane());
+        let is_too_fast = step.is_of_control_plane() && self.writes_this_second.1 > WRITES_A_SECOND;
         let wanted = self.wanted.clone();
         let mut breaches = wanted.as_ref().map(|w| self.account.breaches_before(step, w)).unwrap_or_default();
         let before = self.account.clone();
@@ -221,13 +221,6 @@ impl Inner {
         self.breaches.extend(breaches.into_iter().map(|breach| format!("{step}: {breach}")));
         done
     }
-}
-
-/// A step that Lambda's control plane takes.
-fn is_lambda(step: &Step) -> bool {
-    use super::step::{Target, target};
-    let is_made = matches!(step, Step::CreateFunction { .. });
-    is_made || (matches!(target(step), Target::Function(_)) && step.operation() != "Invoke")
 }
 
 /// The resource of a step, for people.

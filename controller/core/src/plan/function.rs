@@ -2,7 +2,7 @@
 
 use larder_contract::layout;
 
-use super::{Plan, Reason, either, lambda, rollout, settle, storage};
+use super::{Plan, Reason, either, lambda, settle, storage};
 use crate::desired::{Desired, FunctionWant, Want, is_synced, sync_request};
 use crate::observed::{Function, Observed, Remote, Version};
 use crate::retry::Class;
@@ -109,7 +109,14 @@ fn is_there(manifest: &str, function: &Function, observed: &Observed) -> bool {
     if let Some(stored) = observed.inventory() {
         return stored.manifests.iter().any(|it| it.manifest.to_string() == manifest);
     }
-    rollout::mounts_what_is_there(function, observed)
+    mounts_what_is_there(function, observed)
+}
+
+/// Whether a function or a version mounts the access point that is there: one that was made again has another ARN.
+pub(super) fn mounts_what_is_there(function: &Function, observed: &Observed) -> bool {
+    let access_point = observed.access_point.as_ref().ok().and_then(Remote::ours);
+    let mounted = function.config.mount.as_ref().map(|(arn, _)| arn);
+    access_point.is_some_and(|it| mounted == Some(&it.arn))
 }
 
 /// Whether a version runs what `$LATEST` runs.

@@ -1,6 +1,6 @@
-//! The call that a step is.
+//! The call that a step is, and the rate that it counts against.
 
-use super::Step;
+use super::{Step, Tagged};
 
 impl Step {
     /// The operation of AWS's API that it calls, such as `CreateFileSystem`.
@@ -45,6 +45,57 @@ impl Step {
             Self::RemoveTargets { .. } => "RemoveTargets",
             Self::DeleteRule { .. } => "DeleteRule",
             Self::EnableBucketEvents { .. } => "PutBucketNotificationConfiguration",
+        }
+    }
+
+    /// Whether it counts against the rate of Lambda's control plane. Invocations do not.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+    #[must_use]
+    pub const fn is_of_control_plane(&self) -> bool {
+        match self {
+            Self::CreateFunction { .. }
+            | Self::UpdateFunctionCode { .. }
+            | Self::UpdateFunctionConfiguration { .. }
+            | Self::DeleteFunction { .. }
+            | Self::PutFunctionConcurrency { .. }
+            | Self::DeleteFunctionConcurrency { .. }
+            | Self::PublishVersion { .. }
+            | Self::DeleteVersion { .. }
+            | Self::PutProvisionedConcurrency { .. }
+            | Self::DeleteProvisionedConcurrency { .. }
+            | Self::CreateAlias { .. }
+            | Self::UpdateAlias { .. }
+            | Self::DeleteAlias { .. }
+            | Self::CreateFunctionUrl { .. }
+            | Self::UpdateFunctionUrl { .. }
+            | Self::DeleteFunctionUrl { .. }
+            | Self::AddPermission { .. }
+            | Self::RemovePermission { .. }
+            | Self::TagResource { tagged: Tagged::Function, .. } => true,
+            Self::StartSync { .. }
+            | Self::Collect { .. }
+            | Self::Verify { .. }
+            | Self::TagResource { .. }
+            | Self::CreateFileSystem { .. }
+            | Self::UpdateFileSystem { .. }
+            | Self::DeleteFileSystem { .. }
+            | Self::CreateMountTarget { .. }
+            | Self::SetMountTargetSecurityGroups { .. }
+            | Self::DeleteMountTarget { .. }
+            | Self::CreateAccessPoint { .. }
+            | Self::DeleteAccessPoint { .. }
+            | Self::CreateLogGroup { .. }
+            | Self::PutRetentionPolicy { .. }
+            | Self::DeleteLogGroup { .. }
+            | Self::CreateQueue { .. }
+            | Self::SetQueuePolicy { .. }
+            | Self::DeleteQueue { .. }
+            | Self::PutRule { .. }
+            | Self::PutTarget { .. }
+            | Self::RemoveTargets { .. }
+            | Self::DeleteRule { .. }
+            | Self::EnableBucketEvents { .. } => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::operation::BuildError;
-use larder_core::step::{Effect, Tagged};
+use larder_core::step::Effect;
 use larder_core::{Class, Step};
 
 use super::budget::Rate;
@@ -12,14 +12,13 @@ use crate::cloud::Result;
 
 impl Clients {
     pub(super) async fn perform(&self, step: &Step) -> Result<()> {
-        let rate = rate(step);
-        if let Some(rate) = rate {
-            self.budget.draw(rate, &Call::new(step.operation(), step.to_string())).await?;
-        }
-        let mut done = self.write(step).await;
-        if let Some(rate) = rate {
-            done = self.budget.heed(rate, done);
-        }
+        let done = match rate(step) {
+            Some(rate) => {
+                self.budget.draw(rate, &Call::new(step.operation(), step.to_string())).await?;
+                self.budget.heed(rate, self.write(step).await)
+            }
+            None => self.write(step).await,
+        };
         match step.effect() {
             Effect::Deletes => some(done).map(|_| ()), // what is gone is deleted
             Effect::Creates | Effect::Changes | Effect::Runs => done,
@@ -107,48 +106,12 @@ impl Clients {
 }
 
 /// The rate that a step's call counts against. Invocations count against none.
-const fn rate(step: &Step) -> Option<Rate> {
-    match step {
-        Step::StartSync { .. } | Step::Collect { .. } | Step::Verify { .. } => None,
-        Step::CreateFunction { .. }
-        | Step::UpdateFunctionCode { .. }
-        | Step::UpdateFunctionConfiguration { .. }
-        | Step::DeleteFunction { .. }
-        | Step::PutFunctionConcurrency { .. }
-        | Step::DeleteFunctionConcurrency { .. }
-        | Step::PublishVersion { .. }
-        | Step::DeleteVersion { .. }
-        | Step::PutProvisionedConcurrency { .. }
-        | Step::DeleteProvisionedConcurrency { .. }
-        | Step::CreateAlias { .. }
-        | Step::UpdateAlias { .. }
-        | Step::DeleteAlias { .. }
-        | Step::CreateFunctionUrl { .. }
-        | Step::UpdateFunctionUrl { .. }
-        | Step::DeleteFunctionUrl { .. }
-        | Step::AddPermission { .. }
-        | Step::RemovePermission { .. }
-        | Step::TagResource { tagged: Tagged::Function, .. } => Some(Rate::Control),
-        Step::TagResource { .. }
-        | Step::CreateFileSystem { .. }
-        | Step::UpdateFileSystem { .. }
-        | Step::DeleteFileSystem { .. }
-        | Step::CreateMountTarget { .. }
-        | Step::SetMountTargetSecurityGroups { .. }
-        | Step::DeleteMountTarget { .. }
-        | Step::CreateAccessPoint { .. }
-        | Step::DeleteAccessPoint { .. }
-        | Step::CreateLogGroup { .. }
-        | Step::PutRetentionPolicy { .. }
-        | Step::DeleteLogGroup { .. }
-        | Step::CreateQueue { .. }
-        | Step::SetQueuePolicy { .. }
-        | Step::DeleteQueue { .. }
-        | Step::PutRule { .. }
-        | Step::PutTarget { .. }
-        | Step::RemoveTargets { .. }
-        | Step::DeleteRule { .. }
-        | Step::EnableBucketEvents { .. } => Some(Rate::Writes),
+fn rate(step: &Step) -> Option<Rate> {
+    match step.effect() {
+        Effect::Runs => None,
+        Effect::Creates | Effect::Changes | Effect::Deletes => {
+            Some(if step.is_of_control_plane() { Rate::Control } else { Rate::Writes })
+        }
     }
 }
 

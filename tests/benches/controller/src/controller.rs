@@ -47,7 +47,7 @@ impl Controller {
                     "LARDER_SYNC_CODE",
                     "111122223333.dkr.ecr.eu-west-1.amazonaws.com/larder-model-sync:1".to_owned(),
                 ),
-                ("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned())),
+                ("RUST_LOG", "warn".to_owned()),
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

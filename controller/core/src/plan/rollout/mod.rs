@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Plan, Reason, capacity, target};
+use super::{Plan, Reason, capacity, function, target};
 use crate::desired::{Desired, Want};
 use crate::endpoint::AbortOn;
-use crate::observed::{Alias, Function, Health, Observed, Remote, Version};
+use crate::observed::{Alias, Health, Observed, Remote, Version};
 use crate::retry::Class;
 use crate::step::Step;
 
@@ -115,7 +115,7 @@ fn rejection(desired: &Desired, number: u64) -> Option<(Reason, String)> {
 fn stand_in<'a>(desired: &Desired, observed: &'a Observed, alias: Option<&Alias>) -> Option<&'a Version> {
     let versions = observed.versions.as_ref().ok()?;
     let is_fit = |version: &&Version| {
-        matches!(&version.function, Remote::Ready(function) if mounts_what_is_there(function, observed))
+        matches!(&version.function, Remote::Ready(function) if function::mounts_what_is_there(function, observed))
             && refusal(desired, alias, version.number).is_none()
             && !super::names_damage(version, observed.inventory())
     };
@@ -123,13 +123,6 @@ fn stand_in<'a>(desired: &Desired, observed: &'a Observed, alias: Option<&Alias>
     serving
         .filter(|version| refusal(desired, alias, version.number).is_none())
         .or_else(|| versions.iter().rev().find(is_fit))
-}
-
-/// Whether a version mounts the access point that is there: one that was made again has another ARN.
-pub(super) fn mounts_what_is_there(function: &Function, observed: &Observed) -> bool {
-    let access_point = observed.access_point.as_ref().ok().and_then(Remote::ours);
-    let mounted = function.config.mount.as_ref().map(|(arn, _)| arn);
-    access_point.is_some_and(|it| mounted == Some(&it.arn))
 }
 
 /// What is remembered of the rollout.
