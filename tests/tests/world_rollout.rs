@@ -230,6 +230,51 @@ fn a_person_holds_hurries_and_turns_a_rollout_round() {
     assert_eq!(traffic(&run), (3, None));
 }
 
+/// Somebody deletes the access point: another comes in its place, and the versions that mounted it have lost it for good.
+fn lose_the_access_point(run: &mut Run) {
+    run.world.set_outage(true);
+    run.world.meddle(|account| account.access_points.clear());
+    run.ask().unwrap();
+}
+
+#[test]
+fn no_requests_stay_with_a_version_that_has_lost_its_files() {
+    for in_a_rollout in [false, true] {
+        let mut run = serving();
+        if in_a_rollout {
+            change_image(&mut run, "2");
+            run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+        }
+        let before = traffic(&run);
+        let next = if in_a_rollout { 3 } else { 2 };
+        lose_the_access_point(&mut run);
+        run.until("to go over to what has files", |run| traffic(run) != before).unwrap();
+        assert_eq!(traffic(&run), (next, None), "at once, and to no other on the way");
+        run.settle().unwrap();
+        assert_eq!((traffic(&run), warm(&run, next)), ((next, None), Some(2)));
+        run.stays_quiet().unwrap();
+    }
+}
+
+#[test]
+fn no_version_stands_in_that_has_lost_its_files() {
+    let mut run = serving();
+    lose_the_access_point(&mut run);
+    run.settle().unwrap();
+    run.annotate(REJECTED_VERSIONS, Some("2")).unwrap();
+    run.until("to say that nothing can serve", |run| {
+        run.condition("TrafficReady").is_some_and(|(_, _, message)| message.contains("no other version"))
+    })
+    .unwrap();
+    assert_eq!(traffic(&run), (2, None), "version 1 would answer nothing");
+    // One that has files stands in.
+    run.annotate(REJECTED_VERSIONS, None).unwrap();
+    change_image(&mut run, "2");
+    run.settle().unwrap();
+    run.annotate(REJECTED_VERSIONS, Some("3")).unwrap();
+    run.until("to go back", |run| traffic(run) == (2, None)).unwrap();
+}
+
 #[test]
 fn rolling_back_takes_two_passes_when_aws_is_at_once_ready() {
     let mut run = serving();

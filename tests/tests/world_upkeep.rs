@@ -158,6 +158,24 @@ fn a_copy_that_was_given_up_goes_too() {
 }
 
 #[test]
+fn a_look_at_the_bytes_is_told_while_it_goes_on_and_its_end_soon_after() {
+    let mut run = ready(spare(0));
+    let is_verifying = |run: &Run| {
+        run.condition("StorageMaintained").is_some_and(|(_, reason, message)| {
+            reason == "Verifying" && message.contains(&folder(run).revisions.keys().next().unwrap().short())
+        })
+    };
+    run.until("to read again", is_verifying).unwrap_or_else(|stuck| panic!("{stuck}"));
+    assert!(run.is_ready(), "it serves meanwhile");
+    let begun = run.world.now();
+    run.until("to have read", |run| run.status.models[0].last_verified_time.is_some()).unwrap();
+    let took = run.world.now().checked_sub(begun).unwrap();
+    assert!(took < Duration::from_mins(1), "{took:?}");
+    assert!(run.condition("StorageMaintained").is_some_and(|(status, ..)| status == "True"));
+    run.stays_quiet().unwrap_or_else(|stuck| panic!("{stuck}"));
+}
+
+#[test]
 fn a_damaged_revision_is_told_replaced_by_another_copy_and_collected() {
     let mut run = ready(spare(0));
     let damaged = run.world.look(content);

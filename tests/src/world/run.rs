@@ -1,6 +1,7 @@
 //! Drives controllers over a world: pass after pass, with the time between them, through crashes, one
 //! controller or two at once.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -282,7 +283,9 @@ impl Run {
     pub fn settle(&mut self) -> Result<(), Stuck> {
         self.until("to be ready or deleted", |run| {
             let is_pruned = run.condition("HistoryPruned").is_some_and(|(status, ..)| status == "True");
-            run.is_deleted || (run.is_ready() && is_pruned && run.status.plan.is_empty())
+            let is_verifying =
+                run.condition("StorageMaintained").is_some_and(|(_, reason, _)| reason == "Verifying");
+            run.is_deleted || (run.is_ready() && is_pruned && !is_verifying && run.status.plan.is_empty())
         })
     }
 
@@ -329,7 +332,8 @@ impl Run {
             return Err(self.stuck("a second pass wrote, where nothing was to be done"));
         }
         if !larder_core::status::is_same(&status, &self.status) {
-            return Err(self.stuck(&format!("a second pass tells another status: {:?}", self.status)));
+            let what = differences(&status, &self.status).join("; ");
+            return Err(self.stuck(&format!("a second pass tells another status: {what}")));
         }
         Ok(())
     }
@@ -370,4 +374,21 @@ impl Run {
 fn parse(object: &InferenceEndpoint, defaults: &Defaults) -> Result<Endpoint, Stuck> {
     Endpoint::parse(object, defaults)
         .map_err(|refused| Stuck { what: refused.to_string(), told: String::new() })
+}
+
+/// The fields in which two statuses differ, each with both values.
+fn differences(before: &InferenceEndpointStatus, now: &InferenceEndpointStatus) -> Vec<String> {
+    let fields = |status| match serde_json::to_value(status) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    let (before, now) = (fields(before), fields(now));
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let is_other = |name: &&&String| before.get(**name) != now.get(**name);
+    let nothing = serde_json::Value::Null;
+    let tell = |name: &String| {
+        let (before, now) = (before.get(name).unwrap_or(&nothing), now.get(name).unwrap_or(&nothing));
+        format!("{name}: {before} → {now}")
+    };
+    names.iter().filter(is_other).map(|name| tell(name)).collect()
 }

@@ -128,6 +128,7 @@ pub enum Reason {
     SourceChanged,
     DigestMismatch,
     SyncFailed,
+    Verifying,
     Damaged,
     SharedFolder,
     CodeNotFound,

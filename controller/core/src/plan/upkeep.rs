@@ -49,12 +49,29 @@ fn present(desired: &Desired, observed: &Observed, others: &Plans) -> Result<Pla
     if request != CollectRequest::default() || stored.is_deleting {
         return Ok(Plan::Do(vec![Step::Collect { function, request }]));
     }
+    if let Some(verifying) = verifying(stored) {
+        return Err(verifying);
+    }
     let due = due(desired, stored, &needed);
     Ok(Plan::of(if due.is_empty() {
         Vec::new()
     } else {
         vec![Step::Verify { function, request: VerifyRequest { revisions: due } }]
     }))
+}
+
+/// How often a look at the bytes is asked whether it has come to its end.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// One look at a time; what it finds is told when it ends.
+fn verifying(stored: &Inventory) -> Option<Plan> {
+    let revisions = stored.revisions.iter().filter(|it| it.is_verifying);
+    let revisions: Vec<String> = revisions.map(|it| it.revision.short().to_string()).collect();
+    (!revisions.is_empty()).then(|| Plan::Wait {
+        reason: Reason::Verifying,
+        on: format!("the bytes of revision {} to be read again", revisions.join(", ")),
+        after: LOOK,
+    })
 }
 
 /// It waits for what others are at, and they say when to look again.
@@ -159,12 +176,9 @@ fn damage(stored: &Inventory, needed: &Needed) -> Option<Plan> {
     ))
 }
 
-/// The needed revisions whose bytes have not been looked at for too long. One look at a time.
+/// The needed revisions whose bytes have not been looked at for too long.
 fn due(desired: &Desired, stored: &Inventory, needed: &Needed) -> Vec<Digest> {
     let Some(every) = desired.verify_every_seconds else { return Vec::new() };
-    if stored.revisions.iter().any(|it| it.is_verifying) {
-        return Vec::new();
-    }
     let is_due = |it: &&StoredRevision| {
         let last = it.verified.as_ref().map_or(it.copied, |look| look.at.max(it.copied));
         it.is_complete

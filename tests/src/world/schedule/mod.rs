@@ -112,7 +112,7 @@ impl Settings {
             keeps_data: rng.bool(),
             collect_after: rng.i64(5..60),
             retain: rng.i32(0..2),
-            verify_every: rng.bool().then(|| rng.i64(20..100)),
+            verify_every: rng.bool().then(|| rng.i64(100..180)),
             rollout: Rollout { history_limit: rng.i32(0..4), ..rollout(rng) },
         }
     }

@@ -70,6 +70,8 @@ pub(super) fn goal<'a>(desired: &Desired, observed: &'a Observed) -> Result<Goal
         let serving = alias.as_ref().map(|alias| alias.version);
         serving.and_then(|number| rejection(desired, number)).ok_or(NoGoal::Unready)?
     };
+    // Without it nobody knows who could stand in.
+    observed.access_point.as_ref().map_err(|problem| NoGoal::Blocked(problem.into()))?;
     match stand_in(desired, observed, alias.as_ref()) {
         Some(version) => {
             let message = format!("{message}; version {} serves", version.number);
@@ -111,7 +113,8 @@ fn rejection(desired: &Desired, number: u64) -> Option<(Reason, String)> {
     })
 }
 
-/// The version that serves in place of one that must not: the one that does, else the newest that can.
+/// The version that serves in place of one that must not: the one that does, else the newest that can. What has lost
+/// its files gives way to what has them.
 fn stand_in<'a>(desired: &Desired, observed: &'a Observed, alias: Option<&Alias>) -> Option<&'a Version> {
     let versions = observed.versions.as_ref().ok()?;
     let is_fit = |version: &&Version| {
@@ -120,9 +123,22 @@ fn stand_in<'a>(desired: &Desired, observed: &'a Observed, alias: Option<&Alias>
             && !super::names_damage(version, observed.inventory())
     };
     let serving = alias.and_then(|alias| versions.iter().find(|version| version.number == alias.version));
+    let serving = serving.filter(|version| refusal(desired, alias, version.number).is_none());
     serving
-        .filter(|version| refusal(desired, alias, version.number).is_none())
+        .filter(|version| !is_lost(observed, version.number))
         .or_else(|| versions.iter().rev().find(is_fit))
+        .or(serving)
+}
+
+/// Whether a version is known to have lost its files: it mounts an access point that somebody deleted, and every
+/// request to it fails. A published version never mounts another (`PublishVersion`).
+fn is_lost(observed: &Observed, number: u64) -> bool {
+    let versions = observed.versions.as_deref().unwrap_or_default();
+    let version = versions.iter().find(|version| version.number == number);
+    observed.access_point.is_ok()
+        && version
+            .and_then(|it| it.function.ours())
+            .is_some_and(|it| !function::mounts_what_is_there(it, observed))
 }
 
 /// What is remembered of the rollout.
@@ -171,6 +187,10 @@ pub(super) fn take_back(desired: &Desired, observed: &Observed, alias: &Alias) -
         return None;
     }
     let is_rejected = rejection(desired, number).is_some();
+    // What answers badly is better than what answers nothing.
+    if !is_rejected && is_lost(observed, alias.version) {
+        return None;
+    }
     let why = is_rejected.then(|| "it is rejected by an annotation".to_owned());
     let why = why.or_else(|| {
         let health = observed.trial.health.as_ref().ok()?.as_ref()?;
@@ -197,7 +217,6 @@ pub(super) fn advance(
 ) -> Result<Plan, Plan> {
     let (number, at) = (goal.version.number, observed.at);
     let done = Record::Done { version: number, since: at };
-    let steps = if goal.way == Way::Rollout { desired.rollout.steps.as_slice() } else { &[] };
     let Some(alias) = alias else {
         fit(desired, observed, None, goal)?;
         return Ok(Plan::Do(vec![Step::CreateAlias {
@@ -207,20 +226,25 @@ pub(super) fn advance(
         }]));
     };
     let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
+    // No requests stay with a version that answers none.
+    let is_lost = is_lost(observed, alias.version);
+    let steps = if goal.way == Way::Rollout && !is_lost { desired.rollout.steps.as_slice() } else { &[] };
     match alias.second {
         None if alias.version == number => Ok(Plan::Converged),
         // The spec has come back to what serves.
         Some(_) if alias.version == number => moved(number, None, &done),
         // The spec has changed in the middle of a rollout.
-        Some((second, _)) if second != number => {
+        Some((second, _)) if second != number && !is_lost => {
             moved(alias.version, None, &Record::Done { version: alias.version, since: at })
         }
         Some((_, percent)) if !steps.is_empty() => go_on(desired, observed, alias, number, percent),
         Some(_) | None => {
+            let share = alias.second.filter(|(second, _)| *second == number);
             if desired.controls.is_paused && goal.way == Way::Rollout {
-                return Err(held(number, "none"));
+                let share = share.map_or_else(|| "none".to_owned(), |(_, percent)| format!("{percent} %"));
+                return Err(held(number, &share));
             }
-            if alias.second.is_none() {
+            if share.is_none() {
                 fit(desired, observed, Some(alias), goal)?;
             }
             match steps.first() {
