@@ -130,12 +130,9 @@ fn is_read(seen: &Observed) -> bool {
     !matches!(seen.inference.function, Ok(Remote::Foreign { .. }))
 }
 
-/// The inventory was taken before anything was copied, or after all of it was, and nothing is read again.
+/// The inventory was taken before anything was copied, or after all of it was.
 fn is_as_reported(seen: &Observed) -> bool {
     let (Ok(Some(stored)), Ok(Some(report))) = (&seen.stored, &seen.sync_report) else { return false };
-    if stored.revisions.iter().any(|it| it.is_verifying) {
-        return false;
-    }
     let is_whole = |revision| stored.revisions.iter().any(|it| it.is_complete && it.revision == revision);
     !report.manifest_present || report.models.iter().all(|it| is_whole(it.revision))
 }

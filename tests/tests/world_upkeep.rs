@@ -170,7 +170,7 @@ fn a_look_at_the_bytes_is_told_while_it_goes_on_and_its_end_soon_after() {
     let begun = run.world.now();
     run.until("to have read", |run| run.status.models[0].last_verified_time.is_some()).unwrap();
     let took = run.world.now().checked_sub(begun).unwrap();
-    assert!(took < Duration::from_mins(1), "{took:?}");
+    assert!(took < Duration::from_secs(45), "{took:?}");
     assert!(run.condition("StorageMaintained").is_some_and(|(status, ..)| status == "True"));
     run.stays_quiet().unwrap_or_else(|stuck| panic!("{stuck}"));
 }
