@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-fast test-sync-long test-world test-world-long mutations check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-controller bench-inference bench-reading bench-sync
+.PHONY: help demo test test-fast test-sync-long test-world test-world-long mutations mutants check fmt lint docs deny generated pure tools build images smoke crd fuzz soak bench-controller bench-inference bench-reading bench-sync
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -36,12 +36,20 @@ test-world: ## one schedule of faults: make test-world SEED=…
 test-world-long: build ## a hundred thousand schedules of faults, in about an hour
 	@SCHEDULES=$${SCHEDULES:-100000} $(CARGO) test --workspace --locked --test world_faults -- --nocapture
 
-# The copy of the sources has a target folder of its own, which begins with what is built already.
+# A copy of the sources has a target folder of its own, which begins with what is built already.
+define begin_target
+if [[ ! -d $(1)/target ]]; then mkdir -p $(1)/target/debug; \
+	    cp -al $(TARGET)/debug/deps $(1)/target/debug/; cp -a $(TARGET)/debug/{build,.fingerprint} $(1)/target/debug/; fi
+endef
+
 mutations: build ## break each rule of tests/mutations on purpose: its test must notice
-	@dir=$(TARGET)/mutations; \
-	  if [[ ! -d $$dir/target ]]; then mkdir -p $$dir/target/debug; \
-	    cp -al $(TARGET)/debug/deps $$dir/target/debug/; cp -a $(TARGET)/debug/{build,.fingerprint} $$dir/target/debug/; fi; \
-	  $(TARGET)/debug/mutations $$dir
+	@dir=$(TARGET)/mutations; $(call begin_target,$$dir); $(TARGET)/debug/mutations $$dir
+
+mutants: build ## each change that cargo-mutants would make to the planner: does a test notice? ARGS="--only TEXT"
+	@dir=$(TARGET)/mutants; $(call begin_target,$$dir); \
+	  if [[ ! -e $$dir/python/.whole ]]; then python3 -m venv $$dir/python && \
+	    $$dir/python/bin/pip install -q --disable-pip-version-check -r tests/mutants/requirements.txt && touch $$dir/python/.whole; fi; \
+	  PATH=$$PATH:$$(tests/tools/setup.sh mutants) $$dir/python/bin/python tests/mutants/run.py $$dir $(ARGS)
 
 check: fmt pure generated lint docs ## everything that needs no running: format, purity, generated files, lints, docs
 

@@ -256,6 +256,49 @@ fn another_writer_is_not_fought() {
 }
 
 #[test]
+fn a_field_that_is_changed_again_at_once_is_corrected_ten_seconds_later_and_told_since_then() {
+    let mut run = ready();
+    run.checks_truth = false;
+    let change = |run: &Run| run.world.meddle(|a| inference(a).latest.config.memory_mib = 128);
+    let memory =
+        |run: &Run| run.world.look(|a| a.functions[&run.endpoint().names.function].latest.config.memory_mib);
+    let told = |run: &Run| run.status.drift.iter().find(|it| it.field == "memory").cloned().unwrap();
+    change(&run);
+    run.ask().unwrap();
+    run.until("to correct it", |run| memory(run) == 2048).unwrap();
+    let corrected = run.world.now();
+    let since = told(&run).since;
+    // Until AWS is done with the correction, nothing can be changed.
+    run.go_on_for(Duration::from_secs(5)).unwrap();
+    change(&run);
+    run.restart();
+    run.until("to correct it again", |run| memory(run) == 2048).unwrap();
+    let between = run.world.now().checked_sub(corrected).unwrap();
+    assert!(between >= Duration::from_secs(10) && between < Duration::from_secs(15), "{between:?}");
+    assert_eq!(told(&run).corrections.len(), 2);
+    settle(&mut run);
+    // It had ended: the next one is another.
+    run.go_on_for(Duration::from_mins(5)).unwrap();
+    change(&run);
+    run.ask().unwrap();
+    run.until("to tell it", |run| told(run).ended.is_none()).unwrap();
+    assert!(told(&run).since > since, "{:?}", told(&run));
+}
+
+#[test]
+fn what_lasts_is_told_since_it_began() {
+    let mut run = ready();
+    run.checks_truth = false;
+    run.change(|spec| spec.drift_policy = DriftPolicy::Report).unwrap();
+    run.world.meddle(|a| inference(a).latest.config.memory_mib = 128);
+    run.ask().unwrap();
+    run.until("to tell it", |run| !run.status.drift.is_empty()).unwrap();
+    let since = run.status.drift[0].since.clone();
+    run.go_on_for(Duration::from_mins(30)).unwrap();
+    assert_eq!((run.status.drift.len(), &run.status.drift[0].since), (1, &since));
+}
+
+#[test]
 fn a_contested_field_can_be_wanted_as_it_is() {
     let mut run = ready();
     run.checks_truth = false;
