@@ -332,11 +332,11 @@ mod tests {
         assert!(explained.notes.iter().any(|note| note.contains("no status")), "{:?}", explained.notes);
     }
 
-    #[test]
-    fn a_planned_step_that_failed_is_told_as_the_controller_told_it() {
-        let condition = |type_: &str, reason: &str, message: &str| Condition {
+    /// A status of generation 1 with these conditions: type, status, reason, message.
+    fn told(conditions: &[(&str, &str, &str, &str)]) -> InferenceEndpointStatus {
+        let condition = |&(type_, status, reason, message): &(&str, &str, &str, &str)| Condition {
             type_: type_.to_owned(),
-            status: "False".to_owned(),
+            status: status.to_owned(),
             reason: reason.to_owned(),
             message: message.to_owned(),
             observed_generation: Some(1),
@@ -344,17 +344,59 @@ mod tests {
                 jiff::Timestamp::UNIX_EPOCH,
             ),
         };
-        let with = |reason: &str, message: &str| InferenceEndpointStatus {
+        InferenceEndpointStatus {
             observed_generation: Some(1),
-            conditions: vec![condition("TrafficReady", reason, message)],
+            conditions: conditions.iter().map(condition).collect(),
             ..InferenceEndpointStatus::default()
-        };
+        }
+    }
+
+    #[test]
+    fn it_is_ready_when_all_that_ready_waits_for_is_and_of_this_generation() {
+        let ready = ("Ready", "True", "Converged", "");
+        for (conditions, generation, is_ready) in [
+            (&[ready][..], 1, true),
+            (&[ready], 2, false),
+            (&[("Ready", "False", "InProgress", "")], 1, false),
+            (&[ready, ("TrafficReady", "True", "Converged", "")], 1, true),
+            (&[ready, ("TrafficReady", "False", "Progressing", "")], 1, true),
+            (&[ready, ("TrafficReady", "False", "AccessDenied", "")], 1, false),
+            // For these two Ready does not wait.
+            (&[ready, ("HistoryPruned", "False", "AccessDenied", "")], 1, true),
+            (&[ready, ("StorageMaintained", "False", "Damaged", "")], 1, true),
+            (
+                &[
+                    ready,
+                    ("HistoryPruned", "False", "AccessDenied", ""),
+                    ("Exposed", "False", "AccessDenied", ""),
+                ],
+                1,
+                false,
+            ),
+        ] {
+            let explained = explain(("n", "x"), generation, &told(conditions), None);
+            assert_eq!(explained.ready, is_ready, "{conditions:?} of {generation}");
+        }
+        // The condition is of this generation, and the rest of the status is not; or the other way round.
+        let mut status = told(&[ready]);
+        status.observed_generation = Some(2);
+        for generation in [1, 2] {
+            assert!(!explain(("n", "x"), generation, &status, None).ready, "{generation}");
+        }
+    }
+
+    #[test]
+    fn a_planned_step_that_failed_is_told_as_the_controller_told_it() {
+        let with = |reason: &str, message: &str| told(&[("TrafficReady", "False", reason, message)]);
+        let well = |type_: &str| told(&[(type_, "True", "Converged", "")]);
         let seen = with("InProgress", "delete alias");
         let step = crate::Step::DeleteAlias { function: "f".to_owned() };
         let plans = Plans([(Area::Traffic, crate::Plan::Do(vec![step]))].into());
         for (written, state, calls) in [
             (with("AccessDenied", "UpdateAlias of alias live failed: no"), State::Failing, "UpdateAlias"),
             (with("Syncing", "waiting"), State::Progressing, "DeleteAlias"),
+            // What is told to be well is no failure, though there is something to be done by now.
+            (well("TrafficReady"), State::Progressing, "DeleteAlias"),
             (InferenceEndpointStatus::default(), State::Progressing, "DeleteAlias"),
         ] {
             let explained = explain(

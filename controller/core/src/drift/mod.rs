@@ -248,3 +248,27 @@ pub fn in_words(drift: &[DriftStatus]) -> Option<String> {
     }
     Some(shown.join("; "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_differences_are_told_in_words_and_the_number_of_the_others() {
+        let entry = |n: usize| DriftStatus {
+            resource: "function f".to_owned(),
+            field: format!("field {n}"),
+            want: "1".to_owned(),
+            have: "2".to_owned(),
+            ended: (n == 1).then(|| "2027-01-15T08:00:00Z".to_owned()),
+            ..DriftStatus::default()
+        };
+        let told = |most: usize| in_words(&(0..most).map(entry).collect::<Vec<_>>());
+        assert_eq!(told(0), None);
+        let two =
+            "function f: field 0 is 2, not 1; function f: field 1 was 2, not 1, until 2027-01-15T08:00:00Z";
+        assert_eq!(told(2).as_deref(), Some(two));
+        assert!(told(5).unwrap().ends_with("field 4 is 2, not 1"));
+        assert!(told(8).unwrap().ends_with("field 4 is 2, not 1; and 3 more in status.drift"));
+    }
+}

@@ -307,3 +307,39 @@ pub struct Endpoint {
     /// The file system that is gone and may be made anew, empty.
     pub recreate_file_system: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_one_of_amazon_ecr_and_says_where_it_is() {
+        const AT: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+        for (reference, read) in [
+            ("inference:1", ImageReference::Tag("1".to_owned())),
+            ("inference@sha256:00", ImageReference::Digest("sha256:00".to_owned())),
+        ] {
+            let uri = format!("{AT}/team/{reference}");
+            let image = ImageRef::parse(&uri).unwrap();
+            assert_eq!((image.account.as_str(), image.region.as_str()), ("111122223333", "eu-west-1"));
+            assert_eq!((image.registry.as_str(), image.repository.as_str()), (AT, "team/inference"));
+            assert_eq!((&image.reference, image.to_string()), (&read, uri));
+            assert_eq!(image.with_digest("sha256:11"), format!("{AT}/team/inference@sha256:11"));
+        }
+        for uri in [
+            "busybox:1",
+            "docker.io/busybox:1",
+            "111122223333.oci.ecr.eu-west-1.amazonaws.com/inference:1",
+            "111122223333.dkr.gar.eu-west-1.amazonaws.com/inference:1",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com/inference",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com/:1",
+        ] {
+            assert_eq!(ImageRef::parse(uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn processors_have_the_names_that_lambda_gives_them() {
+        assert_eq!((Architecture::Arm64.as_str(), Architecture::X86_64.as_str()), ("arm64", "x86_64"));
+    }
+}
