@@ -332,6 +332,113 @@ mod tests {
         assert!(explained.notes.iter().any(|note| note.contains("no status")), "{:?}", explained.notes);
     }
 
+    #[test]
+    fn each_area_says_what_it_holds_and_which_calls_tell() {
+        use larder_crds::status::{
+            CapacityStatus, MountTargetStatus, StorageStatus, TrafficStatus, VersionStatus,
+        };
+        let areas =
+            ["StorageReady", "ModelsSynced", "CapacityReady", "TrafficReady", "EventsReady", "HistoryPruned"];
+        let mount_target = |id: &str, state: &str| MountTargetStatus {
+            zone: "eu-west-1a".to_owned(),
+            id: id.to_owned(),
+            state: state.to_owned(),
+        };
+        let model = |state: &str, message: &str| ModelStatus {
+            name: state.to_lowercase(),
+            state: state.to_owned(),
+            message: message.to_owned(),
+            bytes: 1 << 20,
+            files: 2,
+            ..ModelStatus::default()
+        };
+        let takes = |version: &str, percent| TrafficStatus { version: version.to_owned(), percent };
+        let kept = |version: &str| VersionStatus { version: version.to_owned(), ..VersionStatus::default() };
+        let is = |status: &str| areas.map(|area| (area, status.to_owned()));
+        let status = |of: [(&'static str, String); 6], traffic: Vec<TrafficStatus>| InferenceEndpointStatus {
+            storage: Some(StorageStatus {
+                file_system_id: Some("fs-1".to_owned()),
+                mount_targets: vec![
+                    mount_target("fsmt-1", "available"),
+                    mount_target("fsmt-2", "error"),
+                    mount_target("fsmt-3", "creating"),
+                ],
+                ..StorageStatus::default()
+            }),
+            models: vec![
+                model("Ready", ""),
+                model("Failed", "ListObjectsV2 of bucket b failed: no"),
+                model("Failed", "its marker is missing"),
+                model("Pending", ""),
+                model("Syncing", ""),
+            ],
+            capacity: Some(CapacityStatus { requested: 3, available: 2, status: None }),
+            traffic,
+            history: vec![kept("3"), kept("2"), kept("1")],
+            ..told(&of.each_ref().map(|(area, status)| (*area, status.as_str(), "Waiting", "")))
+        };
+        let explained = |status: &InferenceEndpointStatus| explain(("n", "x"), 1, status, None).conditions;
+        let tree = explained(&status(is("True"), vec![takes("2", 90), takes("3", 10)]));
+        let holds: Vec<_> = tree.iter().map(|it| it.message.as_str()).collect();
+        assert_eq!(
+            holds,
+            [
+                "fs-1: 1 of 3 mount targets available",
+                "1 of 5 models, 5.0 MiB in 10 files",
+                "2 of 3 sandboxes are warm",
+                "version 2 takes 90 %, version 3 takes 10 %",
+                "not asked for",
+                "1 older versions are kept",
+            ]
+        );
+        let parts =
+            |of: usize| tree[of].parts.iter().map(|it| (it.name.as_str(), it.state, it.calls.join(" ")));
+        let sync = "Invoke of the model-sync function";
+        assert_eq!(
+            parts(0).collect::<Vec<_>>(),
+            [
+                ("fsmt-2", State::Failing, "DescribeMountTargets".to_owned()),
+                ("fsmt-3", State::Progressing, "DescribeMountTargets".to_owned()),
+            ]
+        );
+        assert_eq!(
+            parts(1).collect::<Vec<_>>(),
+            [
+                ("failed", State::Failing, "ListObjectsV2".to_owned()),
+                ("failed", State::Failing, format!("ListObjectsV2 {sync}")),
+                ("pending", State::Progressing, "ListObjectsV2".to_owned()),
+                ("syncing", State::Progressing, sync.to_owned()),
+            ]
+        );
+        // What a version that takes a share has done is asked only while it does.
+        for (traffic, calls) in [
+            (vec![takes("2", 90), takes("3", 10)], "GetAlias GetMetricData DescribeAlarms"),
+            (vec![takes("3", 100)], "GetAlias"),
+            (Vec::new(), "GetAlias"),
+        ] {
+            assert_eq!(explained(&status(is("False"), traffic))[3].calls.join(" "), calls);
+        }
+    }
+
+    #[test]
+    fn what_keeps_all_areas_from_being_worked_on_comes_first() {
+        for (special, state) in [
+            (("Accepted", "False", "InvalidSpec", "spec.models: none"), State::Failing),
+            (("Suspended", "True", "Suspended", "spec.management is Suspend"), State::Progressing),
+        ] {
+            let explained =
+                explain(("n", "x"), 1, &told(&[("StorageReady", "True", "Converged", ""), special]), None);
+            let [first, storage] = &explained.conditions[..] else { panic!("{explained:?}") };
+            assert_eq!(
+                (first.name.as_str(), first.state, first.message.as_str()),
+                (special.0, state, special.3)
+            );
+            assert_eq!((storage.name.as_str(), storage.state), ("StorageReady", State::Ready));
+        }
+        let well = told(&[("Accepted", "True", "Accepted", "the spec is valid")]);
+        assert!(explain(("n", "x"), 1, &well, None).conditions.is_empty());
+    }
+
     /// A status of generation 1 with these conditions: type, status, reason, message.
     fn told(conditions: &[(&str, &str, &str, &str)]) -> InferenceEndpointStatus {
         let condition = |&(type_, status, reason, message): &(&str, &str, &str, &str)| Condition {
