@@ -248,8 +248,11 @@ fn no_requests_stay_with_a_version_that_has_lost_its_files() {
         let before = traffic(&run);
         let next = if in_a_rollout { 3 } else { 2 };
         lose_the_access_point(&mut run);
+        // The second fails, too, and must not be taken back to the first.
+        run.world.meddle(|account| account.broken.serving.insert(digest("inference 2")));
         run.until("to go over to what has files", |run| traffic(run) != before).unwrap();
         assert_eq!(traffic(&run), (next, None), "at once, and to no other on the way");
+        run.world.meddle(|account| account.broken.serving.clear());
         run.settle().unwrap();
         assert_eq!((traffic(&run), warm(&run, next)), ((next, None), Some(2)));
         run.stays_quiet().unwrap();
@@ -322,6 +325,96 @@ fn an_alarm_takes_a_version_back_and_one_that_is_not_there_holds_it() {
     run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), true));
     run.until("to be taken back", |run| reason(run, "TrafficReady") == "RolloutAborted").unwrap();
     assert!(run.condition("TrafficReady").unwrap().2.contains("alarm checkout is on"));
+}
+
+#[test]
+fn steps_that_are_changed_in_the_middle_begin_at_the_one_that_was_reached() {
+    let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: 120 };
+    for (steps, share) in [
+        (vec![step(10), step(50), step(80)], 50),
+        (vec![step(20), step(30), step(60)], 30),
+        (vec![step(60), step(80)], 60),
+    ] {
+        let mut run = serving();
+        change_image(&mut run, "2");
+        run.until("to take half", |run| traffic(run) == (1, Some((2, 50)))).unwrap();
+        run.change(|spec| spec.rollout.steps.clone_from(&steps)).unwrap();
+        run.pass().unwrap();
+        assert_eq!(traffic(&run), (1, Some((2, share))), "{steps:?}");
+        run.go_on_for(Duration::from_secs(100)).unwrap();
+        assert_eq!(traffic(&run), (1, Some((2, share))), "it is held for its time");
+        run.settle().unwrap();
+        assert_eq!(traffic(&run), (2, None));
+    }
+    // Without steps it is for a person to say when, if a person has said to wait.
+    let mut run = serving();
+    change_image(&mut run, "2");
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    run.annotate(ROLLOUT_PAUSED, Some("true")).unwrap();
+    run.change(|spec| spec.rollout.steps.clear()).unwrap();
+    run.go_on_for(Duration::from_mins(5)).unwrap();
+    let (_, reason, message) = run.condition("TrafficReady").unwrap();
+    assert!(
+        reason == "Paused" && message.contains("version 2 takes 10 % of the requests"),
+        "{reason} {message}"
+    );
+    run.annotate(ROLLOUT_PAUSED, None).unwrap();
+    run.settle().unwrap();
+    assert_eq!(traffic(&run), (2, None));
+}
+
+#[test]
+fn a_version_is_asked_the_smoke_test_only_when_it_may_take_its_first_request() {
+    let asked = |run: &Run| run.world.look(|account| account.asked);
+    let mut run = serving();
+    let first = asked(&run);
+    assert!(first > 0);
+    run.restart();
+    run.go_on_for(Duration::from_mins(30)).unwrap();
+    assert_eq!(asked(&run), first, "it serves");
+    // Not yet warm, then held by a person.
+    run.annotate(ROLLOUT_PAUSED, Some("true")).unwrap();
+    change_image(&mut run, "2");
+    run.go_on_for(Duration::from_mins(5)).unwrap();
+    assert_eq!(asked(&run), first);
+    run.annotate(ROLLOUT_PAUSED, None).unwrap();
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    let second = asked(&run);
+    assert!(second > first);
+    run.settle().unwrap();
+    // A person's word needs no test, and nor does going back.
+    run.annotate(PROMOTE, Some("3")).unwrap();
+    run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+    run.settle().unwrap();
+    run.annotate(PROMOTE, None).unwrap();
+    run.annotate(REJECTED_VERSIONS, Some("3")).unwrap();
+    run.until("to go back", |run| traffic(run).0 != 3).unwrap();
+    assert_eq!(asked(&run), second);
+    // Where none is asked for, there is none.
+    let mut run = serving();
+    run.change(|spec| spec.rollout.smoke_test = None).unwrap();
+    change_image(&mut run, "2");
+    run.settle().unwrap();
+    assert_eq!(asked(&run), first);
+}
+
+#[test]
+fn what_was_taken_back_is_kept_beyond_the_limit_with_no_capacity_too() {
+    let mut run = serving();
+    run.change(|spec| {
+        spec.rollout.history_limit = 0;
+        spec.capacity.provisioned = None;
+    })
+    .unwrap();
+    run.settle().unwrap();
+    run.world.meddle(|account| account.broken.serving.insert(digest("inference 2")));
+    change_image(&mut run, "2");
+    run.until("to be taken back", |run| reason(run, "TrafficReady") == "RolloutAborted").unwrap();
+    run.go_on_for(Duration::from_mins(20)).unwrap();
+    let versions: Vec<u64> = run
+        .world
+        .look(|account| account.functions[&run.endpoint().names.function].versions.keys().copied().collect());
+    assert_eq!(versions, [1, 2], "published once, and there for another try");
 }
 
 #[test]

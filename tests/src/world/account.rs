@@ -346,6 +346,8 @@ pub struct Account {
     pub functions: BTreeMap<String, Function>,
     /// Nobody sends requests.
     pub is_idle: bool,
+    /// How often a version was asked something by name.
+    pub asked: u64,
     /// CloudWatch alarms by name, and whether they are on.
     pub alarms: BTreeMap<String, bool>,
     /// Network interfaces that outlive their function: the function, and when they are gone.

@@ -160,7 +160,11 @@ impl Cloud for World {
         _payload: Vec<u8>,
     ) -> Result<std::result::Result<Vec<u8>, String>> {
         let resource = format!("function {function}:{version}");
-        self.read("Invoke", &resource, |account| account.answer(function, version)).await
+        self.read("Invoke", &resource, |account| {
+            account.asked += 1;
+            account.answer(function, version)
+        })
+        .await
     }
 
     async fn health(&self, query: &HealthQuery<'_>) -> Result<Health> {
