@@ -98,6 +98,49 @@ fn functions_wait_for_mount_targets_that_take_long() {
 }
 
 #[test]
+fn storage_is_not_said_to_be_ready_before_its_mount_targets_are() {
+    let world = world();
+    world.meddle(|a| a.delays.mount_target = Duration::from_mins(30));
+    let mut run = run_of(world, object());
+    run.until("to wait for them", |run| {
+        run.condition("StorageReady").is_some_and(|(_, reason, message)| {
+            reason == "Waiting"
+                && ["eu-west-1a (creating)", "eu-west-1b (creating)"]
+                    .iter()
+                    .all(|part| message.contains(part))
+        })
+    })
+    .unwrap();
+    // Nor is it when one of them goes back to that.
+    settle(&mut run);
+    run.checks_truth = false;
+    run.world.meddle(|a| {
+        let ours = a.mount_targets.values_mut().filter(|mt| mt.file_system != BROUGHT);
+        ours.filter(|mt| mt.zone == "eu-west-1b")
+            .for_each(|mt| mt.available_at = a.now + Duration::from_mins(5));
+    });
+    run.world.set_outage(true);
+    run.restart();
+    run.pass().unwrap();
+    let (status, _, message) = run.condition("StorageReady").unwrap();
+    assert!(status == "False" && message.contains("eu-west-1b (creating)"), "{status} {message}");
+    assert!(!run.is_ready());
+}
+
+#[test]
+fn encryption_that_aws_does_not_change_is_said_not_to_be_as_wanted() {
+    let mut run = ready();
+    run.checks_truth = false;
+    run.change(|spec| spec.storage.efs.managed.as_mut().unwrap().encrypted = false).unwrap();
+    run.pass().unwrap();
+    let (status, reason, message) = run.condition("StorageReady").unwrap();
+    assert_eq!((status, reason), ("False", "FileSystemFailed"));
+    assert!(message.contains("is encrypted, spec.storage.efs.managed.encrypted is false"), "{message}");
+    run.change(|spec| spec.storage.efs.managed.as_mut().unwrap().encrypted = true).unwrap();
+    settle(&mut run);
+}
+
+#[test]
 fn functions_wait_for_a_mount_target_in_every_zone() {
     let mut run = run_of(world(), object());
     run.until("to have its mount targets", |run| run.world.look(|a| a.mount_targets.len()) == 4).unwrap();
