@@ -283,4 +283,73 @@ mod tests {
         assert!(!status.conditions.iter().any(|c| c.type_ == "Suspended"));
         assert_eq!(condition(&status, "Accepted").message, "spec.aws.region is not set: write it");
     }
+
+    #[test]
+    fn what_cannot_be_worked_on_says_why_and_keeps_what_it_told() {
+        let at = Timestamp::from_second(10).unwrap();
+        let before = InferenceEndpointStatus {
+            observed_generation: Some(1),
+            url: Some("https://x/".to_owned()),
+            ..InferenceEndpointStatus::default()
+        };
+        let role = RoleNotAllowed {
+            field: "spec.aws.roleArn",
+            role: "arn:aws:iam::444455556666:role/theirs".to_owned(),
+            namespace: "vision".to_owned(),
+            allowed: None,
+        };
+        let problem = |class| Problem {
+            operation: "AssumeRole",
+            resource: "role larder".to_owned(),
+            class,
+            code: String::new(),
+            message: "no answer".to_owned(),
+            request_id: None,
+        };
+        let of = |class, is_deleting| unreachable(&problem(class), 2, is_deleting, &before, at);
+        for (status, type_, ready, part) in [
+            (role_not_allowed(&role, 2, false, &before, at), "Stalled", "RoleNotAllowed", "role/theirs"),
+            (
+                role_not_allowed(&role, 2, true, &before, at),
+                "Stalled",
+                "RoleNotAllowed",
+                "spec.deletionPolicy: Retain",
+            ),
+            (
+                of(Class::Denied, false),
+                "Stalled",
+                "AccessDenied",
+                "AssumeRole of role larder failed: no answer",
+            ),
+            (of(Class::Transient, false), "Reconciling", "Unavailable", "no answer"),
+            (of(Class::Transient, true), "Reconciling", "Unavailable", "spec.deletionPolicy: Retain"),
+        ] {
+            assert_eq!((status.observed_generation, &status.url), (Some(2), &before.url));
+            for type_ in ["Ready", type_] {
+                let told = condition(&status, type_);
+                assert_eq!((told.reason.as_str(), told.observed_generation), (ready, Some(2)), "{type_}");
+                assert!(told.message.contains(part), "{}", told.message);
+            }
+            assert_eq!(
+                (condition(&status, "Ready").status.as_str(), condition(&status, type_).status.as_str()),
+                ("False", "True")
+            );
+            assert_eq!(status.conditions.len(), 3, "Accepted, Ready and why: {:?}", status.conditions);
+        }
+    }
+
+    #[test]
+    fn a_condition_is_of_the_time_at_which_it_became_what_it_is() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let is = |type_: &str, is_true| draft(type_, is_true, Reason::Converged, String::new());
+        let times = |conditions: &[Condition]| -> Vec<i64> {
+            conditions.iter().map(|it| it.last_transition_time.0.as_second()).collect()
+        };
+        let first = dated(vec![is("StorageReady", true), is("Exposed", true)], 1, &[], at(10));
+        let second = dated(vec![is("StorageReady", false), is("Exposed", true)], 2, &first, at(20));
+        assert_eq!((times(&first), times(&second)), (vec![10, 10], vec![20, 10]));
+        let third =
+            dated(vec![is("StorageReady", true), is("Exposed", true), is("Ready", true)], 3, &second, at(30));
+        assert_eq!(times(&third), [30, 10, 30]);
+    }
 }
