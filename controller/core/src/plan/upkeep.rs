@@ -66,7 +66,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// One look at a time; what it finds is told when it ends.
 fn verifying(stored: &Inventory) -> Option<Plan> {
     let revisions = stored.revisions.iter().filter(|it| it.is_verifying);
-    let revisions: Vec<String> = revisions.map(|it| it.revision.short().to_string()).collect();
+    let revisions: Vec<String> = revisions.map(|it| it.revision.short()).collect();
     (!revisions.is_empty()).then(|| Plan::Wait {
         reason: Reason::Verifying,
         on: format!("the bytes of revision {} to be read again", revisions.join(", ")),
