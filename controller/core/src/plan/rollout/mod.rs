@@ -187,10 +187,6 @@ pub(super) fn take_back(desired: &Desired, observed: &Observed, alias: &Alias) -
         return None;
     }
     let is_rejected = rejection(desired, number).is_some();
-    // What answers badly is better than what answers nothing.
-    if !is_rejected && is_lost(observed, alias.version) {
-        return None;
-    }
     let why = is_rejected.then(|| "it is rejected by an annotation".to_owned());
     let why = why.or_else(|| {
         let health = observed.trial.health.as_ref().ok()?.as_ref()?;
@@ -234,7 +230,7 @@ pub(super) fn advance(
         // The spec has come back to what serves.
         Some(_) if alias.version == number => moved(number, None, &done),
         // The spec has changed in the middle of a rollout.
-        Some((second, _)) if second != number && !is_lost => {
+        Some((second, _)) if second != number => {
             moved(alias.version, None, &Record::Done { version: alias.version, since: at })
         }
         Some((_, percent)) if !steps.is_empty() => go_on(desired, observed, alias, number, percent),
