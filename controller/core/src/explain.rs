@@ -354,8 +354,7 @@ mod tests {
         };
         let takes = |version: &str, percent| TrafficStatus { version: version.to_owned(), percent };
         let kept = |version: &str| VersionStatus { version: version.to_owned(), ..VersionStatus::default() };
-        let is = |status: &str| areas.map(|area| (area, status.to_owned()));
-        let status = |of: [(&'static str, String); 6], traffic: Vec<TrafficStatus>| InferenceEndpointStatus {
+        let status = |is: &str, traffic: Vec<TrafficStatus>| InferenceEndpointStatus {
             storage: Some(StorageStatus {
                 file_system_id: Some("fs-1".to_owned()),
                 mount_targets: vec![
@@ -375,10 +374,10 @@ mod tests {
             capacity: Some(CapacityStatus { requested: 3, available: 2, status: None }),
             traffic,
             history: vec![kept("3"), kept("2"), kept("1")],
-            ..told(&of.each_ref().map(|(area, status)| (*area, status.as_str(), "Waiting", "")))
+            ..told(&areas.map(|area| (area, is, "Waiting", "")))
         };
         let explained = |status: &InferenceEndpointStatus| explain(("n", "x"), 1, status, None).conditions;
-        let tree = explained(&status(is("True"), vec![takes("2", 90), takes("3", 10)]));
+        let tree = explained(&status("True", vec![takes("2", 90), takes("3", 10)]));
         let holds: Vec<_> = tree.iter().map(|it| it.message.as_str()).collect();
         assert_eq!(
             holds,
@@ -416,7 +415,7 @@ mod tests {
             (vec![takes("3", 100)], "GetAlias"),
             (Vec::new(), "GetAlias"),
         ] {
-            assert_eq!(explained(&status(is("False"), traffic))[3].calls.join(" "), calls);
+            assert_eq!(explained(&status("False", traffic))[3].calls.join(" "), calls);
         }
     }
 

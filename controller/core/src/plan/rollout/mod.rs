@@ -118,27 +118,24 @@ fn rejection(desired: &Desired, number: u64) -> Option<(Reason, String)> {
 fn stand_in<'a>(desired: &Desired, observed: &'a Observed, alias: Option<&Alias>) -> Option<&'a Version> {
     let versions = observed.versions.as_ref().ok()?;
     let is_fit = |version: &&Version| {
-        matches!(&version.function, Remote::Ready(function) if function::mounts_what_is_there(function, observed))
+        matches!(version.function, Remote::Ready(_))
+            && !is_lost(version, observed)
             && refusal(desired, alias, version.number).is_none()
             && !super::names_damage(version, observed.inventory())
     };
     let serving = alias.and_then(|alias| versions.iter().find(|version| version.number == alias.version));
     let serving = serving.filter(|version| refusal(desired, alias, version.number).is_none());
     serving
-        .filter(|version| !is_lost(observed, version.number))
+        .filter(|version| !is_lost(version, observed))
         .or_else(|| versions.iter().rev().find(is_fit))
         .or(serving)
 }
 
 /// Whether a version is known to have lost its files: it mounts an access point that somebody deleted, and every
 /// request to it fails. A published version never mounts another (`PublishVersion`).
-fn is_lost(observed: &Observed, number: u64) -> bool {
-    let versions = observed.versions.as_deref().unwrap_or_default();
-    let version = versions.iter().find(|version| version.number == number);
-    observed.access_point.is_ok()
-        && version
-            .and_then(|it| it.function.ours())
-            .is_some_and(|it| !function::mounts_what_is_there(it, observed))
+fn is_lost(version: &Version, observed: &Observed) -> bool {
+    let is_there = |function| function::mounts_what_is_there(function, observed);
+    observed.access_point.is_ok() && version.function.ours().is_some_and(|function| !is_there(function))
 }
 
 /// What is remembered of the rollout.
@@ -223,7 +220,8 @@ pub(super) fn advance(
     };
     let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
     // No requests stay with a version that answers none.
-    let is_lost = is_lost(observed, alias.version);
+    let versions = observed.versions.as_deref().unwrap_or_default();
+    let is_lost = versions.iter().any(|it| it.number == alias.version && is_lost(it, observed));
     let steps = if goal.way == Way::Rollout && !is_lost { desired.rollout.steps.as_slice() } else { &[] };
     match alias.second {
         None if alias.version == number => Ok(Plan::Converged),
