@@ -77,11 +77,6 @@ impl Running {
         self.found(|entry| entry["fields"]["address"].as_str().map(str::to_owned))
     }
 
-    /// The log until now.
-    pub(crate) fn log(&self) -> String {
-        self.log.0.lock().unwrap().lines.join("\n")
-    }
-
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -117,7 +112,7 @@ impl Running {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
-        self.log()
+        self.log.0.lock().unwrap().lines.join("\n")
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use larder_inference::onnx::Level;
 use serde_json::Value;
 
-use crate::common;
+use crate::common::{self, program::says_opened};
 use crate::program::{Server, models, reference_of, write_models};
 
 /// Runs `prepare` and returns the prepared folders.
@@ -57,10 +57,10 @@ fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
     for (name, reference) in &models {
         server.ask(name, reference).unwrap();
     }
+    let log = server.running.killed();
     for artefact in &artefacts {
-        assert!(server.uses(artefact), "{} is not used", artefact.display());
+        assert!(says_opened(&log, artefact), "{} is not used: {log}", artefact.display());
     }
-    drop(server);
 
     for artefact in &artefacts {
         let whole = std::fs::read(artefact).unwrap();
@@ -70,7 +70,8 @@ fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
     for (name, reference) in &models {
         server.ask(name, reference).unwrap();
     }
-    assert!(artefacts.iter().all(|artefact| !server.uses(artefact)));
+    let log = server.running.killed();
+    assert!(!artefacts.iter().any(|artefact| says_opened(&log, artefact)), "{log}");
 }
 
 /// As when weights were laid out for another processor: ONNX Runtime opens the file without complaint, and
@@ -106,11 +107,11 @@ fn a_prepared_file_that_opens_and_does_not_run_is_given_up_for_the_original() {
     let arguments = ["--lazy", "--root", root.path().to_str().unwrap()];
     let server = Server::start(&root.path().join("models"), 3538, &arguments);
     assert_eq!(server.send("POST", "/v2/repository/models/net/load", "").0, 200);
-    assert!(server.uses(&artefact), "it opens");
     for _ in 0..3 {
         server.ask("net", &reference).unwrap();
     }
     let log = server.running.killed();
+    assert!(says_opened(&log, &artefact), "it does not open: {log}");
     assert_eq!(log.matches("what was prepared does not run").count(), 1, "{log}");
 }
 

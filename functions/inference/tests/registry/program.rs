@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::common;
-use crate::common::program::{Running, says_opened, send};
+use crate::common::program::{Running, send};
 
 /// The program as a server, ended when the test is.
 pub(crate) struct Server {
@@ -31,11 +31,6 @@ impl Server {
     /// A number of `/proc/<pid>/status`.
     pub(crate) fn status(&self, field: &str) -> u64 {
         self.running.status(field)
-    }
-
-    /// Whether it has opened a prepared file.
-    pub(crate) fn uses(&self, prepared: &Path) -> bool {
-        says_opened(&self.running.log(), prepared)
     }
 
     /// Processor time that it has taken, in ticks of 10 ms.
