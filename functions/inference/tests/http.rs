@@ -57,6 +57,7 @@ impl Host {
         let router = Router::new()
             .route("/sign.png", get(picture))
             .route("/large", get(async || vec![0_u8; 1_200_000]))
+            .route("/almost", get(async || vec![0_u8; 999_999]))
             .route("/nothing", get(async || StatusCode::NOT_FOUND))
             .route("/once", redirect("/sign.png"))
             .route("/for-ever", redirect("/for-ever"))
@@ -236,6 +237,9 @@ async fn an_allowed_host_still_has_its_limits() {
     server.refuses("/ocr", &link("/large"), 413, &["larger than 1000000 bytes"]).await;
     server.refuses("/ocr", &link("/nothing"), 502, &["404"]).await;
     server.refuses("/ocr", &link("/slow"), 502, &["longer than 3s"]).await;
+    let many = vec![format!("http://{}/almost", server.host.address); 68];
+    let together = ["\"inputs\"", "member 67", "67999932 bytes", "67108864", "fewer"];
+    server.refuses("/models/signs", &json!({"inputs": many}), 413, &together).await;
     // Another port of the same host is another host.
     server.refuses("/ocr", &json!({"link": "http://127.0.0.1:1/"}), 400, &["public Internet"]).await;
 }

@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::program::{Running, program, server};
+use common::program::{Running, program, send, server};
 use larder_contract::{Digest, Manifest, ManifestModel, layout};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -269,4 +269,35 @@ fn start_function(address: &str, root: &Path, manifest: &Digest) -> Running {
         ("LARDER_MANIFEST", &manifest.to_string()),
     ];
     Running::start(program(&[], &variables))
+}
+
+/// Pictures of 25 megapixels each, which their bytes do not show.
+#[test]
+fn pictures_of_one_request_are_not_in_memory_together() {
+    const PICTURES: usize = 6;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(5_000, 5_000).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    let picture = BASE64_STANDARD.encode(bytes.into_inner());
+    let folder = tempfile::tempdir().unwrap();
+    common::copy_of(&common::export("animals-resnet"), folder.path());
+    let running = server(folder.path(), &[], &[]);
+    let address = running.address();
+    let ask = |count: usize| {
+        let body = json!({"inputs": vec![&picture; count]}).to_string();
+        let (status, answer) =
+            send(&address, "POST", "/models/animals-resnet", "application/json", body.as_bytes());
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let one = ask(1);
+    let alone = running.status("VmHWM:");
+    let many = ask(PICTURES);
+    assert_eq!(many.as_array().unwrap().len(), PICTURES);
+    assert!(
+        many.as_array().unwrap().iter().all(|labels| *labels == one[0] || *labels == one),
+        "{one} {many}"
+    );
+    let together = running.status("VmHWM:");
+    assert!(together < alone * 3 / 2, "{alone} KiB for one, {together} KiB for {PICTURES}");
 }

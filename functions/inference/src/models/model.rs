@@ -15,7 +15,7 @@ use crate::onnx::{Engine, Interrupt};
 use crate::prepared::Prepared;
 use crate::request::{self, aside};
 use crate::tasks::files::ModelFiles;
-use crate::tasks::picture::{Picture, Transparency};
+use crate::tasks::picture::{MAX_PIXELS, Picture, Transparency};
 use crate::tasks::tensor::Ports;
 use crate::tasks::{Answer, Input, Loaded, TaskError, Work};
 
@@ -205,6 +205,18 @@ impl Model {
                 format!("{MOST_WAITING} requests wait for model {:?} already; try again later", self.name);
             ApiError::busy(message, 1)
         })?;
+        let (first, rest) = match input {
+            Input::Pictures(pictures) => aside("decoding", move || parts(pictures)).await?,
+            Input::Texts(_) | Input::Tensors(_) => (input, Vec::new()),
+        };
+        let mut answer = self.answer_part(first, &asked).await?;
+        for part in rest {
+            answer.append(self.answer_part(part, &asked).await?);
+        }
+        Ok(answer)
+    }
+
+    async fn answer_part(&self, input: Input, asked: &Parameters) -> Result<Answer, ApiError> {
         let task = self.task();
         let work = match input {
             Input::Texts(texts) => Work::Texts(texts),
@@ -218,7 +230,7 @@ impl Model {
         let interrupt = in_use.value().interrupt.clone();
         // Dropped with this future, when the time is over or the client is gone.
         let _end_on_drop = interrupt.begin();
-        let parameters = asked.or(&self.parameters);
+        let parameters = asked.clone().or(&self.parameters);
         request::stage("inference");
         // In use until the run has ended, also when nobody waits for it any more.
         let run = move || {
@@ -239,6 +251,23 @@ impl Model {
             Err(error) => Err(failed(&error)),
         }
     }
+}
+
+/// Pictures in parts that are answered one after the other, so that what is decoded at a time takes no more
+/// memory than one picture may.
+fn parts(pictures: Vec<Bytes>) -> Result<(Input, Vec<Input>), ApiError> {
+    let (mut parts, mut part, mut pixels) = (Vec::new(), Vec::new(), 0);
+    for picture in pictures {
+        let more = Picture::pixels_of(&picture)?;
+        if pixels + more > MAX_PIXELS && !part.is_empty() {
+            parts.push(Input::Pictures(std::mem::take(&mut part)));
+            pixels = 0;
+        }
+        pixels += more;
+        part.push(picture);
+    }
+    parts.push(Input::Pictures(part));
+    Ok((parts.remove(0), parts))
 }
 
 fn decoded(pictures: &[Bytes], task: Task) -> Result<Work, ApiError> {

@@ -68,6 +68,19 @@ pub enum Answer {
     Tensors(Vec<NamedTensor>),
 }
 
+impl Answer {
+    /// Adds what the same model has answered to more of the same request.
+    pub(crate) fn append(&mut self, more: Self) {
+        match (self, more) {
+            (Self::Lines(all), Self::Lines(more)) => all.extend(more),
+            (Self::Labels(all), Self::Labels(more)) => all.extend(more),
+            (Self::Embeddings(all), Self::Embeddings(more)) => all.extend(more),
+            (Self::Tensors(all), Self::Tensors(more)) => all.extend(more),
+            (Self::Lines(_) | Self::Labels(_) | Self::Embeddings(_) | Self::Tensors(_), _) => {}
+        }
+    }
+}
+
 /// A label, and how well it fits.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Label {

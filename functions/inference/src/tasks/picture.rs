@@ -68,26 +68,20 @@ impl Picture {
     /// # Errors
     /// [`PictureError`]; the limits are checked before pixels are decoded.
     pub fn decode_with(bytes: &[u8], transparency: Transparency) -> Result<Self, PictureError> {
-        let format = image::guess_format(bytes).map_err(|_| PictureError::Unsupported)?;
-        if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg) {
-            return Err(PictureError::Unsupported);
-        }
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        let mut limits = image::Limits::default();
-        limits.max_alloc = Some(MAX_DECODER_BYTES);
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder()?;
-        let (width, height) = decoder.dimensions();
-        if width == 0 || height == 0 {
-            return Err(PictureError::Empty);
-        }
-        if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(PictureError::TooLarge { width, height });
-        }
+        let mut decoder = decoder(bytes)?;
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut upright = DynamicImage::from_decoder(decoder)?;
         upright.apply_orientation(orientation);
         Ok(Self::from_decoded(upright, transparency))
+    }
+
+    /// How many pixels a picture has, from its first bytes alone.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`], where the first bytes show it.
+    pub(crate) fn pixels_of(bytes: &[u8]) -> Result<u64, PictureError> {
+        let (width, height) = decoder(bytes)?.dimensions();
+        Ok(u64::from(width) * u64::from(height))
     }
 
     /// Pixels across.
@@ -133,6 +127,27 @@ impl Picture {
         self.pixels.reverse();
         self
     }
+}
+
+/// What decodes a picture that is within the limits.
+fn decoder(bytes: &[u8]) -> Result<impl ImageDecoder, PictureError> {
+    let format = image::guess_format(bytes).map_err(|_| PictureError::Unsupported)?;
+    if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg) {
+        return Err(PictureError::Unsupported);
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    reader.limits(limits);
+    let decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(PictureError::Empty);
+    }
+    if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(PictureError::TooLarge { width, height });
+    }
+    Ok(decoder)
 }
 
 /// Blends transparent pixels onto white when what shows is dark on the whole, else onto black.

@@ -19,6 +19,9 @@ use crate::tasks::{Input, Text};
 /// The most texts or pictures of one request.
 pub(crate) const MOST_INPUTS: usize = 2048;
 
+/// The most bytes that the links of one request bring: the pictures are in memory together.
+const MOST_LINKED: usize = 64 << 20;
+
 /// What is asked of a model.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -161,11 +164,7 @@ pub(super) async fn asked(
     };
     few(items.len(), "inputs")?;
     let input = if pictures {
-        let mut bytes = Vec::with_capacity(items.len());
-        for (at, item) in items.into_iter().enumerate() {
-            bytes.push(picture(served, at, item).await?);
-        }
-        Input::Pictures(bytes)
+        Input::Pictures(pictures_of(served, items).await?)
     } else {
         let texts = items.into_iter().map(|item| match item {
             Item::Text(text) => Text { text, pair: None },
@@ -189,22 +188,38 @@ pub(crate) fn few(count: usize, field: &str) -> Result<(), ApiError> {
     }
 }
 
-/// A picture that JSON names: its bytes in base64, or a link to it.
-async fn picture(served: &Served, at: usize, item: Item) -> Result<Bytes, ApiError> {
-    let Item::Text(text) = item else {
-        let message =
-            format!("field \"inputs\": member {at} is an object; send a picture as base64, or a link to it");
-        return Err(ApiError::bad_request(message));
-    };
-    if text.starts_with("http://") || text.starts_with("https://") {
-        stage("fetching the link");
-        return served.links.fetch(&text).await.map_err(|e| e.into_api_error(&text));
+/// The pictures that JSON names: their bytes in base64, or links to them.
+async fn pictures_of(served: &Served, items: Vec<Item>) -> Result<Vec<Bytes>, ApiError> {
+    let mut pictures = Vec::with_capacity(items.len());
+    let mut linked = 0;
+    for (at, item) in items.into_iter().enumerate() {
+        let Item::Text(text) = item else {
+            let message = format!(
+                "field \"inputs\": member {at} is an object; send a picture as base64, or a link to it"
+            );
+            return Err(ApiError::bad_request(message));
+        };
+        if text.starts_with("http://") || text.starts_with("https://") {
+            stage("fetching the link");
+            let picture = served.links.fetch(&text).await.map_err(|e| e.into_api_error(&text))?;
+            linked += picture.len();
+            if linked > MOST_LINKED {
+                let message = format!(
+                    "field \"inputs\": the links up to member {at} bring {linked} bytes, the most is {MOST_LINKED}; send fewer at once"
+                );
+                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+            }
+            pictures.push(picture);
+        } else {
+            let decoded = BASE64_STANDARD.decode(text.trim()).map_err(|e| {
+                let message =
+                    format!("field \"inputs\": member {at} is neither a link nor a picture in base64: {e}");
+                ApiError::bad_request(message)
+            })?;
+            pictures.push(decoded.into());
+        }
     }
-    let decoded = BASE64_STANDARD.decode(text.trim());
-    decoded.map(Bytes::from).map_err(|e| {
-        let message = format!("field \"inputs\": member {at} is neither a link nor a picture in base64: {e}");
-        ApiError::bad_request(message)
-    })
+    Ok(pictures)
 }
 
 /// What a body is.
