@@ -2,6 +2,7 @@
 
     onnx_files.py layers OUT --seed N --width W    multiplications by seeded W×W matrices, W inputs, W outputs
                         --folded                   with the width in two between, by a Reshape
+                        --external                 with the matrices in OUT_data
     onnx_files.py loop OUT --width W               as many multiplications by a W×W matrix as its input n says
     onnx_files.py hostile OUT                      a folder for each way to be corrupt or ill-meant, as models
     onnx_files.py answers FILE…                    what onnxruntime answers to a fixed input, as JSON
@@ -10,6 +11,7 @@ Field numbers are those of onnx.proto (ONNX 1.17), wire types those of protobuf.
 """
 
 import argparse
+import contextlib
 import json
 import struct
 import sys
@@ -84,14 +86,23 @@ def integers(name, values):
     return field(1, len(values)) + field(2, INT64) + field(8, name) + field(9, raw)
 
 
-def layers(seed, width, depth=6, folded=False):
+def layers(seed, width, depth=6, folded=False, external=None):
+    """With `external`, a file that is open for writing, that is where the weights go."""
+    import os
+
     import numpy
 
     random = numpy.random.default_rng(seed)
     nodes, weights, last = [], [], "x"
     for layer in range(depth):
         values = random.standard_normal((width, width), dtype=numpy.float32) / numpy.sqrt(width)
-        weights.append(tensor(f"w{layer}", [width, width], values.astype("<f4").tobytes()))
+        name, dims, raw = f"w{layer}", [width, width], values.astype("<f4").tobytes()
+        if external:
+            place = dict(location=os.path.basename(external.name), offset=external.tell(), length=len(raw))
+            weights.append(external_tensor(name, dims, **place))
+            external.write(raw)
+        else:
+            weights.append(tensor(name, dims, raw))
         nodes.append(node("MatMul", [last, f"w{layer}"], [f"m{layer}"]))
         last = "y" if layer == depth - 1 else f"t{layer}"
         nodes.append(node("Tanh", [f"m{layer}"], [last]))
@@ -260,6 +271,7 @@ def main():
     command.add_argument("--seed", type=int, required=True)
     command.add_argument("--width", type=int, default=1024)
     command.add_argument("--folded", action="store_true")
+    command.add_argument("--external", action="store_true")
     command = commands.add_parser("loop")
     command.add_argument("out")
     command.add_argument("--width", type=int, required=True)
@@ -269,8 +281,9 @@ def main():
     command.add_argument("files", nargs="+")
     given = parser.parse_args()
     if given.command == "layers":
-        with open(given.out, "wb") as out:
-            out.write(layers(given.seed, given.width, folded=given.folded))
+        with open(given.out, "wb") as out, contextlib.ExitStack() as stack:
+            external = stack.enter_context(open(given.out + "_data", "wb")) if given.external else None
+            out.write(layers(given.seed, given.width, folded=given.folded, external=external))
     elif given.command == "loop":
         with open(given.out, "wb") as out:
             out.write(looped(given.width))

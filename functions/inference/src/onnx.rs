@@ -1,8 +1,9 @@
 //! ONNX Runtime: finding the library, one environment with one thread pool, and `session`s, whose files come
-//! by [`reading`] and whose runs an `interrupt` ends.
+//! by [`reading`] and whose runs an `interrupt` ends. Prepared files are [`sealed`].
 
 mod interrupt;
 pub mod reading;
+pub mod sealed;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -56,6 +57,20 @@ pub enum OnnxError {
     /// A prepared file cannot be read.
     #[error("{} cannot be read", path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A prepared file is not as it was written.
+    #[error("{} is damaged: its checksum is another; remove it, and it is made again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A prepared file cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -165,19 +180,23 @@ impl Engine {
     pub fn open_original(&self, path: &Path) -> Result<Session, OnnxError> {
         // ONNX Runtime tells better what is wrong with a file that cannot be read.
         let _ = reading::ahead(path);
+        for weights in weights_beside(path) {
+            let _ = reading::ahead(&weights);
+        }
         let open = || self.builder(GraphOptimizationLevel::All)?.commit_from_file(path);
         let inner = open().map_err(|source| OnnxError::Open { path: path.to_owned(), source })?;
         Ok(Session::new(Opened::Original(inner), path, self))
     }
 
-    /// Opens a file of ONNX Runtime's own format. It is read into one buffer, whose bytes are the session's
-    /// weights.
+    /// Opens a file that [`Engine::optimise`] has written. It is read into one buffer, whose bytes are the
+    /// session's weights.
     ///
     /// # Errors
-    /// [`OnnxError::Read`] or [`OnnxError::Open`].
+    /// [`OnnxError::Read`], [`OnnxError::Damaged`] or [`OnnxError::Open`].
     pub fn open_prepared(&self, path: &Path) -> Result<Session, OnnxError> {
         let bytes =
             reading::whole(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
+        let bytes = sealed::content(bytes).ok_or_else(|| OnnxError::Damaged { path: path.to_owned() })?;
         let opened = InBytes::try_new(bytes, |bytes| {
             self.builder(GraphOptimizationLevel::All)?.commit_from_memory_directly(bytes)
         });
@@ -185,10 +204,10 @@ impl Engine {
         Ok(Session::new(Opened::Prepared(opened), path, self))
     }
 
-    /// Writes what ONNX Runtime makes of an ONNX file at this level, in its own format.
+    /// Writes what ONNX Runtime makes of an ONNX file at this level, in its own format, sealed.
     ///
     /// # Errors
-    /// [`OnnxError::Open`] when it cannot be opened or written.
+    /// [`OnnxError::Open`] when it cannot be opened or written, [`OnnxError::Write`] when it cannot be sealed.
     pub fn optimise(&self, original: &Path, target: &Path, level: Level) -> Result<(), OnnxError> {
         let open = || {
             self.builder(level.into())?
@@ -196,7 +215,8 @@ impl Engine {
                 .with_optimized_model_path(target)?
                 .commit_from_file(original)
         };
-        open().map(drop).map_err(|source| OnnxError::Open { path: original.to_owned(), source })
+        open().map_err(|source| OnnxError::Open { path: original.to_owned(), source })?;
+        sealed::seal(target).map_err(|source| OnnxError::Write { path: target.to_owned(), source })
     }
 
     fn builder(&self, level: GraphOptimizationLevel) -> Result<SessionBuilder, ort::Error> {
@@ -209,6 +229,20 @@ impl Engine {
             .with_config_entry("session.force_spinning_stop", "1")?
             .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?)
     }
+}
+
+/// The files beside an ONNX file that, by their names, have its weights: `model.onnx_data`, `model.onnx.data` and
+/// what follows on them.
+fn weights_beside(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Vec::new();
+    };
+    let is_of_it = |entry: &Path| {
+        let rest = entry.file_name().and_then(|entry| entry.to_str()?.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with("_data") || rest.starts_with(".data"))
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|entry| is_of_it(entry)).collect()
 }
 
 /// The number of threads that a sandbox with this much memory can keep busy.
@@ -257,6 +291,26 @@ mod tests {
         for (memory, expected) in [(128, 1), (1769, 1), (3537, 1), (3538, 2), (10_240, 5)] {
             assert_eq!(threads(memory), expected, "{memory}");
         }
+    }
+
+    #[test]
+    fn weights_are_beside_their_graph() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = |graph: &str| {
+            let found = weights_beside(&folder.path().join(graph));
+            let mut names: Vec<_> =
+                found.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+            names.sort();
+            names
+        };
+        for name in
+            ["model.onnx", "model.onnx_data", "model.onnx_data_1", "model.json", "a.onnx", "a.onnx.data"]
+        {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(names("model.onnx"), ["model.onnx_data", "model.onnx_data_1"]);
+        assert_eq!(names("a.onnx"), ["a.onnx.data"]);
+        assert!(names("model.json").is_empty());
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Runs the graph and hands its outputs to `read`. A prepared file whose first run fails is given up for
-    /// the original: weights that were damaged, or laid out for another processor, open without complaint.
+    /// the original: weights that were laid out for another processor open without complaint.
     pub(crate) fn run<R>(
         &mut self,
         inputs: &Inputs,

@@ -6,14 +6,14 @@
 //!   what older versions made.
 //!
 //! ```text
-//! prepared/<sha256>/<path>.ort        an ONNX file, optimised, in ONNX Runtime's own format
+//! prepared/<sha256>/<path>.ort        an ONNX file, optimised, in ONNX Runtime's own format, and a checksum
 //! prepared/<sha256>/prepared.json     the record
 //! ```
 //!
 //! The name is the digest of the model's revision and of all conditions, so what is found under the name that
 //! a process computes for itself was made for it: another processor or another version looks elsewhere. The
 //! folder is written aside and renamed when whole, and its files are never touched again. The original stays
-//! authoritative: where there is no prepared file, or it does not open, the original is opened.
+//! authoritative: where there is no prepared file, or it is damaged or does not open, the original is opened.
 
 mod leftovers;
 mod measure;
@@ -34,7 +34,7 @@ pub use write::{PrepareError, prepare};
 pub const RECORD: &str = "prepared.json";
 
 /// Goes up when what is written changes, or how it is chosen.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a prepared file depends on besides the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

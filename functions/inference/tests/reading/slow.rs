@@ -35,6 +35,8 @@ pub(crate) struct Slowness {
 pub(crate) struct Counts {
     bytes: Mutex<HashMap<PathBuf, u64>>,
     reads: AtomicU64,
+    under_way: AtomicU64,
+    most_under_way: AtomicU64,
 }
 
 impl Counts {
@@ -46,6 +48,19 @@ impl Counts {
     /// Requests to read.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// The most requests to read that were under way at once.
+    pub(crate) fn at_once(&self) -> u64 {
+        self.most_under_way.load(Ordering::Relaxed)
+    }
+
+    fn during<T>(&self, read: impl FnOnce() -> T) -> T {
+        let now = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_under_way.fetch_max(now, Ordering::Relaxed);
+        let done = read();
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        done
     }
 }
 
@@ -170,7 +185,9 @@ impl Slow {
                 self.wait(0);
                 self.list(request.inode, offset).map_err(missing)
             }
-            Asked::Read { offset, size } => self.read(request.inode, offset, size).map_err(missing),
+            Asked::Read { offset, size } => {
+                self.counts.during(|| self.read(request.inode, offset, size)).map_err(missing)
+            }
             Asked::Other => Err(protocol::NOT_DONE),
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use larder_inference::onnx::Level;
+use larder_inference::onnx::{Level, sealed};
 use serde_json::Value;
 
 use crate::common::{self, program::says_opened};
@@ -62,16 +62,31 @@ fn prepared_models_answer_the_same_and_broken_ones_fall_back() {
         assert!(says_opened(&log, artefact), "{} is not used: {log}", artefact.display());
     }
 
-    for artefact in &artefacts {
-        let whole = std::fs::read(artefact).unwrap();
-        std::fs::write(artefact, &whole[..whole.len() / 2]).unwrap();
+    // Cut short, and with a weight that is another: ONNX Runtime would open that, and answer with it.
+    let half = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
+    let weight = |bytes: &mut Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+    };
+    for damage in [&half as &dyn Fn(&mut Vec<u8>), &weight] {
+        let wholes: Vec<Vec<u8>> =
+            artefacts.iter().map(|artefact| std::fs::read(artefact).unwrap()).collect();
+        for (artefact, whole) in artefacts.iter().zip(&wholes) {
+            let mut bytes = whole.clone();
+            damage(&mut bytes);
+            std::fs::write(artefact, bytes).unwrap();
+        }
+        let server = serve();
+        for (name, reference) in &models {
+            server.ask(name, reference).unwrap();
+        }
+        let log = server.running.killed();
+        assert!(!artefacts.iter().any(|artefact| says_opened(&log, artefact)), "{log}");
+        assert_eq!(log.matches("is damaged").count(), artefacts.len(), "{log}");
+        for (artefact, whole) in artefacts.iter().zip(wholes) {
+            std::fs::write(artefact, whole).unwrap();
+        }
     }
-    let server = serve();
-    for (name, reference) in &models {
-        server.ask(name, reference).unwrap();
-    }
-    let log = server.running.killed();
-    assert!(!artefacts.iter().any(|artefact| says_opened(&log, artefact)), "{log}");
 }
 
 /// As when weights were laid out for another processor: ONNX Runtime opens the file without complaint, and
@@ -97,12 +112,14 @@ fn a_prepared_file_that_opens_and_does_not_run_is_given_up_for_the_original() {
     told["files"]["model.onnx"]["choice"] = "all".into();
     std::fs::write(&record, told.to_string()).unwrap();
 
-    // One byte of the shape that the graph folds to.
+    // One byte of the shape that the graph folds to, and the checksum of that.
     let mut bytes = std::fs::read(&artefact).unwrap();
+    bytes.truncate(bytes.len() - 8);
     let shape = [-1, 2, WIDTH / 2].map(i64::to_le_bytes).concat();
     let place = bytes.windows(shape.len()).position(|window| window == shape).unwrap();
     bytes[place + 16] -= 1;
     std::fs::write(&artefact, bytes).unwrap();
+    sealed::seal(&artefact).unwrap();
 
     let arguments = ["--lazy", "--root", root.path().to_str().unwrap()];
     let server = Server::start(&root.path().join("models"), 3538, &arguments);

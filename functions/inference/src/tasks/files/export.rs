@@ -12,8 +12,6 @@ use super::FilesError;
 pub struct ExportFiles {
     /// The graph: the only ONNX file, or the one called `model.onnx`.
     pub onnx: PathBuf,
-    /// Weights that the graph has outside of itself: `model.onnx_data` and the like.
-    pub external_data: Vec<PathBuf>,
     /// `config.json`: labels, kind of problem, sizes.
     pub config: Option<PathBuf>,
     /// `tokenizer.json`.
@@ -40,15 +38,7 @@ impl ExportFiles {
         let named = |name: &str| {
             [folder, &beside].into_iter().map(|place| place.join(name)).find(|path| files.contains(path))
         };
-        let graph_name = onnx.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let external = |path: &&PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let rest = name.strip_prefix(&graph_name);
-            path.parent() == Some(&beside)
-                && rest.is_some_and(|r| r.starts_with("_data") || r.starts_with(".data"))
-        };
         Some(Self {
-            external_data: files.iter().filter(external).cloned().collect(),
             config: named("config.json"),
             tokenizer: named("tokenizer.json"),
             tokenizer_config: named("tokenizer_config.json"),
