@@ -1,5 +1,5 @@
 """huggingface_hub's client against /models/{model}; prints the number of checks. The server has `sentiment`,
-`sentences` and `animals`; the second argument is a picture."""
+`sentences`, `animals` and `signs`; the second argument is a picture."""
 
 import sys
 
@@ -48,10 +48,15 @@ check(len(animals) > 1 and ordered(animals), animals)
 best = client("animals").image_classification(picture, top_k=1)
 check([e.label for e in best] == [animals[0].label] and abs(best[0].score - animals[0].score) < 1e-5, best)
 
+# Where the client expects its own word for what is read.
+read = client("signs", "/pipeline/image-to-text").image_to_text(picture)
+check(read.generated_text == "海港路 Harbour Road", read)
+
 for ask, status, part in [
     (lambda: client("none").text_classification("a"), 404, "there is no model"),
     (lambda: client("sentiment").text_classification(3), 400, "inputs"),
     (lambda: client("animals").text_classification("%"), 400, "base64"),
+    (lambda: client("animals", "/pipeline/image-to-text").image_to_text(picture), 400, "image-classification"),
     (lambda: client("sentiment", "/pipeline/ocr").text_classification("a"), 400, "text-classification"),
 ]:
     try:

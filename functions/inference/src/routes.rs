@@ -125,8 +125,10 @@ fn tasks() -> Table {
     let run = |path| {
         Operation::post(path, "Does the model's task")
             .takes::<task::TaskBody>(r#"{"inputs": "A fine day.", "parameters": {"topK": 2}}"#)
+            .takes::<oip::request::Body<'_>>(TENSORS)
             .takes_a_picture()
             .gives::<task::TaskAnswer>(LABELLED)
+            .gives::<oip::answer::Body<'_>>(TENSORS_BACK)
     };
     Table::new()
         .on(Operation::get("/models", "The models").gives::<Vec<task::ListedModel>>(listed), task::list)
@@ -152,15 +154,15 @@ fn openai() -> Table {
 fn oip() -> Table {
     let about = r#"{"name": "larder-inference", "version": "0.1.0", "extensions": ["binary_tensor_data"]}"#;
     let mut table = Table::new()
-        .on(Operation::get("/v2", "The server").gives::<Value>(about), oip::server)
-        .on(Operation::get("/v2/health/live", "Whether it is up").gives::<Value>(HEALTHY), oip::live)
+        .on(Operation::get("/v2", "The server").gives::<oip::About>(about), oip::server)
+        .on(Operation::get("/v2/health/live", "Whether it is up").gives::<oip::Live>(HEALTHY), oip::live)
         .on(
             Operation::get("/v2/health/ready", "Whether it takes requests")
-                .gives::<Value>(r#"{"ready": true}"#),
+                .gives::<oip::Ready>(r#"{"ready": true}"#),
             oip::ready,
         )
         .on(
-            Operation::get("/v2/models", "The models' names").gives::<Value>(r#"{"models": ["net"]}"#),
+            Operation::get("/v2/models", "The models' names").gives::<oip::Names>(r#"{"models": ["net"]}"#),
             oip::list,
         )
         .merge(repository());
@@ -169,6 +171,10 @@ fn oip() -> Table {
         let infer = Operation::post(&format!("{base}/infer"), "Tensors in, tensors out")
             .takes::<oip::request::Body<'_>>(TENSORS)
             .takes_bytes("application/octet-stream")
+            .header(
+                oip::answer::JSON_LENGTH,
+                "Of binary data: how many bytes of the body are JSON; the tensors follow",
+            )
             .gives::<oip::answer::Body<'_>>(TENSORS_BACK)
             .gives_bytes("application/octet-stream");
         table = table
@@ -176,7 +182,7 @@ fn oip() -> Table {
                 Operation::get(base, "What a model takes and gives").gives::<oip::Metadata>(METADATA),
                 oip::metadata,
             )
-            .on(ready.gives::<Value>(r#"{"name": "net", "ready": true}"#), oip::model_ready)
+            .on(ready.gives::<oip::ModelReady>(r#"{"name": "net", "ready": true}"#), oip::model_ready)
             .on(infer, oip::infer);
     }
     table
@@ -193,13 +199,13 @@ fn repository() -> Table {
         .on(index, oip::repository::index)
         .on(
             load.may_take::<oip::repository::LoadRequest>("{}")
-                .gives::<Value>(r#"{"name": "net", "load": true}"#),
+                .gives::<oip::repository::Loaded>(r#"{"name": "net", "load": true}"#),
             oip::repository::load,
         )
         .on(
             unload
                 .may_take::<oip::repository::LoadRequest>("{}")
-                .gives::<Value>(r#"{"name": "net", "unload": true}"#),
+                .gives::<oip::repository::Unloaded>(r#"{"name": "net", "unload": true}"#),
             oip::repository::unload,
         )
 }

@@ -94,13 +94,14 @@ async fn the_client_of_hugging_face_is_answered() {
         ("sentences", "sentences-xlmr"),
         ("animals", "animals-vit"),
     ]);
+    common::folder_of(models.path(), "signs", &common::models("v6"));
     let place = tempfile::tempdir().unwrap();
     let picture = place.path().join("sign.png");
     std::fs::write(&picture, common::sign("Harbour Road", "海港路")).unwrap();
     let ask = move |address: SocketAddr| {
         run("huggingface_client.py", &[address.to_string().as_ref(), picture.as_os_str()])
     };
-    assert!(with_server(models, ask).await.trim().parse::<u32>().unwrap() > 12);
+    assert!(with_server(models, ask).await.trim().parse::<u32>().unwrap() > 14);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,8 @@ pub fn document(operations: &[Operation]) -> Value {
             "description": "The models of one endpoint, in the protocols that clients have.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        // Where this document is: a stage or a base path may come before it.
+        "servers": [{"url": "."}],
         "paths": paths,
         "components": {"schemas": schemas},
     })
@@ -59,6 +60,9 @@ fn described(operation: &Operation, given: &mut SchemaGenerator, answered: &mut 
     if let Some(query) = operation.query {
         parameters.extend(query_parameters(&query(given)));
     }
+    parameters.extend(operation.headers.iter().map(|(name, what)| {
+        json!({"name": name.as_str(), "in": "header", "description": what, "schema": {"type": "integer", "minimum": 0}})
+    }));
     if !parameters.is_empty() {
         described.insert("parameters".to_owned(), json!(parameters));
     }
@@ -79,19 +83,32 @@ fn described(operation: &Operation, given: &mut SchemaGenerator, answered: &mut 
     Value::Object(described)
 }
 
+/// Bodies by their media type: of one that has several shapes, any.
 fn contents(contents: &[Content], generator: &mut SchemaGenerator) -> Map<String, Value> {
-    let described = |content: &Content| {
-        let mut described = Map::new();
+    let mut by_media: BTreeMap<&str, (Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    for content in contents {
+        let (schemas, examples) = by_media.entry(content.media).or_default();
         if let Shape::Json(schema) = content.shape {
-            described.insert("schema".to_owned(), schema(generator).to_value());
+            schemas.push(schema(generator).to_value());
         }
-        if let Some(example) = content.example {
-            let value = serde_json::from_str(example).unwrap_or_else(|_| json!(example));
-            described.insert("example".to_owned(), value);
+        examples
+            .extend(content.example.map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text))));
+    }
+    let described = |(media, (mut schemas, examples)): (&str, (Vec<Value>, Vec<Value>))| {
+        let mut described = Map::new();
+        if let Some(schema) = schemas.pop() {
+            let any = [schemas, vec![schema.clone()]].concat();
+            let schema = if any.len() == 1 { schema } else { json!({"anyOf": any}) };
+            described.insert("schema".to_owned(), schema);
         }
-        (content.media.to_owned(), Value::Object(described))
+        let example = |(nth, value): (usize, Value)| (format!("{}", nth + 1), json!({"value": value}));
+        let examples: Map<String, Value> = examples.into_iter().enumerate().map(example).collect();
+        if !examples.is_empty() {
+            described.insert("examples".to_owned(), Value::Object(examples));
+        }
+        (media.to_owned(), Value::Object(described))
     };
-    contents.iter().map(described).collect()
+    by_media.into_iter().map(described).collect()
 }
 
 /// The fields of a query's type, one parameter each.

@@ -1,5 +1,6 @@
 //! What one route takes and gives.
 
+use axum::http::HeaderName;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -11,6 +12,8 @@ pub struct Operation {
     pub(super) path: String,
     pub(super) summary: &'static str,
     pub(super) query: Option<SchemaOf>,
+    /// Names, and what they say.
+    pub(super) headers: Vec<(HeaderName, &'static str)>,
     pub(super) takes: Vec<Content>,
     pub(super) needs_body: bool,
     pub(super) gives: Vec<Content>,
@@ -56,6 +59,7 @@ impl Operation {
             path,
             summary,
             query: None,
+            headers: Vec::new(),
             takes: Vec::new(),
             needs_body: true,
             gives: Vec::new(),
@@ -70,7 +74,14 @@ impl Operation {
         self
     }
 
-    /// It takes JSON.
+    /// It takes a number in this header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, what: &'static str) -> Self {
+        self.headers.push((name, what));
+        self
+    }
+
+    /// It takes JSON. Said twice: of either shape.
     #[must_use]
     pub fn takes<T: JsonSchema>(mut self, example: &'static str) -> Self {
         let shape = Shape::Json(SchemaGenerator::subschema_for::<T>);
@@ -98,7 +109,7 @@ impl Operation {
         self
     }
 
-    /// It gives JSON.
+    /// It gives JSON. Said twice: of either shape.
     #[must_use]
     pub fn gives<T: JsonSchema>(mut self, example: &'static str) -> Self {
         let shape = Shape::Json(SchemaGenerator::subschema_for::<T>);

@@ -62,7 +62,7 @@ pub struct OcrBody {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct OcrAnswer {
     /// The lines' texts, a space between them.
-    predicted_label: String,
+    pub(super) predicted_label: String,
     /// The lines, in reading order.
     lines: Vec<Line>,
     /// Which model read them.

@@ -77,7 +77,8 @@ pub async fn run(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let model = served.models.model(&path.model)?;
-    if let Some(expected) = path.task.filter(|task| *task != model.task().as_str()) {
+    let as_text = model.task() == Task::Ocr && path.task.as_deref() == Some(IMAGE_TO_TEXT);
+    if let Some(expected) = path.task.filter(|task| !as_text && *task != model.task().as_str()) {
         let (name, task) = (model.name(), model.task().as_str());
         return Err(ApiError::bad_request(format!("model {name:?} does {task}, not {expected:?}")));
     }
@@ -85,7 +86,7 @@ pub async fn run(
         return oip::infer(State(served.clone()), oip::ModelPath::of(path.model), headers, bytes).await;
     }
     let asked = input::asked(&served, model, &headers, body(bytes)?).await?;
-    let answer = answer(model, asked).await?;
+    let answer = answer(model, asked, as_text).await?;
     // A body of megabytes takes a while to write.
     aside("answering", move || Ok(Json(answer).into_response())).await
 }
@@ -106,11 +107,27 @@ pub(crate) enum TaskAnswer {
     Vectors(Vec<Vectors>),
     /// feature-extraction, of a `source_sentence`: how near each of the others is.
     Similarities(Vec<f32>),
+    /// ocr, asked as image-to-text: what each picture says.
+    Texts(Vec<Generated>),
 }
 
-async fn answer(model: &Model, asked: Asked) -> Result<TaskAnswer, ApiError> {
+/// What a picture says, in the shape of Hugging Face's image-to-text.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Generated {
+    generated_text: String,
+}
+
+/// What Hugging Face's clients call ocr.
+const IMAGE_TO_TEXT: &str = "image-to-text";
+
+async fn answer(model: &Model, asked: Asked, as_text: bool) -> Result<TaskAnswer, ApiError> {
     let Asked { input, parameters, dimensions, similarity } = asked;
     Ok(match model.answer(input, parameters).await? {
+        Answer::Lines(pictures) if as_text => {
+            let read =
+                |lines| Generated { generated_text: seed::OcrAnswer::of(model, lines).predicted_label };
+            TaskAnswer::Texts(pictures.into_iter().map(read).collect())
+        }
         Answer::Lines(mut pictures) => {
             let mut answers = pictures.drain(..).map(|lines| seed::OcrAnswer::of(model, lines));
             match (answers.next(), answers.len()) {

@@ -27,7 +27,6 @@ use axum::extract::State;
 use larder_contract::Task;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::models::{self, Model};
@@ -39,39 +38,73 @@ pub use path::ModelPath;
 /// The protocol's extensions that are here, by Triton's names.
 const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "classification", "model_repository", "parameters"];
 
+/// What the server says of itself.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct About {
+    name: &'static str,
+    version: &'static str,
+    extensions: &'static [&'static str],
+}
+
 /// `GET /v2`
-pub async fn server() -> Json<Value> {
-    Json(serde_json::json!({
-        "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS
-    }))
+pub async fn server() -> Json<About> {
+    let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    Json(About { name, version, extensions: &EXTENSIONS })
+}
+
+/// Whether the server is up.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Live {
+    live: bool,
 }
 
 /// `GET /v2/health/live`
-pub async fn live() -> Json<Value> {
-    Json(serde_json::json!({"live": true}))
+pub async fn live() -> Json<Live> {
+    Json(Live { live: true })
+}
+
+/// Whether the server takes requests.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ready {
+    ready: bool,
 }
 
 /// `GET /v2/health/ready`: always true, for nothing listens before the models are loaded.
-pub async fn ready() -> Json<Value> {
-    Json(serde_json::json!({"ready": true}))
+pub async fn ready() -> Json<Ready> {
+    Json(Ready { ready: true })
+}
+
+/// The names of models.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Names {
+    models: Vec<String>,
 }
 
 /// `GET /v2/models`: the names of all models, as `KServe` lists them.
-pub async fn list(State(served): State<Served>) -> Json<Value> {
-    let names: Vec<&str> = served.models.models().map(|model| model.name()).collect();
-    Json(serde_json::json!({"models": names}))
+pub async fn list(State(served): State<Served>) -> Json<Names> {
+    Json(Names { models: served.models.models().map(|model| model.name().to_owned()).collect() })
+}
+
+/// Whether a model is in memory.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ModelReady {
+    name: String,
+    ready: bool,
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: whether it is in memory. Asking does not load it.
 ///
 /// # Errors
 /// 404 for unknown models and versions, 503 when it is not in memory.
-pub async fn model_ready(State(served): State<Served>, path: ModelPath) -> Result<Json<Value>, ApiError> {
+pub async fn model_ready(
+    State(served): State<Served>,
+    path: ModelPath,
+) -> Result<Json<ModelReady>, ApiError> {
     const SOON: u32 = 2;
     let model = path.find(&served)?;
     let name = model.name();
     let problem = match model.state() {
-        models::State::Ready => return Ok(Json(serde_json::json!({"name": name, "ready": true}))),
+        models::State::Ready => return Ok(Json(ModelReady { name: name.to_owned(), ready: true })),
         models::State::Loading => "is being loaded".to_owned(),
         models::State::Unloading => "is being unloaded".to_owned(),
         models::State::Unloaded => "is not loaded; its next request loads it".to_owned(),

@@ -80,6 +80,20 @@ pub(crate) struct LoadRequest {
     parameters: Option<BTreeMap<String, Box<RawValue>>>,
 }
 
+/// A model was loaded.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Loaded {
+    name: String,
+    load: bool,
+}
+
+/// A model was taken out of memory.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Unloaded {
+    name: String,
+    unload: bool,
+}
+
 /// `POST /v2/repository/models/{model}/load`: loads it, though it failed a short while ago.
 ///
 /// # Errors
@@ -88,7 +102,7 @@ pub async fn load(
     State(served): State<Served>,
     path: ModelPath,
     bytes: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Loaded>, ApiError> {
     let name = path.find(&served)?.name();
     let LoadRequest { parameters } = said(bytes)?;
     let brought = |name: &String| name == "config" || name.starts_with("file:");
@@ -98,7 +112,7 @@ pub async fn load(
         )));
     }
     served.models.load_model(name).await?;
-    Ok(Json(serde_json::json!({"name": name, "load": true})))
+    Ok(Json(Loaded { name: name.to_owned(), load: true }))
 }
 
 /// `POST /v2/repository/models/{model}/unload`: takes it out of memory once no request uses it.
@@ -109,12 +123,12 @@ pub async fn unload(
     State(served): State<Served>,
     path: ModelPath,
     bytes: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Unloaded>, ApiError> {
     let name = path.find(&served)?.name();
     // What it may say is about models that are made of others, which there are none of.
     said::<LoadRequest>(bytes)?;
     served.models.unload_model(name).await?;
-    Ok(Json(serde_json::json!({"name": name, "unload": true})))
+    Ok(Json(Unloaded { name: name.to_owned(), unload: true }))
 }
 
 /// A body that may be empty.
