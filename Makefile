@@ -17,8 +17,8 @@ test: tools build ## every test
 test-fast: ## the planner and AWS in memory: seconds, once built
 	@tests/tools/count.sh $(CARGO) test --workspace --locked --no-fail-fast --lib --test properties --test 'world_*' --test generated
 
-test-sync-long: build ## model-sync killed ten thousand times at random instants
-	@LARDER_KILLS=$${LARDER_KILLS:-10000} $(CARGO) test --locked -p larder-model-sync --test kills -- --nocapture
+test-sync-long: build ## model-sync, and workers that share a copy, each killed ten thousand times at random instants
+	@LARDER_KILLS=$${LARDER_KILLS:-10000} $(CARGO) test --locked -p larder-model-sync --test kills --test workers -- --nocapture
 
 bench-sync: ## model-sync beside rclone, boto3 and the AWS CLI; ARGS=--quick for a look
 	@$(CARGO) build --locked --profile bench -p larder-model-sync -p larder-bench-sync

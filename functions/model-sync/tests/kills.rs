@@ -3,7 +3,7 @@
 //!
 //! `LARDER_KILLS` says how many kills (200 when unset), `LARDER_SEED` plays a seed that failed again.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails there and then")]
 
 mod support;
 
@@ -13,10 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use larder_contract::revision::revision;
-use larder_contract::{ObjectEntry, RelativePath};
+use larder_contract::{Digest, layout};
 use larder_model_sync::store;
-use support::{Bucket, Chance, copy, etag};
+use support::{Bucket, Chance, copy};
 
 const MIB: usize = 1 << 20;
 const OBJECTS: &[(&str, usize)] = &[
@@ -34,14 +33,8 @@ const LANES: u64 = 4;
 
 /// The ranges that the journal has of what is in the bucket now, as the server sees their requests.
 fn noted(dir: &Path, bucket: &Bucket) -> BTreeSet<(String, usize)> {
+    let Some((_, done)) = store::progress(dir, &bucket.revision("ocr/")) else { return BTreeSet::new() };
     let objects = bucket.objects.lock().unwrap();
-    let entry = |(key, bytes): (&String, &Vec<u8>)| ObjectEntry {
-        path: RelativePath::parse(key.strip_prefix("ocr/").unwrap()).unwrap(),
-        size: bytes.len() as u64,
-        etag: etag(bytes).trim_matches('"').to_owned(),
-    };
-    let entries: Vec<_> = objects.iter().map(entry).collect();
-    let Some((_, done)) = store::progress(dir, &revision(&entries)) else { return BTreeSet::new() };
     let mut found = BTreeSet::new();
     for (file, (key, bytes)) in (0..).zip(&*objects) {
         let parts = bytes.len().div_ceil(MIB).max(1);
@@ -49,6 +42,22 @@ fn noted(dir: &Path, bucket: &Bucket) -> BTreeSet<(String, usize)> {
         found.extend(of_file.map(|(_, nth)| (key.clone(), nth * MIB)));
     }
     found
+}
+
+/// Each file is wholly of one content that its object has had, and the record says of which.
+fn assert_right(dir: &Path, revision: &Digest, bucket: &Bucket, seed: u64) {
+    let mut files = BTreeSet::new();
+    store::each_record(dir, |folder, file| {
+        if folder == layout::revision_dir(dir, revision) {
+            let path = file.object.path.as_str();
+            let content = bucket.content(&file.object.etag);
+            let content = content.unwrap_or_else(|| panic!("seed {seed}: {path} is of no content there was"));
+            assert!(std::fs::read(folder.join(path)).unwrap() == content, "seed {seed}: {path} differs");
+            files.insert(format!("ocr/{path}"));
+        }
+    });
+    let keys: BTreeSet<String> = bucket.objects.lock().unwrap().keys().cloned().collect();
+    assert_eq!(files, keys, "seed {seed}");
 }
 
 async fn lane(seed: u64, kills: usize) {
@@ -93,12 +102,10 @@ async fn lane(seed: u64, kills: usize) {
             let output = child.wait_with_output().await.unwrap();
             if output.status.success() {
                 let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-                let folder = Path::new(summary["directory"].as_str().unwrap()).to_owned();
+                let revision: Digest = summary["revision"].as_str().unwrap().parse().unwrap();
+                assert_right(dir.path(), &revision, &bucket, seed);
                 if bucket.swaps.load(Ordering::SeqCst) == swaps {
-                    for (key, bytes) in &*bucket.objects.lock().unwrap() {
-                        let path = folder.join(key.strip_prefix("ocr/").unwrap());
-                        assert!(std::fs::read(path).unwrap() == *bytes, "seed {seed}: {key} differs");
-                    }
+                    assert_eq!(revision, bucket.revision("ocr/"), "seed {seed}: it is what there is");
                 }
                 break;
             }

@@ -11,18 +11,14 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
-use larder_contract::source::S3Prefix;
-use larder_contract::sync::{ModelState, SyncEvent, SyncReport, SyncRequest, SyncSource};
-use larder_contract::{Digest, Manifest, ManifestModel, ModelSource, layout};
-use support::{Bucket, Fault, binary, copy, serve};
+use larder_contract::sync::{ModelState, SyncEvent};
+use larder_contract::{Digest, layout};
+use support::lambda::{Runtime, environment, request};
+use support::{Bucket, Fault, binary, copy};
 use tokio::sync::Semaphore;
 
 const MIB: usize = 1 << 20;
@@ -153,6 +149,40 @@ async fn what_cannot_be_copied_is_named() {
     assert!(code == Some(1) && words.contains("was replaced or removed while it was copied"), "{words}");
 }
 
+/// The server tells no `ETag`s, and takes no request for an object without `If-Match`: what keeps two contents apart is
+/// the condition that each request bears.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_for_an_object_says_which_content_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(Bucket { tells_no_etag: true, ..Bucket::new(OBJECTS) });
+    let url = bucket.serve().await;
+    bucket.faults.lock().unwrap().insert(6, Fault::Swapped);
+    let replaced = output(copy(&url, "ocr/", dir.path())).await;
+    let words = String::from_utf8_lossy(&replaced.stderr);
+    assert_eq!(replaced.status.code(), Some(1), "{words}");
+    assert!(words.contains("was replaced or removed while it was copied (PreconditionFailed"), "{words}");
+    assert!(!dir.path().join("revisions").exists());
+    assert_copied(&bucket, &output(copy(&url, "ocr/", dir.path())).await);
+
+    // Of an upload in parts, each part's length is asked for, too.
+    let dir = tempfile::tempdir().unwrap();
+    let uploaded_in = Some(3 * MIB / 2);
+    let bucket = Arc::new(Bucket { tells_no_etag: true, uploaded_in, ..Bucket::new(OBJECTS) });
+    let url = bucket.serve().await;
+    assert_copied(&bucket, &output(copy(&url, "ocr/", dir.path())).await);
+    assert!(bucket.part_lengths.load(Ordering::SeqCst) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_is_cut_short_is_asked_for_again() {
+    let bucket = Arc::new(Bucket::new(OBJECTS));
+    bucket.calls.lock().unwrap().extend([Fault::Truncated, Fault::Reset, Fault::SlowDown]);
+    let url = bucket.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    assert_copied(&bucket, &output(copy(&url, "ocr/", dir.path())).await);
+    assert!(bucket.calls.lock().unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_is_2() {
     for args in [&["copy", "/not/s3", "dir"][..], &["copy"], &["fly"], &[]] {
@@ -160,30 +190,6 @@ async fn wrong_usage_is_2() {
         command.args(args);
         assert_eq!(output(command).await.status.code(), Some(2), "{args:?}");
     }
-}
-
-/// A Lambda runtime API that has these events, and keeps the answers.
-#[derive(Debug, Default)]
-struct Runtime {
-    events: Mutex<Vec<SyncEvent>>,
-    answers: Mutex<Vec<SyncReport>>,
-}
-
-async fn next(State(runtime): State<Arc<Runtime>>) -> (HeaderMap, String) {
-    let event = runtime.events.lock().unwrap().pop();
-    let Some(event) = event else { return std::future::pending().await };
-    let mut headers = HeaderMap::new();
-    let deadline = std::time::SystemTime::now() + Duration::from_mins(1);
-    let deadline = deadline.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string();
-    headers.insert("lambda-runtime-aws-request-id", "1".parse().unwrap());
-    headers.insert("lambda-runtime-deadline-ms", deadline.parse().unwrap());
-    headers.insert("lambda-runtime-invoked-function-arn", "arn:aws:lambda:x".parse().unwrap());
-    (headers, serde_json::to_string(&event).unwrap())
-}
-
-async fn response(State(runtime): State<Arc<Runtime>>, body: String) -> StatusCode {
-    runtime.answers.lock().unwrap().push(serde_json::from_str(&body).unwrap());
-    StatusCode::ACCEPTED
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,17 +200,7 @@ async fn in_lambda_it_answers_events() {
     // What the controller would compute from its own listing.
     let copied = output(copy(&url, "ocr/", &dir.path().join("by-hand"))).await;
     let revision: Digest = assert_copied(&bucket, &copied)["revision"].as_str().unwrap().parse().unwrap();
-    let model = ManifestModel {
-        name: "ocr".to_owned(),
-        task: None,
-        revision,
-        copy_of: None,
-        parameters: larder_contract::Parameters::default(),
-        preload: true,
-    };
-    let place = S3Prefix { bucket: "models".to_owned(), prefix: "ocr/".to_owned() };
-    let from = SyncSource { model: "ocr".to_owned(), source: ModelSource::S3(place) };
-    let request = SyncRequest { manifest: Manifest::new(vec![model]), sources: vec![from], worker: None };
+    let request = request("ocr/", revision);
 
     let runtime = Arc::new(Runtime::default());
     runtime.events.lock().unwrap().extend([
@@ -212,20 +208,10 @@ async fn in_lambda_it_answers_events() {
         SyncEvent::Copy(request.clone()),
         SyncEvent::Status(request.clone()),
     ]);
-    let router = Router::new()
-        .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route("/2018-06-01/runtime/invocation/1/response", post(response))
-        .with_state(Arc::clone(&runtime));
-    let api = serve(router).await;
     let root = dir.path().join("root");
     let mut function = binary();
     function
-        .env("AWS_LAMBDA_RUNTIME_API", api.trim_start_matches("http://"))
-        .env("AWS_LAMBDA_FUNCTION_NAME", "sync")
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-        .env("AWS_LAMBDA_LOG_GROUP_NAME", "g")
-        .env("AWS_LAMBDA_LOG_STREAM_NAME", "s")
+        .envs(environment(&runtime.serve().await))
         .env("AWS_ENDPOINT_URL", &url)
         .env("LARDER_ROOT", &root);
     let mut child = start(function);

@@ -107,9 +107,18 @@ impl Clients {
         let call = Call::new("ListObjectsV2", format!("bucket {bucket}"));
         let request = self.s3.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(page);
         let answer = call.answer(request.encoding_type(EncodingType::Url).send().await)?;
-        let next = answer.next_continuation_token.filter(|_| answer.is_truncated == Some(true));
+        // The SDK reads an answer that was cut short as a shorter one: it must hold all that it announces.
+        let next = match (answer.is_truncated, answer.next_continuation_token) {
+            (Some(true), Some(next)) => Some(next),
+            (Some(false), _) => None,
+            (Some(true) | None, _) => return Err(call.lacks("end")),
+        };
+        let contents = answer.contents.unwrap_or_default();
+        if answer.key_count.is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
+            return Err(call.lacks("end"));
+        }
         let is_encoded = matches!(answer.encoding_type, Some(EncodingType::Url));
-        let items = answer.contents.unwrap_or_default().into_iter().map(|object| {
+        let items = contents.into_iter().map(|object| {
             let key = object.key.ok_or_else(|| call.lacks("key"))?;
             let key = if is_encoded { url_decoded(&key) } else { Some(key) };
             let key = key.ok_or_else(|| call.lacks("key in URL-encoded UTF-8"))?;

@@ -114,6 +114,8 @@ fn class(code: Option<&str>, status: Option<u16>, was_never_sent: bool) -> Class
         (Some("RequestTimeout" | "InternalError" | "ServiceUnavailable"), _) | (_, Some(500..)) => {
             Class::Transient
         }
+        // An answer that was cut short reads as no answer.
+        (None, Some(200..=299)) => Class::Transient,
         (_, Some(401 | 403)) => Class::Denied,
         (_, Some(_)) => Class::Invalid,
         (_, None) if was_never_sent => Class::Invalid,
@@ -145,6 +147,8 @@ mod tests {
         let composite = |algorithm, parts| Some(Expected::Composite { checksum: of(algorithm), parts });
         let head = HeadObjectOutput::builder;
         let (crc32, sha256, sha1) = (text(Algorithm::Crc32), text(Algorithm::Sha256), text(Algorithm::Sha1));
+        let (crc32c, crc64) = (text(Algorithm::Crc32C), text(Algorithm::Crc64Nvme));
+        let sha512 = text(Algorithm::Sha512);
         for (answer, etag, want) in vec![
             (head(), md5, whole(Algorithm::Md5)),
             (head().server_side_encryption(ServerSideEncryption::Aes256), md5, whole(Algorithm::Md5)),
@@ -163,6 +167,17 @@ mod tests {
                 md5,
                 whole(Algorithm::Crc32),
             ),
+            (head().checksum_crc32_c(&crc32c).checksum_crc32(&crc32), "x-2", whole(Algorithm::Crc32C)),
+            (head().checksum_crc32_c(format!("{crc32c}-7")), "x-2", composite(Algorithm::Crc32C, 7)),
+            (head().checksum_crc64_nvme(&crc64).checksum_sha1(&sha1), "x-2", whole(Algorithm::Crc64Nvme)),
+            (
+                head().checksum_sha256(&sha256).checksum_sha512(&sha512).checksum_crc64_nvme(&crc64),
+                md5,
+                whole(Algorithm::Sha512),
+            ),
+            (head().checksum_sha512(format!("{sha512}-2")), "x-2", composite(Algorithm::Sha512, 2)),
+            // Of another length, it is none of these.
+            (head().checksum_sha512(&sha256), "x-2", None),
             (head().checksum_crc32("not base64!"), "x-2", None),
             (head().checksum_crc32(&sha1), "x-2", None),
         ] {
@@ -182,6 +197,7 @@ mod tests {
             (Some("SlowDown"), Some(503), false, Class::Throttled),
             (Some("InternalError"), Some(500), false, Class::Transient),
             (None, Some(503), false, Class::Transient),
+            (None, Some(200), false, Class::Transient),
             (Some("AccessDenied"), Some(403), false, Class::Denied),
             (None, Some(403), false, Class::Denied),
             (Some("PermanentRedirect"), Some(301), false, Class::Invalid),

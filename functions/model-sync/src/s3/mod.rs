@@ -15,7 +15,7 @@ use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::operation::RequestId as _;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, EncodingType};
+use aws_sdk_s3::types::{ChecksumMode, EncodingType, Object};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::StreamExt as _;
 use larder_contract::source::S3Prefix;
@@ -60,6 +60,9 @@ pub fn client(config: &SdkConfig) -> Client {
     Client::from_conf(config)
 }
 
+/// What is said of a listing that does not hold what it announces.
+const CUT_SHORT: &str = "the listing is cut short";
+
 /// One place on S3.
 #[derive(Debug, Clone)]
 pub struct S3 {
@@ -99,26 +102,28 @@ impl Source for S3 {
             .send()
             .await
             .map_err(|e| failed("ListObjectsV2", self.place(), e))?;
-        let next = answer.next_continuation_token.filter(|_| answer.is_truncated == Some(true));
+        // The SDK reads an answer that was cut short as a shorter one: it must hold all that it announces.
+        let next = match (answer.is_truncated, answer.next_continuation_token) {
+            (Some(true), Some(next)) => Some(next),
+            (Some(false), _) => None,
+            (Some(true) | None, _) => return Err(self.unlisted(Class::Transient, CUT_SHORT.to_owned())),
+        };
+        let contents = answer.contents.unwrap_or_default();
+        if answer.key_count.is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
+            return Err(self.unlisted(Class::Transient, CUT_SHORT.to_owned()));
+        }
         let is_encoded = matches!(answer.encoding_type, Some(EncodingType::Url));
-        let mut objects = Vec::new();
-        for object in answer.contents.unwrap_or_default() {
-            let (Some(key), Some(size), Some(etag)) = (object.key, object.size, object.e_tag) else {
-                continue;
+        let listed = |object: Object| {
+            let size = object.size.and_then(|size| u64::try_from(size).ok());
+            let (Some(key), Some(size), Some(etag)) = (object.key, size, object.e_tag) else {
+                return Err(self.unlisted(Class::Transient, CUT_SHORT.to_owned()));
             };
             let key = if is_encoded { url_decoded(&key).ok_or(key) } else { Ok(key) };
-            let key = key.map_err(|key| SourceError {
-                operation: "ListObjectsV2",
-                resource: self.place(),
-                class: Class::Invalid,
-                store: Store::S3,
-                code: format!("key {key} is no URL-encoded UTF-8"),
-                request_id: None,
-                source: None,
-            })?;
-            let Ok(size) = u64::try_from(size) else { continue };
-            objects.push(Listed { key, size, etag: unquoted(&etag).to_owned() });
-        }
+            let key = key
+                .map_err(|key| self.unlisted(Class::Invalid, format!("key {key} is no URL-encoded UTF-8")))?;
+            Ok(Listed { key, size, etag: unquoted(&etag).to_owned() })
+        };
+        let objects = contents.into_iter().map(listed).collect::<Result<_, _>>()?;
         Ok(Page { objects, next, image: None })
     }
 
@@ -189,6 +194,19 @@ impl S3 {
                 Err(self.refused(key, Class::Changed, format!("ETag is {is}, not {etag}"), answer))
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A page of the listing that cannot be used.
+    fn unlisted(&self, class: Class, code: String) -> SourceError {
+        SourceError {
+            operation: "ListObjectsV2",
+            resource: self.place(),
+            class,
+            store: Store::S3,
+            code,
+            request_id: None,
+            source: None,
         }
     }
 

@@ -2,9 +2,10 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod lambda;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
-use larder_contract::Digest;
+use larder_contract::revision::revision;
+use larder_contract::{Digest, ObjectEntry, RelativePath};
 use larder_model_sync::checksum::{Algorithm, Checksum};
 use tokio::sync::Semaphore;
 
@@ -34,6 +36,8 @@ pub(crate) struct Bucket {
     pub(crate) open: Semaphore,
     /// What happens to the `GetObject` with this number, counted from 0.
     pub(crate) faults: Mutex<BTreeMap<usize, Fault>>,
+    /// What happens to the next calls that are no `GetObject`.
+    pub(crate) calls: Mutex<VecDeque<Fault>>,
     /// Whether every call is denied.
     pub(crate) is_denied: bool,
     /// What happens by chance, if anything does.
@@ -42,6 +46,14 @@ pub(crate) struct Bucket {
     pub(crate) asked: Mutex<Vec<(String, usize)>>,
     /// How many objects were replaced by chance.
     pub(crate) swaps: AtomicUsize,
+    /// What replaced objects were, with their `ETag`s.
+    pub(crate) replaced: Mutex<Vec<(String, Vec<u8>)>>,
+    /// Whether answers about an object have no `ETag`: then only the condition of a request keeps contents apart.
+    pub(crate) tells_no_etag: bool,
+    /// The length of the parts that objects were uploaded in; whole when none.
+    pub(crate) uploaded_in: Option<usize>,
+    /// How often the length of such a part was asked for.
+    pub(crate) part_lengths: AtomicUsize,
 }
 
 /// Faults by chance: some for each twenty reads.
@@ -101,11 +113,87 @@ impl Bucket {
             gets: AtomicUsize::new(0),
             open: Semaphore::new(1_000_000),
             faults: Mutex::default(),
+            calls: Mutex::default(),
             is_denied: false,
             chance: Mutex::default(),
             asked: Mutex::default(),
             swaps: AtomicUsize::new(0),
+            replaced: Mutex::default(),
+            tells_no_etag: false,
+            uploaded_in: None,
+            part_lengths: AtomicUsize::new(0),
         }
+    }
+
+    /// Gives an object other content, of the same length.
+    fn swap(&self, key: &str) {
+        let mut objects = self.objects.lock().unwrap();
+        let Some(bytes) = objects.get_mut(key).filter(|bytes| !bytes.is_empty()) else { return };
+        self.replaced.lock().unwrap().push((etag(bytes), bytes.clone()));
+        bytes.rotate_left(1);
+        self.swaps.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The content that had this `ETag` (without quotes), now or before it was replaced.
+    pub(crate) fn content(&self, wanted: &str) -> Option<Vec<u8>> {
+        let is_it = |bytes: &&Vec<u8>| etag(bytes).trim_matches('"') == wanted;
+        let now = self.objects.lock().unwrap().values().find(is_it).cloned();
+        let replaced = self.replaced.lock().unwrap();
+        now.or_else(|| replaced.iter().map(|(_, bytes)| bytes).find(is_it).cloned())
+    }
+
+    /// What goes wrong with a call that is no `GetObject`, if anything does.
+    async fn trouble(&self) -> Option<Fault> {
+        let chosen = self.calls.lock().unwrap().pop_front();
+        let fault = chosen.or_else(|| self.chance.lock().unwrap().as_mut().and_then(Chance::next));
+        match fault {
+            Some(Fault::Pause(pause)) => tokio::time::sleep(pause).await,
+            Some(Fault::Silent) => std::future::pending().await,
+            _ => {}
+        }
+        fault
+    }
+
+    /// What is said of an object, or of a part of its upload.
+    fn facts(&self, bytes: &[u8], part: Option<usize>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if !self.tells_no_etag {
+            headers.insert(header::ETAG, etag(bytes).parse().unwrap());
+        }
+        let Some(length) = self.uploaded_in else {
+            headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+            let checksum = Checksum::of(Algorithm::Crc64Nvme, bytes);
+            let text = aws_smithy_types::base64::encode(checksum.value);
+            headers.insert("x-amz-checksum-crc64nvme", text.parse().unwrap());
+            return headers;
+        };
+        let parts: Vec<&[u8]> = bytes.chunks(length.max(1)).collect();
+        if let Some(number) = part {
+            self.part_lengths.fetch_add(1, Ordering::SeqCst);
+            headers.insert(header::CONTENT_LENGTH, parts[number - 1].len().into());
+            headers.insert("x-amz-mp-parts-count", parts.len().into());
+            return headers;
+        }
+        headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+        if !parts.is_empty() {
+            let raw: Vec<u8> =
+                parts.iter().flat_map(|part| Checksum::of(Algorithm::Sha256, part).value).collect();
+            let text = aws_smithy_types::base64::encode(Checksum::of(Algorithm::Sha256, &raw).value);
+            headers.insert("x-amz-checksum-sha256", format!("{text}-{}", parts.len()).parse().unwrap());
+        }
+        headers
+    }
+
+    /// The revision of what is below a prefix now.
+    pub(crate) fn revision(&self, prefix: &str) -> Digest {
+        let objects = self.objects.lock().unwrap();
+        let files = objects.iter().filter_map(|(key, bytes)| Some((key.strip_prefix(prefix)?, bytes)));
+        let entry = |(path, bytes): (&str, &Vec<u8>)| ObjectEntry {
+            path: RelativePath::parse(path).unwrap(),
+            size: bytes.len() as u64,
+            etag: etag(bytes).trim_matches('"').to_owned(),
+        };
+        revision(&files.filter(|(path, _)| !path.is_empty()).map(entry).collect::<Vec<_>>())
     }
 
     /// Serves on a free port until the test's runtime ends; answers the URL.
@@ -136,16 +224,54 @@ async fn answer(State(bucket): State<Arc<Bucket>>, request: Request) -> Response
     if name != "models" {
         return error(StatusCode::NOT_FOUND, "NoSuchBucket");
     }
+    let query = request.uri().query().unwrap_or("");
     if key.is_empty() {
-        return list(&bucket, request.uri().query().unwrap_or(""));
+        return listed(&bucket, query).await;
     }
     let Some(bytes) = bucket.objects.lock().unwrap().get(key).cloned() else {
         return error(StatusCode::NOT_FOUND, "NoSuchKey");
     };
+    // S3 would answer. Here nothing may be asked of an object without saying which content is meant.
+    let Some(condition) = request.headers().get(header::IF_MATCH) else {
+        return error(StatusCode::BAD_REQUEST, "NoIfMatch");
+    };
     if request.method() == Method::HEAD {
-        return facts(&bytes).into_response();
+        if let Some(Fault::SlowDown | Fault::Reset | Fault::Truncated) = bucket.trouble().await {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        if condition != etag(&bytes).as_str() {
+            return StatusCode::PRECONDITION_FAILED.into_response();
+        }
+        let part = query.split('&').find_map(|pair| pair.strip_prefix("partNumber=")?.parse().ok());
+        return bucket.facts(&bytes, part).into_response();
     }
     get(&bucket, key, &bytes, request.headers()).await
+}
+
+/// A page of the listing, if nothing goes wrong with it.
+async fn listed(bucket: &Bucket, query: &str) -> Response {
+    let fault = bucket.trouble().await;
+    let page = list(bucket, query);
+    let (parts, body) = page.into_parts();
+    let text = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let half = text.slice(..text.len() / 2);
+    match fault {
+        Some(Fault::SlowDown) => return error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+        Some(Fault::Reset) => {
+            let broken = Err(std::io::Error::other("reset by the test"));
+            return Response::from_parts(parts, Body::from_stream(futures::stream::iter([Ok(half), broken])));
+        }
+        Some(Fault::Truncated) => {
+            let half = futures::stream::iter([Ok::<_, std::io::Error>(half)]);
+            return Response::from_parts(parts, Body::from_stream(half));
+        }
+        Some(Fault::Swapped) => {
+            let keys: Vec<String> = bucket.objects.lock().unwrap().keys().cloned().collect();
+            bucket.swap(&keys[fastrand::usize(..keys.len())]);
+        }
+        Some(Fault::Pause(_) | Fault::Silent | Fault::Replaced) | None => {}
+    }
+    Response::from_parts(parts, Body::from(text))
 }
 
 /// As S3 writes keys in a listing with `encoding-type=url`.
@@ -198,22 +324,13 @@ fn list(bucket: &Bucket, query: &str) -> Response {
         _ => "<IsTruncated>false</IsTruncated>".to_owned(),
     };
     let how = if encoded { "<EncodingType>url</EncodingType>" } else { "" };
-    let text = format!("<ListBucketResult>{how}{contents}{next}</ListBucketResult>");
+    let count = format!("<KeyCount>{}</KeyCount>", page.len());
+    let text = format!("<ListBucketResult>{count}{next}{how}{contents}</ListBucketResult>");
     ([("content-type", "application/xml")], text).into_response()
 }
 
 pub(crate) fn etag(bytes: &[u8]) -> String {
     format!("\"{}-1\"", Digest::of(bytes).short())
-}
-
-fn facts(bytes: &[u8]) -> HeaderMap {
-    let checksum = Checksum::of(Algorithm::Crc64Nvme, bytes);
-    let mut headers = HeaderMap::new();
-    headers.insert(header::ETAG, etag(bytes).parse().unwrap());
-    headers.insert(header::CONTENT_LENGTH, bytes.len().into());
-    let text = aws_smithy_types::base64::encode(checksum.value);
-    headers.insert("x-amz-checksum-crc64nvme", text.parse().unwrap());
-    headers
 }
 
 async fn get(bucket: &Bucket, key: &str, bytes: &[u8], headers: &HeaderMap) -> Response {
@@ -224,13 +341,14 @@ async fn get(bucket: &Bucket, key: &str, bytes: &[u8], headers: &HeaderMap) -> R
     if let Some(Fault::Pause(pause)) = fault {
         tokio::time::sleep(pause).await;
     }
-    if let Some(Fault::Swapped) = fault {
-        let mut objects = bucket.objects.lock().unwrap();
-        objects.get_mut(key).unwrap().rotate_left(1);
-        bucket.swaps.fetch_add(1, Ordering::SeqCst);
-        return error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
-    }
-    let is_same = headers.get(header::IF_MATCH).is_none_or(|want| want == etag(bytes).as_str());
+    let bytes = &match fault {
+        Some(Fault::Swapped) => {
+            bucket.swap(key);
+            bucket.objects.lock().unwrap()[key].clone()
+        }
+        _ => bytes.to_vec(),
+    };
+    let is_same = headers.get(header::IF_MATCH).is_some_and(|want| want == etag(bytes).as_str());
     if matches!(fault, Some(Fault::Replaced)) || !is_same {
         return error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
     }
@@ -260,12 +378,14 @@ async fn get(bucket: &Bucket, key: &str, bytes: &[u8], headers: &HeaderMap) -> R
     };
     let mut response = Response::new(body);
     match range {
-        None => *response.headers_mut() = facts(bytes),
+        None => *response.headers_mut() = bucket.facts(bytes, None),
         Some(range) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let text = format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len());
             response.headers_mut().insert(header::CONTENT_RANGE, text.parse().unwrap());
-            response.headers_mut().insert(header::ETAG, etag(bytes).parse().unwrap());
+            if !bucket.tells_no_etag {
+                response.headers_mut().insert(header::ETAG, etag(bytes).parse().unwrap());
+            }
         }
     }
     if matches!(fault, Some(Fault::Truncated)) {
