@@ -210,6 +210,40 @@ fn a_copy_that_fails() {
     });
 }
 
+/// A copy that can write nothing leaves no word of it behind.
+const READ_ONLY: &str = "cannot write to the folder /mnt/models: Read-only file system (os error 30)";
+
+#[test]
+fn a_file_system_that_cannot_be_written() {
+    check(Wrong {
+        object: object(),
+        says: ("ModelsSynced", "SyncFailed", &["model ocr", READ_ONLY]),
+        stalls: false,
+        breaks: |world| world.meddle(|a| a.broken.writes = Some(READ_ONLY.to_owned())),
+        mends: |world| world.meddle(|a| a.broken.writes = None),
+    });
+}
+
+#[test]
+fn a_file_system_that_cannot_be_written_any_more_in_the_middle_of_a_copy() {
+    let mut run = Run::new(world(), object(), defaults()).unwrap();
+    run.until("to copy", |run| run.world.look(|a| !a.copies.is_empty())).unwrap();
+    run.world.meddle(|a| a.broken.writes = Some(READ_ONLY.to_owned()));
+    run.until("to say so", |run| {
+        let models = run.condition("ModelsSynced");
+        models.is_some_and(|(_, reason, message)| reason == "SyncFailed" && message.contains(READ_ONLY))
+    })
+    .unwrap_or_else(|stuck| panic!("{stuck}"));
+    let starts =
+        |run: &Run| run.world.history().iter().filter(|line| line.contains("sync the models")).count();
+    let before = starts(&run);
+    run.go_on_for(Duration::from_mins(30)).unwrap_or_else(|stuck| panic!("{stuck}"));
+    let tries = starts(&run) - before;
+    assert!((2..=60).contains(&tries), "{tries} copies were begun in half an hour");
+    run.world.meddle(|a| a.broken.writes = None);
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+}
+
 #[test]
 fn a_source_that_changes_during_the_copy() {
     let mut run = Run::new(world(), object(), defaults()).unwrap();

@@ -151,7 +151,7 @@ where
             tracing::warn!(%error, "what the files take is not known");
         }
         let mut report = status::report(root, request, owner, SystemTime::now());
-        // Where nothing can be written, the file system cannot say what went wrong.
+        // Where nothing can be written, only a guess of the report says what went wrong.
         for trouble in troubles {
             for model in report.models.iter_mut().filter(|report| report.model == trouble.model) {
                 model.state = trouble.state;
@@ -160,9 +160,6 @@ where
         }
         if let Err(error) = manifest {
             tracing::warn!(%error, "every model is present, the manifest is not");
-            for model in &mut report.models {
-                model.message = error.to_string();
-            }
         }
         report
     }

@@ -8,15 +8,36 @@ use larder_contract::{Digest, ManifestModel};
 
 use crate::store;
 
-/// The report on a request. Reads files only; `now` tells a fresh heartbeat from an old one.
+/// The report on a request; `now` tells a fresh heartbeat from an old one. Changes nothing.
 #[must_use]
 pub fn report(root: &Path, request: &SyncRequest, owner: Option<&str>, now: SystemTime) -> SyncReport {
     let models = &request.manifest.models;
-    SyncReport {
+    let mut report = SyncReport {
         inventory: None,
         models: models.iter().map(|model| model_report(root, model, now)).collect(),
         manifest_present: store::is_served(root, &request.manifest, owner),
         running: models.iter().any(|model| store::is_running(root, &model.revision, now)),
+    };
+    if !report.manifest_present && !report.running {
+        tell_what_cannot_be_written(root, &mut report.models);
+    }
+    report
+}
+
+/// A copy that can write nothing cannot keep why either, and nobody reads its own answer: so this tries.
+fn tell_what_cannot_be_written(root: &Path, models: &mut [ModelReport]) {
+    let is_copied = models.iter().all(|model| model.state == ModelState::Ready);
+    let why_not_served = store::try_to_serve(root).err().filter(|_| is_copied);
+    for model in models {
+        let error = match &why_not_served {
+            Some(error) => format!("every model is present, the manifest is not: {error}"),
+            None if model.state == ModelState::Ready => continue,
+            None => match store::try_to_stage(root, &model.revision) {
+                Ok(()) => continue,
+                Err(error) => error.to_string(),
+            },
+        };
+        (model.state, model.message) = (ModelState::Failed, error);
     }
 }
 

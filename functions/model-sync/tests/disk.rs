@@ -2,15 +2,21 @@
 //!
 //! Each scene plays in a mount namespace of its own, which root has, and others where the kernel lets them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails there and then")]
 
 mod support;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use larder_contract::sync::{ModelReport, ModelState, SyncEvent};
 use support::Bucket;
+use support::lambda::{Runtime, environment, request};
 
 const MIB: usize = 1 << 20;
 const OBJECTS: &[(&str, usize)] =
@@ -103,34 +109,125 @@ async fn a_folder_that_is_not_ours_is_named() {
     let bucket = Arc::new(Bucket::new(OBJECTS));
     let url = bucket.serve().await;
     let dir = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
-    let mut copy = support::copy(&url, "ocr/", dir.path());
-    if rustix::process::geteuid().is_root() {
-        // The binary may lie where only root may look.
-        let binary = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .tempdir()
-            .unwrap();
-        let program = binary.path().join("larder-model-sync");
-        std::fs::copy(env!("CARGO_BIN_EXE_larder-model-sync"), &program).unwrap();
-        let mut as_nobody = Command::new("setpriv");
-        as_nobody
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(&program)
-            .args(copy.get_args());
-        as_nobody.env_clear().envs(copy.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        as_nobody.env("PATH", "/usr/bin:/bin");
-        copy = as_nobody;
-        let output = tokio::task::spawn_blocking(move || copy.output().unwrap()).await.unwrap();
-        drop(binary);
-        return said(&output);
-    }
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o555)).unwrap();
+    let (mut copy, _binary) = as_somebody(&support::copy(&url, "ocr/", dir.path()));
     let output = tokio::task::spawn_blocking(move || copy.output().unwrap()).await.unwrap();
     said(&output);
+}
+
+/// The same command, but never as root, and the folder that its program may lie in.
+fn as_somebody(command: &Command) -> (Command, tempfile::TempDir) {
+    // The binary may lie where only root may look.
+    let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+    let program = folder.path().join("larder-model-sync");
+    std::fs::copy(command.get_program(), &program).unwrap();
+    let mut somebody = if rustix::process::geteuid().is_root() {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        setpriv
+    } else {
+        Command::new(&program)
+    };
+    somebody.args(command.get_args()).env_clear();
+    somebody.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    somebody.env("PATH", "/usr/bin:/bin");
+    (somebody, folder)
 }
 
 fn said(output: &std::process::Output) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("permission is denied: check the access point's POSIX user"), "{text}");
+}
+
+/// Has the function copy and tell how far it is while something is wrong, and again when it is mended.
+///
+/// Only what `Status` answers counts: the controller starts copies without waiting for what they answer.
+async fn function_says(function: Command, url: &str, root: &Path, words: &str, mend: impl AsyncFnOnce()) {
+    let runtime = Arc::new(Runtime::default());
+    let mut function = function;
+    function.envs(environment(&runtime.serve().await)).env("AWS_ENDPOINT_URL", url).env("LARDER_ROOT", root);
+    let mut function =
+        tokio::process::Command::from(function).kill_on_drop(true).process_group(0).spawn().unwrap();
+    let request = request("ocr/", Bucket::new(OBJECTS).revision("ocr/"));
+    let (copy, status) = (SyncEvent::Copy(request.clone()), SyncEvent::Status(request));
+    let look = |model: &ModelReport| (model.state, model.message.clone());
+
+    let before = runtime.answers([status.clone(), copy.clone(), status.clone()]).await;
+    for report in [&before[0], &before[2]] {
+        let (state, message) = look(&report.models[0]);
+        // What is full shows when a copy has tried.
+        let is_told = state == ModelState::Failed && message.contains(words);
+        assert!(is_told || state == ModelState::Pending && report == &before[0], "{before:?}");
+        assert!(!report.running && !report.manifest_present);
+    }
+    assert_eq!(before[2].models[0].state, ModelState::Failed, "{before:?}");
+    mend().await;
+    let after = runtime.answers([copy, status]).await;
+    for report in after {
+        assert_eq!(look(&report.models[0]), (ModelState::Ready, String::new()));
+        assert!(report.manifest_present);
+    }
+    function.kill().await.unwrap();
+}
+
+/// The function in a mount namespace of its own, on a file system that `breaks` breaks and `mends` mends.
+async fn function_on_a_disk(breaks: &str, mends: &str, words: &str) {
+    if !may_mount() {
+        return;
+    }
+    let bucket = Arc::new(Bucket::new(OBJECTS));
+    let url = bucket.serve().await;
+    let (dir, signs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let script = format!(
+        r#"
+        mount -t tmpfs -o size=64m,mode=0777 none "$DIR" && {breaks} || exit 77
+        (until [ -e "$SIGNS/mend" ]; do sleep 0.02; done; {mends}; : > "$SIGNS/mended") &
+        exec "$BINARY"
+        "#
+    );
+    let mut function = Command::new("unshare");
+    function.args(["--map-root-user", "--mount", "sh", "-c", &script]).env_clear();
+    let binary = support::binary();
+    function.envs(binary.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    function.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("BINARY", binary.get_program());
+    function.env("DIR", dir.path()).env("SIGNS", signs.path());
+    let mend = async || {
+        std::fs::write(signs.path().join("mend"), b"").unwrap();
+        for _ in 0..1_000 {
+            if signs.path().join("mended").exists() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not mended within 10 s");
+    };
+    function_says(function, &url, dir.path(), words, mend).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_function_tells_of_a_read_only_disk_and_goes_on_once_it_is_not() {
+    let (breaks, mends) = (r#"mount -o remount,ro "$DIR""#, r#"mount -o remount,rw "$DIR""#);
+    function_on_a_disk(breaks, mends, "the file system is read-only: mount it writable").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_function_tells_of_a_full_disk_and_goes_on_with_more_room() {
+    let (breaks, mends) = (r#"mount -o remount,size=5m "$DIR""#, r#"mount -o remount,size=64m "$DIR""#);
+    function_on_a_disk(breaks, mends, "the file system is full: free some space").await;
+    // Not even room for a word of it.
+    let breaks = r#"mount -o remount,size=1m "$DIR" && ! head -c 2m /dev/zero > "$DIR/other" 2> /dev/null"#;
+    function_on_a_disk(breaks, r#"mount -o remount,size=64m "$DIR""#, "the file system is full").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_function_tells_of_a_folder_that_is_not_its_own_and_goes_on_once_it_is() {
+    let bucket = Arc::new(Bucket::new(OBJECTS));
+    let url = bucket.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let give = |mode| std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+    give(0o555);
+    let (function, _binary) = as_somebody(&support::binary());
+    let words = "permission is denied: check the access point's POSIX user";
+    function_says(function, &url, dir.path(), words, async || give(0o777)).await;
 }

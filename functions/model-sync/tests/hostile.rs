@@ -581,9 +581,34 @@ async fn a_file_system_that_cannot_be_written_is_in_the_report() {
     let root = folder.path().join("a-file");
     fs::write(&root, b"").unwrap();
     let request = request(&[("a", &Memory::new("a/", FILES))]);
-    let report = handle(SyncEvent::Copy(request), &root, &[("a/", FILES)]).await;
-    assert_eq!(report.models[0].state, ModelState::Failed);
-    assert!(report.models[0].message.starts_with("cannot make the folder "), "{}", report.models[0].message);
+    for (event, words) in [
+        (SyncEvent::Copy(request.clone()), "cannot make the folder "),
+        // Nobody reads what a copy answers, and it could not write it down.
+        (SyncEvent::Status(request), "cannot write to the folder "),
+    ] {
+        let report = handle(event, &root, &[("a/", FILES)]).await;
+        assert_eq!(states(&report), [("a", ModelState::Failed)]);
+        assert!(report.models[0].message.starts_with(words), "{}", report.models[0].message);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_be_written_is_in_the_report() {
+    let root = tempfile::tempdir().unwrap();
+    let request = request(&[("a", &Memory::new("a/", FILES))]);
+    fs::write(root.path().join("manifests"), b"").unwrap();
+    for event in [SyncEvent::Copy(request.clone()), SyncEvent::Status(request.clone())] {
+        let report = handle(event, root.path(), &[("a/", FILES)]).await;
+        assert_eq!(states(&report), [("a", ModelState::Failed)]);
+        let message = &report.models[0].message;
+        assert!(
+            message.starts_with("every model is present, the manifest is not: cannot write"),
+            "{message}"
+        );
+    }
+    fs::remove_file(root.path().join("manifests")).unwrap();
+    let report = handle(SyncEvent::Copy(request), root.path(), &[("a/", FILES)]).await;
+    assert_eq!((states(&report), report.manifest_present), (vec![("a", ModelState::Ready)], true));
 }
 
 /// Three workers, one after the other and all at once: whatever the source keeps of a file that they wrote

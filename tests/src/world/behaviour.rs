@@ -60,6 +60,8 @@ pub struct Broken {
     pub update: BTreeMap<String, String>,
     /// Copies fail with this message.
     pub copy: Option<String>,
+    /// Nothing can be written to file systems, for this reason: a copy leaves no trace, not even of its failure.
+    pub writes: Option<String>,
     /// Mount targets that are created end in state error.
     pub mount_targets: bool,
 }

@@ -51,6 +51,9 @@ impl Account {
             let alone = folder.heartbeats.get(revision).is_some_and(|beat| *beat + FRESH > now);
             alone || folder.shares.get(revision).is_some_and(|shares| is_shared_now(shares, now))
         };
+        let models = &request.manifest.models;
+        let is_served = folder.is_served(&request.manifest);
+        let is_at_work = models.iter().any(|model| is_running(&model.revision));
         let model = |model: &larder_contract::ManifestModel| {
             let revision = model.revision;
             let mut report = ModelReport {
@@ -77,22 +80,30 @@ impl Account {
                 report.state = ModelState::Syncing;
                 report.bytes_done = folder.staging.get(&revision).copied().unwrap_or_default();
             }
+            // As the function does: it tries to write only where nobody is at work.
+            if let Some(why) = self.broken.writes.as_ref().filter(|_| !is_served && !is_at_work)
+                && report.state != ModelState::Ready
+            {
+                (report.state, report.message) = (ModelState::Failed, why.clone());
+            }
             if let Some(shares) = folder.shares.get(&revision) {
                 report.bytes_done += shares.iter().map(|share| share.done).sum::<u64>();
                 report.workers = worker_reports(shares, now);
             }
             report
         };
-        let models = &request.manifest.models;
         Ok(SyncReport {
             inventory: Some(inventory),
             models: models.iter().map(model).collect(),
-            manifest_present: folder.is_served(&request.manifest),
-            running: models.iter().any(|model| is_running(&model.revision)),
+            manifest_present: is_served,
+            running: is_at_work,
         })
     }
 
     fn beat(&mut self, copy: &Copy, at: Duration) {
+        if self.broken.writes.is_some() {
+            return;
+        }
         let Some(folder) = self.folders.get_mut(&copy.folder) else { return };
         for model in &copy.request.manifest.models {
             folder.failures.remove(&model.revision);
@@ -126,6 +137,9 @@ impl Account {
         let mut budget = u64::try_from(millis * u128::from(self.delays.copy_rate) / 1000).unwrap_or(u64::MAX);
         copy.at = until;
         self.beat(copy, until);
+        if self.broken.writes.is_some() {
+            return false;
+        }
         for model in copy.request.manifest.models.clone() {
             let source = copy.request.sources.iter().find(|source| source.model == model.name);
             let found = source.and_then(|source| self.revision_at(&source.source));

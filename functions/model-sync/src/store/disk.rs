@@ -34,7 +34,10 @@ fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         Kind::StorageFull => "; the file system is full: free some space, the copy goes on from where it is",
         Kind::QuotaExceeded => "; the quota is used up: raise it or free some space, the copy goes on",
-        Kind::ReadOnlyFilesystem => "; the file system is read-only: mount it writable",
+        Kind::ReadOnlyFilesystem => {
+            "; the file system is read-only: mount it writable; of EFS, allow this role elasticfilesystem:ClientWrite, \
+             also in the file system's policy if it has one"
+        }
         Kind::PermissionDenied => {
             "; permission is denied: check the access point's POSIX user and the folder's owner and mode"
         }
@@ -83,6 +86,19 @@ fn replace(
         Ok(())
     };
     write().map_err(StoreError::at("write", path))
+}
+
+/// Whether a file can be made in a folder and written to; where that is not there, in the innermost one above it that
+/// is. Nothing of it stays.
+pub(crate) fn try_to_write(folder: &Path) -> Result<(), StoreError> {
+    let folder = folder.ancestors().find(|it| it.exists()).unwrap_or(folder);
+    let write = || {
+        let mut file = tempfile::tempfile_in(folder)?;
+        file.write_all(b"?")?;
+        // Only now does a network file system say that it is full, or a quota used up.
+        file.sync_all()
+    };
+    write().map_err(StoreError::at("write to the folder", folder))
 }
 
 /// Makes a folder and those above it.

@@ -17,12 +17,13 @@
 //!
 //! What is not needed any more, and by whose word: see [`marks`].
 //!
-//! **Several copies at once** are of one revision only as workers: see [`begin`](mod@begin). Else one writer at a time for each revision, by an advisory lock on a file beside the
-//! staging folder; the other is told "running" and leaves. A lock, because the kernel (on EFS the server)
-//! gives it back when its holder dies, at whatever instant; an owner's heartbeat could not tell dead from
-//! slow, and a slow writer that comes back would write into a folder that another one has published. The lock
-//! file is never removed, so nobody can hold a lock on a file that is no longer the lock. Every write holds
-//! the lock by a shared handle, also one whose task was given up: no byte lands after the lock is free.
+//! **Several copies at once** are of one revision only as workers: see [`begin`](mod@begin). Else one writer at a
+//! time for each revision, by an advisory lock on a file beside the staging folder; the other is told "running"
+//! and leaves. A lock, because the kernel (on EFS the server) gives it back when its holder dies, at whatever
+//! instant; an owner's heartbeat could not tell dead from slow, and a slow writer that comes back would write
+//! into a folder that another one has published. The lock file is never removed, so nobody can hold a lock on a
+//! file that is no longer the lock. Every write holds the lock by a shared handle, also one whose task was given
+//! up: no byte lands after the lock is free.
 //! Should a lock be lost all the same (an expired lease on a network file system), the last step is a rename
 //! that fails when the revision is there: the first wins, and the other drops its staging.
 //!
@@ -175,6 +176,22 @@ pub fn keep_failure(root: &Path, revision: &Digest, failure: &Failure) -> Result
         text.resize(FAILURE_BYTES, b' ');
         disk::overwrite(&path, &text).map_err(|_| error)
     })
+}
+
+/// Whether a copy of this revision could write where it begins. Nothing of the attempt stays.
+///
+/// # Errors
+/// Why not.
+pub fn try_to_stage(root: &Path, revision: &Digest) -> Result<(), StoreError> {
+    disk::try_to_write(&layout::staging_dir(root, revision))
+}
+
+/// Whether a manifest, and that it is needed, could be written. Nothing of the attempt stays.
+///
+/// # Errors
+/// Why not.
+pub fn try_to_serve(root: &Path) -> Result<(), StoreError> {
+    ["manifests", "marks", "owners"].iter().try_for_each(|name| disk::try_to_write(&root.join(name)))
 }
 
 /// Whether the manifest and all of its models are there for `owner`, and nothing of it is marked as not needed or

@@ -146,6 +146,7 @@ impl Schedule {
             account.broken.slow.clear();
             account.broken.answers.clear();
             account.broken.copy = None;
+            account.broken.writes = None;
         });
         // Later than any clock has shown.
         let later = time_of_day(run.world.now() + Duration::from_hours(24 * 7)).to_string();
