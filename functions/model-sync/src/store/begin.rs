@@ -179,12 +179,7 @@ fn begin_alone(root: &Path, listing: &Listing, part_bytes: u64) -> Result<Begun,
     let division = Division::new(sizes(listing), part_bytes, None);
     let staging = Staging::new(root, listing, division, journal, lock);
     staging.folders().iter().try_for_each(|folder| make_folders(folder))?;
-    if let Some((one, other)) = equal_but_for_case(&listing.objects)
-        && !keeps_case(&staging.folder())?
-    {
-        let why = format!("it is the same file as {other:?} here: this file system does not tell case apart");
-        return Err(StoreError::at("make", &staging.path_of(one))(io::Error::other(why)));
-    }
+    refuse_one_file_for_two(&staging, keeps_case)?;
     for file in found {
         let object = staging.objects().get(file as usize);
         let length = object.and_then(|o| fs::metadata(staging.path_of(o)).ok()).map(|m| m.len());
@@ -193,6 +188,21 @@ fn begin_alone(root: &Path, listing: &Listing, part_bytes: u64) -> Result<Begun,
         }
     }
     Ok(Begun::Ours(Arc::new(staging)))
+}
+
+/// Fails where two paths differ in case alone, on a file system that takes them for one.
+fn refuse_one_file_for_two(
+    staging: &Staging,
+    keeps_case: impl FnOnce(&Path) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    match equal_but_for_case(staging.objects()) {
+        Some((one, other)) if !keeps_case(&staging.folder())? => {
+            let why =
+                format!("it is the same file as {other:?} here: this file system does not tell case apart");
+            Err(StoreError::at("make", &staging.path_of(one))(io::Error::other(why)))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Two paths that a file system which ignores case takes for one.
@@ -267,4 +277,53 @@ pub fn is_fetched(root: &Path, listing: &Listing, part_bytes: u64) -> bool {
     let all: u64 = listing.objects.iter().map(|object| plan::count(object.size, part_bytes)).sum();
     progress(root, &listing.revision)
         .is_some_and(|(header, done)| header == header_of(listing, part_bytes) && done.parts() as u64 == all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listing::as_model;
+    use crate::source::Listed;
+
+    /// What a copy of these paths comes to where the file system keeps case or does not; none when it was not asked.
+    fn begun(paths: &[&str], keeps: bool) -> (Option<bool>, Result<(), String>) {
+        let root = tempfile::tempdir().unwrap();
+        let listed = |path: &&str| Listed { key: (*path).to_owned(), size: 1, etag: "e".to_owned() };
+        let listing = as_model("s3://b/", "", paths.iter().map(listed).collect()).unwrap();
+        let Begun::Ours(staging) = begin(root.path(), &listing, 8, None).unwrap() else { panic!("not ours") };
+        let mut asked = None;
+        let keeps_case = |folder: &Path| {
+            assert!(folder.is_dir());
+            asked = Some(keeps);
+            Ok(keeps)
+        };
+        let refused = refuse_one_file_for_two(&staging, keeps_case).map_err(|error| error.to_string());
+        (asked, refused)
+    }
+
+    #[test]
+    fn two_names_for_one_file_are_refused_where_case_is_ignored() {
+        for paths in [&["a/M.onnx", "a/m.onnx"][..], &["A/m.onnx", "a/m.onnx"], &["x", "É", "é"]] {
+            assert_eq!(begun(paths, true), (Some(true), Ok(())), "{paths:?}");
+            let (_, refused) = begun(paths, false);
+            let words = refused.unwrap_err();
+            let last = paths[paths.len() - 1];
+            assert!(
+                words.starts_with("cannot make ") && words.contains(&format!("files/{last}: ")),
+                "{words}"
+            );
+            assert!(words.contains("does not tell case apart"), "{words}");
+        }
+        // Elsewhere nobody looks.
+        for paths in [&["a/m.onnx", "b/m.onnx"][..], &["m"], &["m", "m.onnx"]] {
+            assert_eq!(begun(paths, false), (None, Ok(())), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn this_file_system_keeps_case() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(keeps_case(root.path()).unwrap());
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "nothing stays");
+    }
 }
