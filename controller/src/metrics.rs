@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use larder_core::Class;
 use larder_crds::InferenceEndpointStatus;
 use larder_crds::status::ModelStatus;
@@ -105,6 +106,7 @@ pub(crate) fn called(error: &'static str, operation: &'static str, class: Option
 struct Seen {
     labels: EndpointLabels,
     is_shifting: bool,
+    is_damaged: bool,
 }
 
 /// The controller's own counts.
@@ -114,8 +116,11 @@ pub struct Metrics {
     passes: Family<PassLabels, Counter>,
     pass_seconds: Histogram,
     bytes_copied: Counter,
+    copies_failed: Counter,
+    bytes_collected: Counter,
     endpoints: Family<EndpointLabels, Gauge>,
     shifting: Gauge,
+    damaged: Gauge,
     seen: Mutex<HashMap<String, Seen>>,
 }
 
@@ -132,13 +137,32 @@ impl Default for Metrics {
         registry.register("aws_calls", calls, CALLS.clone());
         let bytes_copied = Counter::default();
         registry.register("copied_bytes", "Bytes of models that were seen to arrive", bytes_copied.clone());
+        let copies_failed = Counter::default();
+        let words = "Copies of models that were seen to have failed";
+        registry.register("failed_copies", words, copies_failed.clone());
+        let bytes_collected = Counter::default();
+        let words = "Bytes that were seen to be freed on file systems, of revisions that nothing names";
+        registry.register("collected_bytes", words, bytes_collected.clone());
         let endpoints = Family::default();
         registry.register("endpoints", "Endpoints by the status and reason of Ready", endpoints.clone());
         let shifting = Gauge::default();
         let words = "Endpoints two versions of which take requests";
         registry.register("endpoints_shifting", words, shifting.clone());
-        let seen = Mutex::default();
-        Self { registry, passes, pass_seconds, bytes_copied, endpoints, shifting, seen }
+        let damaged = Gauge::default();
+        let words = "Endpoints that need a revision whose bytes are no longer what was copied";
+        registry.register("endpoints_damaged", words, damaged.clone());
+        Self {
+            registry,
+            passes,
+            pass_seconds,
+            bytes_copied,
+            copies_failed,
+            bytes_collected,
+            endpoints,
+            shifting,
+            damaged,
+            seen: Mutex::default(),
+        }
     }
 }
 
@@ -152,12 +176,19 @@ impl Metrics {
     /// The endpoint with this UID is as `after` says, and was as `before` says.
     pub fn saw(&self, uid: &str, before: &InferenceEndpointStatus, after: &InferenceEndpointStatus) {
         self.bytes_copied.inc_by(after.models.iter().map(|model| arrived(&before.models, model)).sum());
-        let ready = after.conditions.iter().find(|c| c.type_ == "Ready");
+        self.copies_failed.inc_by(failed(before, after));
+        self.bytes_collected.inc_by(freed(before, after));
+        let ready = condition(after, "Ready");
         let labels = EndpointLabels {
             ready: ready.map_or_else(|| "Unknown".to_owned(), |c| c.status.clone()),
             reason: ready.map_or_else(String::new, |c| c.reason.clone()),
         };
-        let seen = Seen { labels, is_shifting: after.traffic.len() > 1 };
+        let maintained = condition(after, "StorageMaintained");
+        let seen = Seen {
+            labels,
+            is_shifting: after.traffic.len() > 1,
+            is_damaged: maintained.is_some_and(|c| c.status == "False" && c.reason == "Damaged"),
+        };
         self.lock().insert(uid.to_owned(), seen);
     }
 
@@ -177,8 +208,10 @@ impl Metrics {
         for one in seen.values() {
             self.endpoints.get_or_create(&one.labels).inc();
         }
-        let shifting = seen.values().filter(|one| one.is_shifting).count();
-        self.shifting.set(i64::try_from(shifting).unwrap_or(i64::MAX));
+        let count =
+            |is: fn(&&Seen) -> bool| i64::try_from(seen.values().filter(is).count()).unwrap_or(i64::MAX);
+        self.shifting.set(count(|one| one.is_shifting));
+        self.damaged.set(count(|one| one.is_damaged));
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -196,11 +229,31 @@ fn arrived(before: &[ModelStatus], model: &ModelStatus) -> u64 {
     was.map_or(0, |was| u64::try_from(model.bytes_done.saturating_sub(was.bytes_done)).unwrap_or(0))
 }
 
+fn condition<'a>(status: &'a InferenceEndpointStatus, type_: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|c| c.type_ == type_)
+}
+
+/// How many models' copies have failed since. One that fails again and again, without a look at it in between, has
+/// failed once.
+fn failed(before: &InferenceEndpointStatus, after: &InferenceEndpointStatus) -> u64 {
+    let is_copy = condition(after, "ModelsSynced").is_some_and(|c| c.reason == "SyncFailed");
+    let had_failed = |name: &str| before.models.iter().any(|it| it.name == name && it.state == "Failed");
+    let new = after.models.iter().filter(|model| model.state == "Failed" && !had_failed(&model.name));
+    if is_copy { new.count() as u64 } else { 0 }
+}
+
+/// The bytes that collections have freed since. What was freed before this was first looked at is not counted.
+fn freed(before: &InferenceEndpointStatus, after: &InferenceEndpointStatus) -> u64 {
+    let of = |status: &InferenceEndpointStatus| status.storage.as_ref()?.freed_bytes;
+    let since = of(before).zip(of(after)).map_or(0, |(was, is)| is.saturating_sub(was));
+    u64::try_from(since).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-    use larder_crds::status::TrafficStatus;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use larder_crds::status::{StorageStatus, TrafficStatus};
 
     use super::*;
 
@@ -272,6 +325,59 @@ mod tests {
             ]);
         }
         assert!(!metrics.text().unwrap().contains("Syncing"), "what is past is not told");
+    }
+
+    /// An endpoint whose model is in this state, which has freed so many bytes.
+    fn stored(state: &str, synced: &str, maintained: &str, freed: Option<i64>) -> InferenceEndpointStatus {
+        let mut status = status("False", synced, "1", 0, 1);
+        status.models[0].state = state.to_owned();
+        let ready = status.conditions[0].clone();
+        let of = |type_: &str, reason: &str| Condition {
+            type_: type_.to_owned(),
+            reason: reason.to_owned(),
+            ..ready.clone()
+        };
+        status.conditions.extend([of("ModelsSynced", synced), of("StorageMaintained", maintained)]);
+        status.storage = Some(StorageStatus { freed_bytes: freed, ..StorageStatus::default() });
+        status
+    }
+
+    #[test]
+    fn what_fails_is_damaged_or_freed_is_counted() {
+        let metrics = Metrics::default();
+        let none = InferenceEndpointStatus::default();
+        let steps = [
+            ("a", none.clone(), stored("Syncing", "Syncing", "WaitingForTraffic", None)),
+            // Before it was looked at.
+            ("a", none.clone(), stored("Syncing", "Syncing", "WaitingForTraffic", Some(1000))),
+            ("a", stored("Syncing", "Syncing", "x", None), stored("Failed", "SyncFailed", "x", Some(1000))),
+            ("a", stored("Failed", "SyncFailed", "x", None), stored("Failed", "SyncFailed", "x", None)),
+            ("a", stored("Syncing", "Syncing", "x", None), stored("Failed", "SyncFailed", "x", None)),
+            // No copy has failed where there is nothing to be copied.
+            ("b", stored("Pending", "Syncing", "x", None), stored("Failed", "SourceEmpty", "x", None)),
+            (
+                "b",
+                stored("Ready", "Converged", "x", Some(5)),
+                stored("Ready", "Converged", "Damaged", Some(47)),
+            ),
+            // Another file system.
+            (
+                "a",
+                stored("Ready", "Converged", "x", Some(5)),
+                stored("Ready", "Converged", "Converged", Some(0)),
+            ),
+        ];
+        for (uid, before, after) in &steps {
+            metrics.saw(uid, before, after);
+        }
+        let text = metrics.text().unwrap();
+        for line in
+            ["larder_failed_copies_total 2", "larder_collected_bytes_total 42", "larder_endpoints_damaged 1"]
+        {
+            assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+        }
+        metrics.saw("b", &none, &stored("Ready", "Converged", "Converged", Some(47)));
+        assert!(metrics.text().unwrap().contains("larder_endpoints_damaged 0\n"));
     }
 
     #[test]
