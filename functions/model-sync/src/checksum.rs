@@ -10,6 +10,8 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
+use crate::crc::Polynomial;
+
 /// What is read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -72,12 +74,13 @@ impl Algorithm {
         }
     }
 
-    /// The CRC that it is, if it is one: those of pieces give that of the whole.
-    const fn crc(self) -> Option<CrcAlgorithm> {
+    /// The polynomial of the CRC that it is, if it is one: those of pieces give that of the whole.
+    /// <https://reveng.sourceforge.io/crc-catalogue/all.htm>
+    const fn polynomial(self) -> Option<Polynomial> {
         match self {
-            Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
-            Self::Crc32C => Some(CrcAlgorithm::Crc32Iscsi),
-            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Crc64Nvme => Some(Polynomial::new(64, 0xad93_d235_94c9_3659)),
+            Self::Crc32C => Some(Polynomial::new(32, 0x1edc_6f41)),
+            Self::Crc32 => Some(Polynomial::new(32, 0x04c1_1db7)),
             Self::Sha512 | Self::Sha256 | Self::Sha1 | Self::Md5 | Self::GitBlob => None,
         }
     }
@@ -85,7 +88,7 @@ impl Algorithm {
     /// Whether it is a CRC.
     #[must_use]
     pub const fn is_crc(self) -> bool {
-        self.crc().is_some()
+        self.polynomial().is_some()
     }
 }
 
@@ -146,16 +149,15 @@ impl Checksum {
         algorithm: Algorithm,
         pieces: impl IntoIterator<Item = (&'a Self, u64)>,
     ) -> Option<Self> {
-        let crc = algorithm.crc()?;
+        let polynomial = algorithm.polynomial()?;
         let mut whole = None;
         for (piece, length) in pieces {
             if piece.algorithm != algorithm {
                 return None;
             }
-            // A tenth of a millisecond each: what is one piece, as most small files are, has its own.
             whole = Some(match whole {
                 None => piece.number(),
-                Some(before) => crc_fast::checksum_combine(crc, before, piece.number(), length),
+                Some(before) => polynomial.joined(before, piece.number(), length),
             });
         }
         let whole = whole.unwrap_or_else(|| Hash::new(algorithm).finish().number());

@@ -30,6 +30,7 @@ pub mod checksum;
 pub mod collect;
 pub mod command;
 pub mod copy;
+mod crc;
 pub mod expected;
 pub mod handler;
 pub mod image;
