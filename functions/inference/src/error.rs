@@ -41,6 +41,12 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
+    /// 503: a model is on its way into memory or out of it; soon it is not.
+    pub fn soon(message: impl Into<String>) -> Self {
+        const SOON: u32 = 2;
+        Self::busy(message, SOON)
+    }
+
     /// 500: our own failure. The reason goes to the log under the request's id; the client gets only the id.
     pub fn internal(operation: &str, model: &str, reason: &(dyn Error + 'static)) -> Self {
         let id = request::id();

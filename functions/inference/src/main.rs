@@ -58,6 +58,9 @@ struct Prepare {
     /// Where prepared models go, to ROOT/prepared.
     #[arg(long, env = layout::ENV_ROOT, default_value = layout::MOUNT_PATH)]
     root: PathBuf,
+    /// The request that it is done for: its log lines have this id.
+    #[arg(long, value_name = "ID", hide = true)]
+    request_id: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -178,6 +181,7 @@ fn source(manifest: Option<&Path>, models: Option<&Path>, root: &Path) -> Result
 }
 
 fn run_prepare(prepare: &Prepare) -> Result<(), StartError> {
+    let _entered = prepare.request_id.as_ref().map(|id| tracing::info_span!("operation", %id).entered());
     let source = source(prepare.manifest.as_deref(), prepare.models.as_deref(), &prepare.root)?;
     // As many threads as the models will be served with, for that is what is measured.
     let threads = match lambda::memory_mib(variable)? {

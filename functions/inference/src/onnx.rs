@@ -1,7 +1,8 @@
 //! ONNX Runtime: finding the library, one environment with one thread pool, and `session`s, whose files come
-//! by [`reading`] and whose runs an `interrupt` ends. Prepared files are [`sealed`].
+//! by [`reading`] and whose runs an `interrupt` ends. Prepared files are [`sealed`]. `log`: what ONNX Runtime writes.
 
 mod interrupt;
+mod log;
 pub mod reading;
 pub mod sealed;
 mod session;
@@ -137,9 +138,11 @@ impl Engine {
                 .with_spin_control(true)?
                 // The threads that call sessions do the same: see `larder_native::flush_subnormals`.
                 .with_flush_to_zero()?;
-            builder.with_name("larder").with_telemetry(false).with_global_thread_pool(pool).build()
+            let builder = builder.with_name("larder").with_telemetry(false).with_logger(log::logger());
+            builder.with_global_thread_pool(pool).build()
         };
         let environment = build().map_err(|source| OnnxError::Environment { source })?;
+        environment.set_log_level(log::LEAST);
         Ok(Self { environment, prepared: None, interrupt: Interrupt::default() })
     }
 

@@ -147,7 +147,7 @@ fn openai() -> Table {
         .on(embeddings.refuses::<openai::ErrorBody>(), openai::embeddings)
         .on(models.refuses::<openai::ErrorBody>(), openai::models)
         .on(model.refuses::<openai::ErrorBody>(), openai::model);
-    table.router = table.router.layer(middleware::map_response(openai::in_shape));
+    table.router = table.router.layer(middleware::map_response(async |response| openai::in_shape(response)));
     table
 }
 

@@ -6,66 +6,18 @@
 
 mod common;
 
-use std::collections::VecDeque;
-use std::io::Read as _;
 use std::path::{Path as Root, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::program::{Running, program, says_opened};
-use larder_contract::{Digest, Manifest, ManifestModel, Parameters, layout};
+use common::lambda::{self, Invoked, Played, http};
+use common::program::says_opened;
+use larder_contract::{Digest, Manifest};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
-/// Answered by the function, or told as an error.
-type Outcome = Result<Value, Value>;
-
-/// The Runtime API's side: hands out events, collects what comes back.
-#[derive(Clone)]
-struct Host {
-    events: Arc<Mutex<VecDeque<(Value, Duration)>>>,
-    outcomes: mpsc::UnboundedSender<Outcome>,
-}
-
-const TRACE: &str = "Root=1-67891234-123456789012345678901234;Parent=53995c3f42cd8ad8;Sampled=1";
-
-async fn next_event(State(host): State<Host>) -> Response {
-    let event = host.events.lock().unwrap().pop_front();
-    let Some((event, time)) = event else { return std::future::pending().await };
-    let deadline = (SystemTime::now() + time).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-    let header = |name: &'static str, value: &str| {
-        (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-    };
-    let headers = [
-        header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
-        header("lambda-runtime-deadline-ms", &deadline.to_string()),
-        header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-west-1:111122223333:function:f:7"),
-        header("lambda-runtime-trace-id", TRACE),
-    ];
-    (axum::http::HeaderMap::from_iter(headers), Json(event)).into_response()
-}
-
-/// The runtime sends JSON without saying so.
-async fn take(State(host): State<Host>, Path((_, kind)): Path<(String, String)>, body: String) -> StatusCode {
-    let value = serde_json::from_str(&body).unwrap();
-    host.outcomes.send(if kind == "response" { Ok(value) } else { Err(value) }).unwrap();
-    StatusCode::ACCEPTED
-}
-
-/// What came of events, and what the function wrote meanwhile.
-struct Played {
-    outcomes: Vec<Outcome>,
-    stdout: String,
-    stderr: String,
-}
+/// Lambda's id of every invocation.
+const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
 
 /// Plays events, each with its time, to a function that serves the ocr model `signs`.
 async fn play(events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Played {
@@ -75,60 +27,10 @@ async fn play(events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Pla
 
 /// As `play`, with this folder as the file system.
 async fn play_at(root: &Root, events: Vec<(Value, Duration)>, variables: &[(&str, &str)]) -> Played {
-    let model = Digest::of(b"a model");
-    let manifest = Manifest::new(vec![ManifestModel {
-        name: "signs".to_owned(),
-        task: None,
-        revision: model,
-        copy_of: None,
-        parameters: Parameters::default(),
-        preload: true,
-    }]);
-    let path = layout::manifest_path(root, &manifest.digest());
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, manifest.canonical()).unwrap();
-    common::folder_of(&root.join("revisions"), &model.hex(), &common::models("v6"));
-
-    let count = events.len();
-    let (outcomes, mut came) = mpsc::unbounded_channel();
-    let host = Host { events: Arc::new(Mutex::new(events.into())), outcomes };
-    let router = Router::new()
-        .route("/2018-06-01/runtime/invocation/next", get(next_event))
-        .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(take))
-        .layer(axum::extract::DefaultBodyLimit::disable())
-        .with_state(host);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-
-    let mut command = program(&[], &[]);
-    command
-        .env("AWS_LAMBDA_RUNTIME_API", &address)
-        .env("AWS_LAMBDA_FUNCTION_NAME", "f")
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "7")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3600")
-        .env("AWS_LAMBDA_LOG_GROUP_NAME", "g")
-        .env("AWS_LAMBDA_LOG_STREAM_NAME", "s")
-        .env("LARDER_ROOT", root)
-        .env("LARDER_MANIFEST", manifest.digest().to_string())
-        .envs(variables.iter().copied());
-    let mut running = Running::start({
-        command.stdout(Stdio::piped());
-        command
-    });
-    let mut pipe = running.stdout().unwrap();
-    // Read while it writes: a full pipe would hold it up.
-    let stdout = std::thread::spawn(move || {
-        let mut text = String::new();
-        pipe.read_to_string(&mut text).map(|_| text)
-    });
-    let mut all = Vec::new();
-    for _ in 0..count {
-        all.push(tokio::time::timeout(Duration::from_mins(2), came.recv()).await.unwrap().unwrap());
-    }
-    let stderr = running.killed();
-    serving.abort();
-    Played { outcomes: all, stdout: stdout.join().unwrap().unwrap(), stderr }
+    common::folder_of(&root.join("revisions"), &Digest::of(b"signs").hex(), &common::models("v6"));
+    let manifest = Manifest::new(vec![lambda::model("signs", true)]);
+    let invoked = |(event, time)| Invoked { id: ID.to_owned(), event, time };
+    lambda::play(root, &manifest, events.into_iter().map(invoked).collect(), variables).await
 }
 
 /// An event of `events/`, with a picture in it.
@@ -139,15 +41,6 @@ fn event(name: &str, picture: &str) -> Value {
 }
 
 const LABEL: &str = "海港路 Harbour Road";
-
-/// The answer to an HTTP event, its headers by name whichever field has them, and its body.
-fn http(outcome: &Outcome) -> (u64, Value, Value) {
-    let reply = outcome.as_ref().unwrap();
-    let headers = if reply["headers"].is_object() { &reply["headers"] } else { &reply["multiValueHeaders"] };
-    let body =
-        serde_json::from_str(reply["body"].as_str().unwrap()).unwrap_or_else(|_| reply["body"].clone());
-    (reply["statusCode"].as_u64().unwrap(), headers.clone(), body)
-}
 
 #[tokio::test]
 async fn every_shape_of_event_is_answered_in_its_own() {
@@ -178,7 +71,7 @@ async fn every_shape_of_event_is_answered_in_its_own() {
         assert_eq!((status, &body["predicted_label"]), (200, &json!(LABEL)), "{name}: {body}");
         assert_eq!(headers["x-larder-version"], "7", "{name}");
         // Lambda's own id and trace.
-        assert_eq!(headers["x-request-id"], "8476a536-e9f4-11e8-9739-2dfe598c3fcd", "{name}");
+        assert_eq!(headers["x-request-id"], ID, "{name}");
         let parent = headers["traceparent"].as_str().unwrap();
         assert!(
             parent.starts_with("00-67891234123456789012345678901234-") && parent.ends_with("-01"),
@@ -205,7 +98,7 @@ async fn every_shape_of_event_is_answered_in_its_own() {
     let refused = |name: &str, status: u64, parts: &[&str]| {
         let answer = of(name).as_ref().unwrap();
         assert_eq!((&answer["status"], answer.as_object().unwrap().len()), (&json!(status), 3), "{answer}");
-        assert_eq!(answer["requestId"], "8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+        assert_eq!(answer["requestId"], ID);
         for part in parts {
             assert!(answer["error"].as_str().unwrap().contains(part), "{name}: no {part:?} in {answer}");
         }
@@ -233,9 +126,9 @@ async fn every_shape_of_event_is_answered_in_its_own() {
     assert!(answers[0]["fields"]["answer"].as_str().unwrap().contains(LABEL));
     assert_eq!(answers[0]["fields"]["message_id"], "059f36b4-87a3-44ab-83d2-661975830a7d");
 
-    // One line of metrics for each request: what never came to be one has none.
+    // One line of metrics for each request, and for what never came to be one.
     let metrics: Vec<Value> = played.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(metrics.len(), 15, "{}", played.stdout);
+    assert_eq!(metrics.len(), 18, "{}", played.stdout);
     for line in &metrics {
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         for dimension in directive["Dimensions"][0].as_array().unwrap() {

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use axum::http::StatusCode;
-use uuid::Uuid;
-
 use super::LoadError;
 use crate::error::{ApiError, chain};
+use crate::request::id::RequestId;
 
 /// How long after its first failure a model is not tried again. Doubled by each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -15,10 +13,11 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const MOST_WAIT: Duration = Duration::from_mins(1);
 
 /// How a load ended badly.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
 pub struct Failure {
-    /// Under which the log has the reason, and clients hear of it.
-    pub id: Uuid,
+    /// Under which the log has the reason: of the request that began the load, or a new one where none did.
+    pub id: RequestId,
     /// The reason, for operators.
     pub reason: String,
     /// When the first of the failures was that no success has followed.
@@ -29,9 +28,14 @@ pub struct Failure {
 
 impl Failure {
     /// The failure after `before`.
-    pub(super) fn next(before: Option<&Self>, reason: &LoadError, now: (SystemTime, Instant)) -> Self {
+    pub(super) fn next(
+        before: Option<&Self>,
+        reason: &LoadError,
+        id: RequestId,
+        now: (SystemTime, Instant),
+    ) -> Self {
         Self {
-            id: Uuid::new_v4(),
+            id,
             reason: chain(reason),
             since: before.map_or(now.0, |b| b.since),
             tries: before.map_or(1, |b| b.tries.saturating_add(1)),
@@ -64,16 +68,13 @@ pub(crate) enum Unavailable {
 impl Unavailable {
     /// What a client is told.
     pub(crate) fn told(&self, model: &str) -> ApiError {
-        const SOON: u32 = 2;
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         // Whole seconds by the header's rule.
         let seconds = |wait: Duration| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         let busy = |wait, message| ApiError::busy(message, wait);
         match self {
-            Self::Failed { failure, wait: None } => ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("loading failed for model {model:?}; the log has the reason under id {}", failure.id),
-            ),
+            // Under its own id, though the load may be another's.
+            Self::Failed { failure, wait: None } => ApiError::internal("loading", model, failure),
             Self::Failed { failure, wait: Some(wait) } => busy(
                 seconds(*wait),
                 format!(
@@ -81,20 +82,14 @@ impl Unavailable {
                     failure.id
                 ),
             ),
-            Self::NoRoom { waited } => busy(
-                SOON,
-                format!(
-                    "there was no room for model {model:?} beside others in use within {waited:?}; try again later"
-                ),
-            ),
-            Self::Loading { waited } => busy(
-                SOON,
-                format!(
-                    "model {model:?} is being loaded, for longer than {waited:?} by now; try again later"
-                ),
-            ),
+            Self::NoRoom { waited } => ApiError::soon(format!(
+                "there was no room for model {model:?} beside others in use within {waited:?}; try again later"
+            )),
+            Self::Loading { waited } => ApiError::soon(format!(
+                "model {model:?} is being loaded, for longer than {waited:?} by now; try again later"
+            )),
             Self::Busy { waited } => {
-                busy(SOON, format!("model {model:?} has been in use for {waited:?}; try again later"))
+                ApiError::soon(format!("model {model:?} has been in use for {waited:?}; try again later"))
             }
             Self::TooLarge { need, room } => busy(
                 seconds(MOST_WAIT),
@@ -124,7 +119,7 @@ mod tests {
         let (mut now, mut last, mut waits) = (start, None, Vec::new());
         for _ in 0..8 {
             let first = SystemTime::UNIX_EPOCH + (now - start);
-            let failure = Failure::next(last.as_ref(), &reason, (first, now));
+            let failure = Failure::next(last.as_ref(), &reason, RequestId::random(), (first, now));
             let wait = failure.still_waits(now).unwrap();
             now += wait;
             assert_eq!(failure.still_waits(now), None);

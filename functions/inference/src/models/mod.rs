@@ -27,6 +27,7 @@ use larder_contract::{Digest, Task};
 
 use crate::error::ApiError;
 use crate::onnx::Engine;
+use crate::request;
 use crate::tasks::TaskError;
 use crate::tasks::files::FilesError;
 use crate::telemetry::Telemetry;
@@ -139,7 +140,7 @@ impl Registry {
                 let looked = recipe.look().map(drop);
                 let model = Model::new(entry, recipe, &residency);
                 if let Err(error) = looked {
-                    residency.failed(model.key, &error);
+                    residency.failed(model.key, &error, &request::id());
                 }
                 Arc::new(model)
             })
@@ -250,6 +251,7 @@ impl Registry {
     pub async fn load_model(&self, name: &str) -> Result<(), ApiError> {
         let model = self.model(name)?;
         self.residency.forget_failure(model.key);
+        request::stage(request::LOADING);
         self.residency.acquire(model.key).await.map(drop).map_err(|reason| reason.told(name))
     }
 

@@ -178,6 +178,7 @@ impl Model {
     }
 
     async fn acquired(&self) -> Result<InUse<Opened>, ApiError> {
+        request::stage(request::LOADING);
         self.residency.acquire(self.key).await.map_err(|reason| reason.told(&self.name))
     }
 
@@ -223,7 +224,6 @@ impl Model {
             Input::Tensors(tensors) => Work::Tensors(tensors),
             Input::Pictures(pictures) => aside("decoding", move || decoded(&pictures, task)).await?,
         };
-        request::stage("loading");
         let in_use = self.acquired().await?;
         request::stage("waiting for other requests");
         let mut turn = Arc::clone(&in_use.value().loaded).lock_owned().await;
@@ -243,7 +243,7 @@ impl Model {
         };
         let failed =
             |reason: &(dyn std::error::Error + 'static)| ApiError::internal("inference", &self.name, reason);
-        match tokio::task::spawn_blocking(run).await.map_err(|e| failed(&e))? {
+        match tokio::task::spawn_blocking(request::carried(run)).await.map_err(|e| failed(&e))? {
             Ok(answer) => Ok(answer),
             Err(TaskError::Refused(message)) => {
                 Err(ApiError::bad_request(format!("model {:?}: {message}", self.name)))

@@ -9,6 +9,7 @@ use super::Registry;
 use super::model::Model;
 use crate::error::chain;
 use crate::prepared::{Candidate, Outcome, Preparer};
+use crate::request::carried;
 
 /// Which models are prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Registry {
         }
         let collector = preparer.clone();
         // A file system that is slow.
-        let _ = tokio::task::spawn_blocking(move || collector.collect()).await;
+        let _ = tokio::task::spawn_blocking(carried(move || collector.collect())).await;
         outcomes
     }
 

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use super::failure::{Failure, Unavailable};
 use super::memory;
 use super::policy::{Decision, Key, Place, Policy};
 use super::{LoadError, State};
+use crate::request;
+use crate::request::id::RequestId;
 use crate::telemetry::Telemetry;
 
 /// Bounds of what the models may take and how long anyone waits for them.
@@ -197,7 +200,8 @@ impl<T: Send + Sync + 'static> Residency<T> {
             Decision::Use => Ok(Some(ticket())),
             Decision::Load => {
                 let ticket = ticket();
-                self.runtime.spawn(Arc::clone(self).load(key));
+                let load = Arc::clone(self).load(key, request::id());
+                self.runtime.spawn(load.in_current_span());
                 Ok(Some(ticket))
             }
             Decision::Wait { evict } => {
@@ -245,8 +249,9 @@ impl<T: Send + Sync + 'static> Residency<T> {
         }
     }
 
-    /// Loads a model that the policy has room for. Nobody's going away ends it.
-    async fn load(self: Arc<Self>, key: Key) {
+    /// Loads a model that the policy has room for. Nobody's going away ends it. `id`: of the request that
+    /// began it, though others may wait for it too; a new one where none did.
+    async fn load(self: Arc<Self>, key: Key, id: RequestId) {
         let _permit = self.loads.acquire().await;
         let (name, make) = {
             let slot = &self.lock().slots[key];
@@ -254,13 +259,14 @@ impl<T: Send + Sync + 'static> Residency<T> {
         };
         let started = Instant::now();
         let window = self.begin();
-        let loaded = tokio::task::spawn_blocking(move || {
+        let load = move || {
             let loaded = make();
             // What parsing took: kept by the allocator otherwise.
             larder_native::give_back_free_memory();
             loaded
-        });
-        let loaded = loaded.await.map_err(LoadError::from).flatten();
+        };
+        let loaded = tokio::task::spawn_blocking(request::carried(load)).await;
+        let loaded = loaded.map_err(LoadError::from).flatten();
         let grown = self.end(window);
         let time = started.elapsed();
         let milliseconds = time.as_millis();
@@ -282,20 +288,22 @@ impl<T: Send + Sync + 'static> Residency<T> {
             }
             Err(reason) => {
                 drop(inner);
-                self.failed(key, &reason);
+                self.failed(key, &reason, &id);
             }
         }
         self.changes.send_replace(());
     }
 
-    /// A model cannot be loaded: its next request is told so, or tries again after a while.
-    pub(crate) fn failed(&self, key: Key, reason: &LoadError) {
+    /// A model cannot be loaded: its next request is told so, or tries again after a while. The log has the
+    /// reason under `id`.
+    pub(crate) fn failed(&self, key: Key, reason: &LoadError, id: &RequestId) {
         let mut inner = self.lock();
         inner.policy.came(key, false);
         inner.counts.failures += 1;
         let slot = &mut inner.slots[key];
-        let failure = Failure::next(slot.failure.as_ref(), reason, (SystemTime::now(), Instant::now()));
-        let (id, reason, model) = (failure.id, failure.reason.clone(), slot.name.clone());
+        let now = (SystemTime::now(), Instant::now());
+        let failure = Failure::next(slot.failure.as_ref(), reason, id.clone(), now);
+        let (reason, model) = (failure.reason.clone(), slot.name.clone());
         slot.failure = Some(failure);
         drop(inner);
         self.telemetry.load_failed(&model);
@@ -311,7 +319,7 @@ impl<T: Send + Sync + 'static> Residency<T> {
             keys.iter().map(|key| (inner.slots[*key].name.clone(), inner.slots[*key].value.take())).collect()
         };
         let residency = Arc::clone(self);
-        self.runtime.spawn_blocking(move || {
+        let unload = move || {
             let window = residency.begin();
             let names: Vec<String> = values.into_iter().map(|(name, _value)| name).collect();
             larder_native::give_back_free_memory();
@@ -328,7 +336,8 @@ impl<T: Send + Sync + 'static> Residency<T> {
             }
             tracing::info!(models = names.join(", "), "models unloaded");
             residency.changes.send_replace(());
-        });
+        };
+        self.runtime.spawn_blocking(request::carried(unload));
     }
 
     /// Unloads a model once nobody uses it. The next request loads it again.
@@ -560,14 +569,22 @@ mod tests {
             _ => Ok(()),
         };
         let key = residency.add("a", [1, 0], true, Arc::new(loader));
-        let first = unavailable(residency.acquire(key).await);
-        let told = first.told("a");
-        let Unavailable::Failed { failure, wait: None } = first else { panic!("{first:?}") };
-        assert!(failure.reason.contains("/models/a"), "{}", failure.reason);
-        assert!(
-            told.message.contains(&failure.id.to_string()) && !told.message.contains("/models"),
-            "{told}"
-        );
+        let context = || {
+            let trace = request::trace::Trace::of(&axum::http::HeaderMap::new());
+            Arc::new(request::Context::new(RequestId::random(), trace))
+        };
+        // The log has the reason under the id of the request that began the load, and of each that is told.
+        let (began, other) = (context(), context());
+        let asked = async { unavailable(residency.acquire(key).await) };
+        let first = request::scope(Arc::clone(&began), asked).await;
+        let Unavailable::Failed { failure, wait: None } = &first else { panic!("{first:?}") };
+        assert!(failure.reason.contains("/models/a") && failure.id == *began.id(), "{failure:?}");
+        for context in [began, other] {
+            let id = context.id().to_string();
+            let told = request::scope(context, async { first.told("a") }).await;
+            assert_eq!(told.status.as_u16(), 500);
+            assert!(told.message.contains(&id) && !told.message.contains("/models"), "{told}");
+        }
 
         let again = unavailable(residency.acquire(key).await);
         assert!(matches!(again, Unavailable::Failed { wait: Some(_), .. }), "{again:?}");

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::{Choice, Conditions, RECORD, Record, leftovers};
+use crate::request;
 use crate::runtime::lambda::ENV_RUNTIME_API;
 
 /// What the other process takes besides the model: the program and ONNX Runtime.
@@ -118,6 +119,9 @@ impl Preparer {
         let mut command = Command::new(&self.program);
         command.args(["--log-format", "json", "prepare", "--model", model, "--manifest"]);
         command.arg(&self.manifest).arg("--root").arg(&self.root);
+        if let Some(request) = request::current() {
+            command.args(["--request-id", request.id().as_str()]);
+        }
         // With it the program would be a second runtime of the same function.
         command.env_remove(ENV_RUNTIME_API);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);

@@ -213,7 +213,7 @@ struct ErrorObject {
 }
 
 /// Writes the errors of these routes in their own shape.
-pub async fn in_shape(response: Response) -> Response {
+pub fn in_shape(response: Response) -> Response {
     let Some(error) = response.extensions().get::<ApiError>().cloned() else { return response };
     let (kind, code) = match error.status {
         StatusCode::NOT_FOUND => ("invalid_request_error", Some("model_not_found")),

@@ -12,9 +12,11 @@ use tracing::Instrument as _;
 
 use super::id::{self, RequestId};
 use super::trace::Trace;
-use super::{Context, RECEIVING, scope, stage};
+use super::{Context, LOADING, RECEIVING, scope, stage};
 use crate::error::ApiError;
+use crate::protocol::openai;
 use crate::routes::Served;
+use crate::runtime::event::reply::{self, Reader};
 use crate::telemetry::{Answered, emf};
 
 /// Tells which manifest answered: the short form of its digest.
@@ -35,8 +37,9 @@ pub struct Invocation {
     pub time: Duration,
 }
 
-/// Does for a request what this module says.
-pub async fn answered(State(served): State<Served>, request: Request, next: Next) -> Response {
+/// Does for a request what this module says. One with an [`ApiError`] as its extension has been refused already:
+/// it is answered so.
+pub async fn answered(State(served): State<Served>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or(UNKNOWN, MatchedPath::as_str);
     let invocation = request.extensions().get::<Invocation>().cloned();
@@ -44,6 +47,8 @@ pub async fn answered(State(served): State<Served>, request: Request, next: Next
         Some(Invocation { id, time }) => (id, time),
         None => (RequestId::of(request.headers()).unwrap_or_else(RequestId::random), served.time),
     };
+    let reader = request.extensions().get::<Reader>().copied();
+    let refused = request.extensions_mut().remove::<ApiError>();
     let context = Arc::new(Context::new(id, Trace::of(request.headers())));
     let span = tracing::info_span!(
         "request",
@@ -60,14 +65,30 @@ pub async fn answered(State(served): State<Served>, request: Request, next: Next
         if !has_body {
             stage("answering");
         }
-        let answer = tokio::time::timeout(time, next.run(request)).await;
-        let response = answer.unwrap_or_else(|_| late(&context, time).into_response());
+        let response = if let Some(error) = refused {
+            shaped(route, error)
+        } else {
+            let answer = tokio::time::timeout(time, next.run(request)).await;
+            answer.unwrap_or_else(|_| shaped(route, late(&context, time)))
+        };
+        let mut response = with_headers(&served, &context, response);
+        if let Some(reader) = reader {
+            // What is said in its place is so small that it fits.
+            let fitted = reply::fitted(reader, context.id(), response).await;
+            response = fitted.unwrap_or_else(|error| with_headers(&served, &context, shaped(route, error)));
+        }
         told(&served, &context, route, response.status());
         response
     };
     let response = scope(Arc::clone(&context), work.instrument(span)).await;
     drop(under_way);
-    with_headers(&served, &context, response)
+    response
+}
+
+/// An error in the shape of its route's protocol.
+fn shaped(route: &str, error: ApiError) -> Response {
+    let response = error.into_response();
+    if route.starts_with("/v1/") { openai::in_shape(response) } else { response }
 }
 
 /// The answer when the time is over: what it was spent on.
@@ -79,6 +100,13 @@ fn late(context: &Context, time: Duration) -> ApiError {
     let spent: Vec<String> =
         context.account().iter().map(|(stage, spent)| format!("{stage} {spent:.0} ms")).collect();
     let model = context.subject().map_or(String::new(), |(name, _)| format!(" of model {name:?}"));
+    if context.stage() == LOADING {
+        return ApiError::soon(format!(
+            "no answer{model} within {time:.1?}: the model was not in memory yet; try again later. \
+             The time went so: {}",
+            spent.join(", ")
+        ));
+    }
     let message = format!(
         "no answer{model} within {time:.1?}: it was still {}. The time went so: {}. Send less at once, or have the \
          operator give the function more time or memory",

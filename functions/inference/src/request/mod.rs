@@ -91,6 +91,9 @@ impl Context {
 /// The stage that every request begins in.
 pub const RECEIVING: &str = "receiving the body";
 
+/// The stage of a request that waits for its model.
+pub const LOADING: &str = "loading";
+
 /// More changes of stage than this are not kept: a batch may have any number of texts, not of stages.
 const MOST_STAGES: usize = 64;
 
@@ -160,15 +163,20 @@ pub async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     stage(operation);
+    let done = tokio::task::spawn_blocking(carried(work)).await;
+    done.unwrap_or_else(|e| Err(ApiError::internal(operation, "any", &e)))
+}
+
+/// Work as part of the request, on whatever thread it is done: what it logs has the request's id.
+pub fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let (context, span) = (current(), tracing::Span::current());
-    let work = move || {
+    move || {
         let _entered = span.entered();
         match context {
             Some(context) => CURRENT.sync_scope(context, work),
             None => work(),
         }
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(ApiError::internal(operation, "any", &e)))
+    }
 }
 
 #[cfg(test)]

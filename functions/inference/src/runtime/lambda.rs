@@ -10,6 +10,8 @@ use lambda_runtime::{LambdaEvent, LambdaInvocation, Service};
 use larder_contract::{Digest, layout};
 use tokio::task::futures::TaskLocalFuture;
 use tower::layer::layer_fn;
+use tracing::Instrument as _;
+use tracing::instrument::Instrumented;
 
 use super::StartError;
 use super::event::{Events, Operations};
@@ -140,7 +142,7 @@ tokio::task_local! {
 }
 
 /// Takes the event out of the invocation before the runtime parses it, so that its megabytes are neither
-/// copied nor read twice.
+/// copied nor read twice; and gives the log the invocation's id.
 struct Beside<S> {
     inner: S,
 }
@@ -148,7 +150,7 @@ struct Beside<S> {
 impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for Beside<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = TaskLocalFuture<Bytes, S::Future>;
+    type Future = TaskLocalFuture<Bytes, Instrumented<S::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -157,8 +159,10 @@ impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for Beside<S> {
     fn call(&mut self, mut invocation: LambdaInvocation) -> Self::Future {
         let event = std::mem::replace(&mut invocation.body, Bytes::from_static(b"null"));
         let inner = &mut self.inner;
-        let answering = EVENT.sync_scope(event.clone(), || inner.call(invocation));
-        EVENT.scope(event, answering)
+        // What is logged beside the requests, by the runtime too.
+        let span = tracing::info_span!("invocation", id = invocation.context.request_id);
+        let answering = span.in_scope(|| EVENT.sync_scope(event.clone(), || inner.call(invocation)));
+        EVENT.scope(event, answering.instrument(span))
     }
 }
 

@@ -125,22 +125,40 @@ pub(crate) fn says_opened(log: &str, prepared: &Path) -> bool {
 
 /// Sends one request on a connection of its own; returns the answer's status and body.
 pub(crate) fn send(address: &str, method: &str, path: &str, content: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let answer = exchanged(address, method, path, &format!("content-type: {content}\r\n"), body);
+    (answer.0, answer.2)
+}
+
+/// As [`send`], with these lines in its head; also returns the head of the answer.
+pub(crate) fn exchanged(
+    address: &str,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &[u8],
+) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-type: {content}\r\ncontent-length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{lines}content-length: {length}\r\n\r\n"
     );
     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-    answered(stream)
+    whole_answer(stream)
 }
 
 /// The whole answer on a connection that is closed after it.
-pub(crate) fn answered(mut stream: TcpStream) -> (u16, Vec<u8>) {
+pub(crate) fn answered(stream: TcpStream) -> (u16, Vec<u8>) {
+    let (status, _, body) = whole_answer(stream);
+    (status, body)
+}
+
+fn whole_answer(mut stream: TcpStream) -> (u16, String, Vec<u8>) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
-    (status, answer.split_off(end + 4))
+    let body = answer.split_off(end + 4);
+    (status, String::from_utf8(answer).unwrap(), body)
 }
 
 impl Drop for Running {

@@ -100,7 +100,6 @@ pub async fn model_ready(
     State(served): State<Served>,
     path: ModelPath,
 ) -> Result<Json<ModelReady>, ApiError> {
-    const SOON: u32 = 2;
     let model = path.find(&served)?;
     let name = model.name();
     let problem = match model.state() {
@@ -112,7 +111,7 @@ pub async fn model_ready(
             format!("could not be loaded; the log has the reason under id {}", failure.id)
         }
     };
-    Err(ApiError::busy(format!("model {name:?} {problem}"), SOON))
+    Err(ApiError::soon(format!("model {name:?} {problem}")))
 }
 
 /// What a model takes and gives.

@@ -60,14 +60,17 @@ pub(super) async fn answer(
     events: &Events,
     records: &RawValue,
     invocation: &Invocation,
+    xray: Option<&str>,
 ) -> Result<Box<RawValue>, Diagnostic> {
-    let refused = |message: String| Diagnostic { error_type: "Event".to_owned(), error_message: message };
-    let messages: Vec<Message<'_>> = serde_json::from_str(records.get())
-        .map_err(|e| refused(format!("field \"Records\": {e}; only messages of SQS are taken")))?;
-    if let Some(other) = messages.iter().find(|m| m.event_source.as_str() != "aws:sqs") {
-        let source = other.event_source.as_str();
-        return Err(refused(format!("a record is of {source:?}; only messages of SQS are taken")));
-    }
+    let messages = match messages(records) {
+        Ok(messages) => messages,
+        Err(error) => {
+            let error_message = error.message.clone();
+            // Logged and counted as others are; the queue is told by an error.
+            events.through(super::refused(error), invocation.clone(), xray).await;
+            return Err(Diagnostic { error_type: "Event".to_owned(), error_message });
+        }
+    };
     let until = Instant::now() + invocation.time;
     let mut failures = Failures::default();
     for message in &messages {
@@ -84,6 +87,19 @@ pub(super) async fn answer(
     let (messages, failed) = (messages.len(), failures.batch_item_failures.len());
     tracing::info!(id = %invocation.id, messages, failed, "batch answered");
     reply::written(&failures)
+}
+
+/// The records, if all are messages of SQS.
+fn messages(records: &RawValue) -> Result<Vec<Message<'_>>, ApiError> {
+    let messages: Vec<Message<'_>> = serde_json::from_str(records.get()).map_err(|e| {
+        ApiError::bad_request(format!("field \"Records\": {e}; only messages of SQS are taken"))
+    })?;
+    if let Some(other) = messages.iter().find(|m| m.event_source.as_str() != "aws:sqs") {
+        let source = other.event_source.as_str();
+        let message = format!("a record is of {source:?}; only messages of SQS are taken");
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(messages)
 }
 
 /// Answers a message; tells whether that went well.
@@ -107,9 +123,10 @@ async fn one(events: &Events, message: &Message<'_>, invocation: &Invocation, ti
 
 async fn through(events: &Events, message: &Message<'_>, invocation: Invocation) -> Result<Bytes, ApiError> {
     let payload = Bytes::copy_from_slice(message.body.as_str().as_bytes());
-    let parsed: Event<'_> = serde_json::from_slice(&payload)
-        .map_err(|e| ApiError::bad_request(format!("the message's body is not a payload: {e}")))?;
-    let request = events.plain(&parsed, payload.clone())?;
+    let parsed: Result<Event<'_>, ApiError> = serde_json::from_slice(&payload)
+        .map_err(|e| ApiError::bad_request(format!("the message's body is not a payload: {e}")));
+    let request = parsed.and_then(|event| events.plain(&event, payload.clone()));
+    let request = request.unwrap_or_else(super::refused);
     let xray = message.attributes.trace.as_ref().map(Text::as_str);
     let response = events.through(request, invocation, xray).await;
     if let Some(error) = response.extensions().get::<ApiError>() {

@@ -20,7 +20,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -30,7 +30,7 @@ use crate::error::ApiError;
 use crate::request::answered::Invocation;
 use crate::request::trace::X_AMZN_TRACE_ID;
 pub use operation::Operations;
-use reply::Origin;
+use reply::{Origin, Reader};
 
 /// Answers events through the routes.
 #[derive(Debug, Clone)]
@@ -128,7 +128,8 @@ impl Events {
         let parsed: Event<'_> = match serde_json::from_slice(&event) {
             Ok(parsed) => parsed,
             Err(error) => {
-                return reply::refusal(&unknown(&format!("it cannot be read: {error}")), &invocation);
+                let error = unknown(&format!("it cannot be read: {error}"));
+                return self.refused(error, Reader::Plain, invocation, xray).await;
             }
         };
         let shape = match &parsed {
@@ -140,28 +141,46 @@ impl Events {
             _ => None,
         };
         if let Some(origin) = shape {
-            let request = match http::request(&parsed, origin, self.base.as_deref()) {
-                Ok(request) => request,
-                Err(error) => {
-                    return reply::http(origin, axum::response::IntoResponse::into_response(error)).await;
-                }
-            };
+            let request = http::request(&parsed, origin, self.base.as_deref());
             drop(parsed);
             drop(event);
-            return reply::http(origin, self.through(request, invocation, xray).await).await;
+            return self.replied(request, Reader::Http(origin), invocation, xray).await;
         }
         if let Some(records) = parsed.records {
-            return batch::answer(self, records, &invocation).await;
+            return batch::answer(self, records, &invocation, xray).await;
         }
         if let Some(op) = parsed.op {
-            return self.operations.answer(op, &invocation).await;
+            return match self.operations.answer(op, &invocation).await {
+                Ok(done) => reply::written(&done),
+                Err(error) => self.refused(error, Reader::Plain, invocation, xray).await,
+            };
         }
-        match self.plain(&parsed, event.clone()) {
-            Ok(request) => {
-                reply::plain(self.through(request, invocation.clone(), xray).await, &invocation).await
-            }
-            Err(error) => reply::refusal(&error, &invocation),
-        }
+        let request = self.plain(&parsed, event.clone());
+        self.replied(request, Reader::Plain, invocation, xray).await
+    }
+
+    /// The reply to a request, or to what would have been one.
+    async fn replied(
+        &self,
+        request: Result<Request, ApiError>,
+        reader: Reader,
+        invocation: Invocation,
+        xray: Option<&str>,
+    ) -> Result<Box<RawValue>, lambda_runtime::Diagnostic> {
+        let mut request = request.unwrap_or_else(refused);
+        request.extensions_mut().insert(reader);
+        let id = invocation.id.clone();
+        reply::taken(reader, &id, self.through(request, invocation, xray).await).await
+    }
+
+    async fn refused(
+        &self,
+        error: ApiError,
+        reader: Reader,
+        invocation: Invocation,
+        xray: Option<&str>,
+    ) -> Result<Box<RawValue>, lambda_runtime::Diagnostic> {
+        self.replied(Err(error), reader, invocation, xray).await
     }
 
     /// The request that a plain payload stands for.
@@ -205,6 +224,15 @@ impl Events {
             Err(never) => match never {},
         }
     }
+}
+
+/// A request that stands for an event that is none, so that it is logged and counted as others are.
+fn refused(error: ApiError) -> Request {
+    let mut request = Request::new(Body::empty());
+    // No route is there.
+    *request.uri_mut() = Uri::from_static("/-");
+    request.extensions_mut().insert(error);
+    request
 }
 
 fn unknown(problem: &str) -> ApiError {

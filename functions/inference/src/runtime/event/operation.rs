@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-use lambda_runtime::Diagnostic;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::reply;
 use crate::error::ApiError;
 use crate::models::{ModelOutcome, Registry, Which};
 use crate::prepared::Preparer;
 use crate::request::answered::Invocation;
+use crate::request::trace::Trace;
+use crate::request::{Context, scope};
 
 /// What operations are done with.
 #[derive(Debug, Clone, Default)]
@@ -29,31 +29,33 @@ enum Operation {
 
 /// The answer to [`Operation::Prepare`].
 #[derive(Debug, Serialize)]
-struct Prepared {
+pub(super) struct Prepared {
     models: Vec<ModelOutcome>,
 }
 
 impl Operations {
     /// Does what `op` says, within the invocation's time.
-    pub(super) async fn answer(
-        &self,
-        op: &RawValue,
-        invocation: &Invocation,
-    ) -> Result<Box<RawValue>, Diagnostic> {
+    ///
+    /// # Errors
+    /// 400 for what is no operation; 409 where it is switched off.
+    pub(super) async fn answer(&self, op: &RawValue, invocation: &Invocation) -> Result<Prepared, ApiError> {
         let operation = serde_json::from_str(op.get())
-            .map_err(|error| ApiError::bad_request(format!("field \"op\": {error}")));
+            .map_err(|error| ApiError::bad_request(format!("field \"op\": {error}")))?;
         match operation {
-            Ok(Operation::Prepare) => self.prepare(invocation).await,
-            Err(error) => reply::refusal(&error, invocation),
+            Operation::Prepare => {
+                let context = Context::new(invocation.id.clone(), Trace::of(&HeaderMap::new()));
+                scope(Arc::new(context), self.prepare(invocation)).await
+            }
         }
     }
 
-    async fn prepare(&self, invocation: &Invocation) -> Result<Box<RawValue>, Diagnostic> {
+    async fn prepare(&self, invocation: &Invocation) -> Result<Prepared, ApiError> {
         let Some((models, preparer)) = &self.preparing else {
             let message = "models are not prepared here: the variable PREPARE_MODELS is off";
-            return reply::refusal(&ApiError::new(StatusCode::CONFLICT, message), invocation);
+            return Err(ApiError::new(StatusCode::CONFLICT, message));
         };
         let models = models.prepare(preparer, Which::All, invocation.time).await;
-        reply::written(&Prepared { models })
+        tracing::info!(models = models.len(), "models looked at to be prepared");
+        Ok(Prepared { models })
     }
 }

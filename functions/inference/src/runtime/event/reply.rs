@@ -1,20 +1,34 @@
 //! Answers in the shape that whoever sent the event reads.
+//!
+//! [`fitted`] writes them before a request is logged and counted, so that what Lambda would not take is told as
+//! what it is answered with.
 
 use std::collections::BTreeMap;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE};
+use axum::http::response::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::ApiError;
-use crate::request::answered::Invocation;
 use crate::request::body::MAX_BODY;
+use crate::request::id::RequestId;
+
+/// Who reads the answer to an event. An extension of the requests that come so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Something that speaks HTTP for its client.
+    Http(Origin),
+    /// Whoever sent a plain payload.
+    Plain,
+}
 
 /// Whose event it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,20 +70,65 @@ pub struct PlainError<'a> {
     pub status: u16,
     /// The request's id.
     pub request_id: &'a str,
+    /// When to try again, in seconds: what the header `Retry-After` would have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u32>,
 }
 
-/// A response as the answer to an HTTP event; 413 when it is larger than Lambda takes.
-pub(super) async fn http(origin: Origin, response: Response) -> Result<Box<RawValue>, Diagnostic> {
-    let reply = written(&http_reply(origin, response).await?)?;
-    if reply.get().len() <= MAX_BODY {
-        return Ok(reply);
-    }
-    written(&http_reply(origin, too_large(reply.get().len()).into_response()).await?)
-}
+/// A response that is written already: an extension of the one that is logged and counted.
+#[derive(Debug, Clone)]
+struct Written(Box<RawValue>);
 
-async fn http_reply(origin: Origin, response: Response) -> Result<HttpReply, Diagnostic> {
+/// The response, written for its reader.
+///
+/// # Errors
+/// 413 when it is larger than Lambda takes; 400 when it is not JSON, and must be; 500 when it breaks off.
+pub(crate) async fn fitted(reader: Reader, id: &RequestId, response: Response) -> Result<Response, ApiError> {
     let (parts, body) = response.into_parts();
-    let bytes = to_bytes(body, usize::MAX).await.map_err(|e| failed(&e))?;
+    let broken = |error: &(dyn std::error::Error + 'static)| ApiError::internal("answering", "any", error);
+    let bytes = to_bytes(body, usize::MAX).await.map_err(|e| broken(&e))?;
+    let reply = match (reader, parts.extensions.get::<ApiError>()) {
+        (Reader::Http(origin), _) => to_raw_value(&http(origin, &parts, bytes)).map_err(|e| broken(&e))?,
+        (Reader::Plain, Some(error)) => to_raw_value(&PlainError::of(error, id)).map_err(|e| broken(&e))?,
+        (Reader::Plain, None) => plain(bytes)?,
+    };
+    if reply.get().len() > MAX_BODY {
+        return Err(too_large(reply.get().len()));
+    }
+    let mut response = Response::from_parts(parts, Body::empty());
+    response.extensions_mut().insert(Written(reply));
+    Ok(response)
+}
+
+/// What the event is answered with: as it was written, or where nobody has, now.
+pub(super) async fn taken(
+    reader: Reader,
+    id: &RequestId,
+    mut response: Response,
+) -> Result<Box<RawValue>, Diagnostic> {
+    if response.extensions().get::<Written>().is_none() {
+        let fitting = fitted(reader, id, response).await;
+        response = match fitting {
+            Ok(response) => response,
+            Err(error) => fitted(reader, id, error.into_response()).await.map_err(|e| failed(&e))?,
+        };
+    }
+    let written = response.extensions_mut().remove::<Written>();
+    written.map(|written| written.0).ok_or_else(|| failed(&std::io::Error::other("it is lost")))
+}
+
+impl<'a> PlainError<'a> {
+    fn of(error: &'a ApiError, id: &'a RequestId) -> Self {
+        Self {
+            error: &error.message,
+            status: error.status.as_u16(),
+            request_id: id.as_str(),
+            retry_after_seconds: error.retry_after,
+        }
+    }
+}
+
+fn http(origin: Origin, parts: &Parts, bytes: Bytes) -> HttpReply {
     let is_text = !parts.headers.contains_key(CONTENT_ENCODING) && is_text(&parts.headers);
     let (body, is_base64_encoded) = match String::from_utf8(bytes.into()) {
         Ok(text) if is_text => (text, false),
@@ -87,7 +146,7 @@ async fn http_reply(origin: Origin, response: Response) -> Result<HttpReply, Dia
     };
     match origin {
         Origin::Http2 => {
-            let mut headers = parts.headers;
+            let mut headers = parts.headers.clone();
             let cookies: Vec<String> = values(&headers, SET_COOKIE.as_str());
             headers.remove(SET_COOKIE);
             reply.headers = Some(joined(&headers));
@@ -104,34 +163,16 @@ async fn http_reply(origin: Origin, response: Response) -> Result<HttpReply, Dia
             }
         }
     }
-    Ok(reply)
+    reply
 }
 
-/// A response as the answer to a plain payload: its JSON, or `{"error", "status", "requestId"}`.
-pub(super) async fn plain(response: Response, invocation: &Invocation) -> Result<Box<RawValue>, Diagnostic> {
-    if let Some(error) = response.extensions().get::<ApiError>() {
-        return refusal(error, invocation);
-    }
-    let bytes = to_bytes(response.into_body(), usize::MAX).await.map_err(|e| failed(&e))?;
-    if bytes.len() > MAX_BODY {
-        return refusal(&too_large(bytes.len()), invocation);
-    }
+/// A response's JSON as the answer to a plain payload.
+fn plain(bytes: Bytes) -> Result<Box<RawValue>, ApiError> {
     let json = String::from_utf8(bytes.into()).ok().and_then(|text| RawValue::from_string(text).ok());
-    match json {
-        Some(json) => Ok(json),
-        None => refusal(
-            &ApiError::bad_request(
-                "the answer is not JSON, and an invocation's answer must be; ask for no binary outputs",
-            ),
-            invocation,
-        ),
-    }
-}
-
-/// An error as the answer to a plain payload.
-pub(super) fn refusal(error: &ApiError, invocation: &Invocation) -> Result<Box<RawValue>, Diagnostic> {
-    let status = error.status.as_u16();
-    written(&PlainError { error: &error.message, status, request_id: invocation.id.as_str() })
+    json.ok_or_else(|| {
+        let message = "the answer is not JSON, and an invocation's answer must be; ask for no binary outputs";
+        ApiError::bad_request(message)
+    })
 }
 
 pub(super) fn written(value: &impl Serialize) -> Result<Box<RawValue>, Diagnostic> {
@@ -176,7 +217,8 @@ mod tests {
     use super::*;
 
     async fn check(origin: Origin, response: Response, expected: Value) {
-        let reply: Value = serde_json::from_str(http(origin, response).await.unwrap().get()).unwrap();
+        let reply = taken(Reader::Http(origin), &RequestId::random(), response).await.unwrap();
+        let reply: Value = serde_json::from_str(reply.get()).unwrap();
         for (name, value) in expected.as_object().unwrap() {
             assert_eq!(&reply[name], value, "{name} of {reply}");
         }
@@ -211,14 +253,19 @@ mod tests {
     async fn what_lambda_would_not_take_is_refused() {
         let text = ([(CONTENT_TYPE, "text/plain")], "x".repeat(MAX_BODY)).into_response();
         check(Origin::Http2, text, serde_json::json!({"statusCode": 413})).await;
-        let invocation = Invocation {
-            id: crate::request::id::RequestId::parse("r").unwrap(),
-            time: std::time::Duration::ZERO,
-        };
-        let json = format!("\"{}\"", "x".repeat(MAX_BODY)).into_response();
-        let answer = plain(json, &invocation).await.unwrap();
+        let id = RequestId::parse("r").unwrap();
+        let plain = async |response| taken(Reader::Plain, &id, response).await.unwrap();
+        let answer = plain(format!("\"{}\"", "x".repeat(MAX_BODY)).into_response()).await;
         assert!(answer.get().contains("\"status\":413") && answer.get().contains("\"requestId\":\"r\""));
-        let binary = plain(vec![0xff_u8].into_response(), &invocation).await.unwrap();
+        let binary = plain(vec![0xff_u8].into_response()).await;
         assert!(binary.get().contains("\"status\":400"), "{binary}");
+    }
+
+    #[tokio::test]
+    async fn a_plain_error_says_when_to_try_again() {
+        let id = RequestId::parse("r").unwrap();
+        let answer = taken(Reader::Plain, &id, ApiError::busy("later", 7).into_response()).await.unwrap();
+        let expected = r#"{"error":"later","status":503,"requestId":"r","retryAfterSeconds":7}"#;
+        assert_eq!(answer.get(), expected);
     }
 }

@@ -126,7 +126,9 @@ impl PaddleModel {
     pub fn open(engine: &Engine, files: &OcrFiles) -> Result<Self, OcrError> {
         // The longest beside the others: opening keeps one processor busy.
         let (others, recogniser) = std::thread::scope(|scope| {
-            let others = scope.spawn(|| {
+            let span = tracing::Span::current();
+            let others = scope.spawn(move || {
+                let _entered = span.enter();
                 let detector = engine.open(&files.detector)?;
                 let orienter = files.orienter.as_deref().map(|path| engine.open(path)).transpose()?;
                 Ok::<_, OnnxError>((detector, orienter))
