@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::link::LinkFetcher;
-use crate::models::Registry;
+use crate::models::{self, Registry};
 use crate::openapi::{Operation, document};
 use crate::page;
 use crate::protocol::{oip, openai, seed, task};
@@ -157,7 +157,7 @@ fn oip() -> Table {
         .on(Operation::get("/v2", "The server").gives::<oip::About>(about), oip::server)
         .on(Operation::get("/v2/health/live", "Whether it is up").gives::<oip::Live>(HEALTHY), oip::live)
         .on(
-            Operation::get("/v2/health/ready", "Whether it takes requests")
+            Operation::get("/v2/health/ready", "Whether all models that are to be preloaded are in memory")
                 .gives::<oip::Ready>(r#"{"ready": true}"#),
             oip::ready,
         )
@@ -232,6 +232,12 @@ pub fn router(served: Served) -> Router {
 
 /// `GET /metrics`
 async fn metrics(State(served): State<Served>) -> Result<impl IntoResponse, ApiError> {
+    let mut states = models::State::WORDS.map(|word| (word, 0));
+    for model in served.models.models() {
+        let word = model.state().word();
+        states.iter_mut().filter(|(state, _)| *state == word).for_each(|(_, count)| *count += 1);
+    }
+    served.telemetry.states(&states);
     let text = served.telemetry.text().map_err(|e| ApiError::internal("metrics", "any", &e))?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }

@@ -12,8 +12,11 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use larder_inference::link::LinkLimits;
-use larder_inference::routes::{MAX_BODY, router};
+use larder_inference::link::{LinkFetcher, LinkLimits};
+use larder_inference::models::source::Source;
+use larder_inference::models::{Limits, Registry};
+use larder_inference::routes::{MAX_BODY, Served, router};
+use larder_inference::telemetry::Telemetry;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -171,6 +174,193 @@ async fn what_takes_too_long_is_answered_with_what_took_the_time() {
     let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let (status, _, answer) = send(&router, "POST", "/ocr", "image/png", never).await;
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{answer}");
+}
+
+/// Too large in every way, in every protocol: what the limit is, what there is, and what to do.
+#[tokio::test]
+async fn what_is_too_large_is_413_whatever_is() {
+    let models = tempfile::tempdir().unwrap();
+    for export in ["sentiment-distilbert", "sentences-xlmr"] {
+        common::copy_of(&common::export(export), models.path());
+    }
+    common::folder_of(models.path(), "net", &common::models("v6")[..1]);
+    let router = router(common::served(&models, LinkLimits::default()).await);
+    let bytes =
+        |texts: &[&str]| json!({"name": "text", "shape": [texts.len()], "datatype": "BYTES", "data": texts});
+    let (labels, vectors) = ("/models/sentiment-distilbert", "/models/sentences-xlmr");
+    let (labels_oip, vectors_oip) =
+        ("/v2/models/sentiment-distilbert/infer", "/v2/models/sentences-xlmr/infer");
+    let long = "x".repeat(1_048_577);
+    let many = vec!["a"; 2049];
+    let longer = "wonderful ".repeat(100);
+    let small = json!({"name": "x", "shape": [1], "datatype": "FP32", "data": [1]});
+    let deep = json!({"name": "x", "shape": vec![1; 17], "datatype": "FP32", "data": [1]});
+    let cases: [(&str, Value, &[&str]); 15] = [
+        (labels, json!({"inputs": long}), &["1048577 bytes", "1048576", "shorten"]),
+        (vectors, json!({"inputs": long}), &["1048577 bytes", "1048576", "shorten"]),
+        (
+            "/v1/embeddings",
+            json!({"model": "sentences-xlmr", "input": long}),
+            &["1048577", "1048576", "shorten"],
+        ),
+        (labels_oip, json!({"inputs": [bytes(&[&long])]}), &["1048577 bytes", "1048576", "shorten"]),
+        (labels, json!({"inputs": many}), &["2049", "2048", "fewer"]),
+        ("/v1/embeddings", json!({"model": "sentences-xlmr", "input": many}), &["2049", "2048", "fewer"]),
+        (vectors_oip, json!({"inputs": [bytes(&many)]}), &["2049", "2048", "several"]),
+        (labels, json!({"inputs": longer, "truncate": false}), &["102 tokens", "64", "truncate"]),
+        (
+            labels_oip,
+            json!({"inputs": [bytes(&[&longer])], "parameters": {"truncate": false}}),
+            &["102 tokens", "64", "truncate"],
+        ),
+        ("/v2/models/net/infer", json!({"inputs": vec![small.clone(); 257]}), &["257", "256", "several"]),
+        ("/models/net", json!({"inputs": vec![small.clone(); 257]}), &["257", "256", "several"]),
+        (
+            "/v2/models/net/infer",
+            json!({"inputs": [], "outputs": vec![json!({"name": "y"}); 257]}),
+            &["257", "256"],
+        ),
+        ("/v2/models/net/infer", json!({"inputs": [deep]}), &["17 dimensions", "16", "fewer"]),
+        (
+            "/v2/models/net/infer",
+            json!({"inputs": [], "id": "i".repeat(1025)}),
+            &["1025 bytes", "1024", "shorten"],
+        ),
+        (
+            "/v2/models/net/infer",
+            json!({"inputs": [{"name": "x", "shape": [16_777_217], "datatype": "FP32", "data": []}]}),
+            &["16777217", "16777216", "several"],
+        ),
+    ];
+    for (path, body, parts) in cases {
+        let (status, _, answer) = send(&router, "POST", path, JSON, body.to_string().into()).await;
+        let sentence = sentence(path, &answer);
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{path}: {sentence}");
+        for part in parts {
+            assert!(sentence.contains(part), "{path}: no {part:?} in {sentence:?}");
+        }
+    }
+}
+
+/// Files that loads wait for.
+const PIPES: [&str; 2] = ["signs/easyocr.json", "vectors/tokenizer.json"];
+
+/// Routes whose models `signs` and `vectors` are being loaded for as long as their pipes are not written.
+async fn loading(limits: Limits, time: Duration) -> (Router, LetGo) {
+    let models = tempfile::tempdir().unwrap();
+    let signs = common::folder_of(models.path(), "signs", &[]);
+    std::fs::write(signs.join("easyocr.json"), "{}").unwrap();
+    let export = common::copy_of(&common::export("sentences-xlmr"), models.path());
+    std::fs::rename(export, models.path().join("vectors")).unwrap();
+    let source = Source::of_folder(models.path()).unwrap().lazy();
+    for pipe in PIPES.map(|pipe| models.path().join(pipe)) {
+        std::fs::remove_file(&pipe).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    }
+    let registry = Registry::open(common::engine(), source, limits, Telemetry::default()).await;
+    let mut served = Served::new(registry, LinkFetcher::new(LinkLimits::default()).unwrap());
+    served.time = time;
+    (router(served), LetGo(models))
+}
+
+/// Lets the loads end, however the test does, so that no thread waits for ever: an empty file is none.
+struct LetGo(tempfile::TempDir);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        for pipe in PIPES {
+            // For both, so that opening it waits for nobody.
+            drop(std::fs::File::options().read(true).write(true).open(self.0.path().join(pipe)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_being_loaded_is_503_and_when_to_try_again_in_every_protocol() {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let picture = Bytes::from(png.into_inner());
+    let text = |value: Value| Bytes::from(value.to_string());
+    let tensor = json!({"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]});
+    let asks = [
+        ("POST", "/ocr", "image/png", picture.clone()),
+        ("POST", "/models/signs", "image/png", picture),
+        ("POST", "/models/vectors", JSON, text(json!({"inputs": "a"}))),
+        ("POST", "/models/vectors/pipeline/feature-extraction", JSON, text(json!({"inputs": "a"}))),
+        ("POST", "/v1/embeddings", JSON, text(json!({"model": "vectors", "input": "a"}))),
+        ("POST", "/v2/models/vectors/infer", JSON, text(json!({"inputs": [tensor]}))),
+        ("GET", "/v2/models/vectors/ready", JSON, Bytes::new()),
+        ("POST", "/v2/repository/models/vectors/load", JSON, Bytes::new()),
+    ];
+    let short = Duration::from_millis(300);
+    let long = Duration::from_secs(20);
+    // The load takes longer than a request waits for it, or than the request has left.
+    for (loading_limit, time) in [(short, long), (long, short)] {
+        let limits = Limits { loading: loading_limit, ..Limits::default() };
+        let (router, _let_go) = loading(limits, time).await;
+        for (method, path, kind, body) in &asks {
+            let (status, headers, answer) = send(&router, method, path, kind, body.clone().into()).await;
+            let sentence = sentence(path, &answer);
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {sentence}");
+            assert_eq!(headers[header::RETRY_AFTER], "2", "{path}: {sentence}");
+            assert_eq!(headers["x-request-id"], "test-1", "{path}");
+            let model =
+                if path.contains("vectors") || path.starts_with("/v1/") { "vectors" } else { "signs" };
+            assert!(sentence.contains(&format!("{model:?}")), "{path}: {sentence}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_server_is_ready_when_all_that_is_to_be_preloaded_is() {
+    const READY: &str = "/v2/health/ready";
+    let ask = async |router: &Router, method, path| {
+        let (status, headers, answer) = send(router, method, path, JSON, Body::empty()).await;
+        (status.as_u16(), headers.get(header::RETRY_AFTER).is_some(), answer)
+    };
+    let models = tempfile::tempdir().unwrap();
+    common::folder_of(models.path(), "net", &common::models("v6")[..1]);
+    let broken = common::folder_of(models.path(), "broken", &[]).join("model.onnx");
+    std::fs::write(&broken, "not a model").unwrap();
+    let open = async |source| {
+        let registry =
+            Registry::open(common::engine(), source, Limits::default(), Telemetry::default()).await;
+        Served::new(registry, LinkFetcher::new(LinkLimits::default()).unwrap())
+    };
+
+    let lazy = router(open(Source::of_folder(models.path()).unwrap().lazy()).await);
+    assert_eq!(
+        ask(&lazy, "GET", READY).await.0,
+        200,
+        "models that come with their requests are not waited for"
+    );
+
+    let served = open(Source::of_folder(models.path()).unwrap()).await;
+    assert!(served.models.preload(Duration::from_mins(1)).await.is_err());
+    let strict = router(served);
+    let (status, has_time, answer) = ask(&strict, "GET", READY).await;
+    let sentence = answer["error"].as_str().unwrap();
+    assert_eq!((status, has_time), (503, true), "{answer}");
+    assert!(sentence.contains("broken") && !sentence.contains("net"), "{sentence}");
+    assert_eq!(ask(&strict, "GET", "/v2/models/net/ready").await.0, 200, "it serves all the same");
+    let (_, _, answer) = ask(&strict, "GET", "/v2/health/live").await;
+    assert_eq!(answer, json!({"live": true}));
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let bytes =
+        strict.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.into()).unwrap();
+    for (state, count) in [("ready", 1), ("failed", 1), ("loading", 0), ("unloaded", 0), ("unloading", 0)] {
+        let line = format!("larder_models{{state=\"{state}\"}} {count}");
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+
+    std::fs::remove_dir_all(broken.parent().unwrap()).unwrap();
+    let served = open(Source::of_folder(models.path()).unwrap()).await;
+    assert!(served.models.preload(Duration::from_mins(1)).await.is_ok());
+    let whole = router(served);
+    assert_eq!(ask(&whole, "GET", READY).await, (200, false, json!({"ready": true})));
+    assert_eq!(ask(&whole, "POST", "/v2/repository/models/net/unload").await.0, 200);
+    assert_eq!(ask(&whole, "GET", READY).await.0, 200, "what was unloaded by hand is not waited for");
 }
 
 #[tokio::test]

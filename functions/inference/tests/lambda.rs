@@ -248,3 +248,57 @@ async fn models_are_prepared_when_the_function_is_asked_to() {
     let off = play_at(root.path(), vec![operation("prepare")], &[("PREPARE_MODELS", "off")]).await;
     assert_eq!(off.outcomes[0].as_ref().unwrap()["status"], 409);
 }
+
+#[tokio::test]
+async fn the_page_is_there_through_a_function_url_unless_it_is_off() {
+    let root = tempfile::tempdir().unwrap();
+    let manifest = Manifest::new(vec![lambda::model("signs", false)]);
+    common::folder_of(&root.path().join("revisions"), &Digest::of(b"signs").hex(), &common::models("v6"));
+    let get = async |variables: &[(&str, &str)]| {
+        let mut event = event("function-url.json", "");
+        event["rawPath"] = json!("/");
+        event["requestContext"]["http"] = json!({"method": "GET", "path": "/"});
+        event["body"] = Value::Null;
+        let invoked = Invoked { id: ID.to_owned(), event, time: Duration::from_mins(1) };
+        let played = lambda::play(root.path(), &manifest, vec![invoked], variables).await;
+        let reply = played.outcomes[0].clone().unwrap();
+        assert_eq!(reply["isBase64Encoded"], false, "{reply}");
+        (
+            reply["statusCode"].as_u64().unwrap(),
+            reply["headers"].clone(),
+            reply["body"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (status, headers, page) = get(&[]).await;
+    assert_eq!(status, 200, "{page}");
+    assert!(headers["content-type"].as_str().unwrap().starts_with("text/html"), "{headers}");
+    // The policy is for the very script and style that are in the page.
+    let policy = headers["content-security-policy"].as_str().unwrap();
+    for element in ["script", "style"] {
+        let inside = page.split_once(&format!("<{element}>")).unwrap().1;
+        let inside = inside.split_once(&format!("</{element}>")).unwrap().0;
+        let hash = BASE64_STANDARD.encode(Digest::of(inside.as_bytes()).as_bytes());
+        assert!(policy.contains(&format!("{element}-src 'sha256-{hash}'")), "{policy}");
+    }
+    let (status, headers, body) = get(&[("TRY_IT_PAGE", "off")]).await;
+    assert_eq!((status, headers["content-security-policy"].is_null()), (404, true), "{body}");
+    assert!(body.contains("\"error\"") && !body.contains("<script"), "{body}");
+}
+
+#[tokio::test]
+async fn a_model_that_is_still_being_loaded_when_the_time_is_over_is_tried_again_later() {
+    let root = tempfile::tempdir().unwrap();
+    let manifest = Manifest::new(vec![lambda::model("slow", false)]);
+    let folder = root.path().join("revisions").join(Digest::of(b"slow").hex());
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::rename(common::copy_of(&common::export("sentiment-distilbert"), root.path()), &folder).unwrap();
+    let pipe = folder.join("tokenizer.json");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let event = json!({"model": "slow", "inputs": "a"});
+    let invoked = Invoked { id: ID.to_owned(), event, time: Duration::from_secs(1) };
+    let played = lambda::play(root.path(), &manifest, vec![invoked], &[]).await;
+    let answer = played.outcomes[0].as_ref().unwrap();
+    assert_eq!((&answer["status"], &answer["retryAfterSeconds"]), (&json!(503), &json!(2)), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("\"slow\""), "{answer}");
+}

@@ -86,6 +86,24 @@ pub enum State {
     Unloading,
 }
 
+impl State {
+    /// All of them, in the words of `GET /models` and of the metrics.
+    pub const WORDS: [&'static str; 5] = ["unloaded", "loading", "ready", "failed", "unloading"];
+
+    /// Its word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        let [unloaded, loading, ready, failed, unloading] = Self::WORDS;
+        match self {
+            Self::Unloaded => unloaded,
+            Self::Loading => loading,
+            Self::Ready => ready,
+            Self::Failed(_) => failed,
+            Self::Unloading => unloading,
+        }
+    }
+}
+
 /// A line of the repository index.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -251,6 +269,7 @@ impl Registry {
     pub async fn load_model(&self, name: &str) -> Result<(), ApiError> {
         let model = self.model(name)?;
         self.residency.forget_failure(model.key);
+        request::concerns(name, model.task());
         request::stage(request::LOADING);
         self.residency.acquire(model.key).await.map(drop).map_err(|reason| reason.told(name))
     }
@@ -262,6 +281,16 @@ impl Registry {
     pub async fn unload_model(&self, name: &str) -> Result<(), ApiError> {
         let model = self.model(name)?;
         self.residency.unload(model.key).await.map_err(|reason| reason.told(name))
+    }
+
+    /// Of the models that are to be preloaded, those that cannot answer at once: being loaded, or failed. One that
+    /// was unloaded by hand is not waited for, as in Triton.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<&str> {
+        let waited_for = |model: &&Arc<Model>| {
+            model.is_pinned() && matches!(model.state(), State::Loading | State::Failed(_))
+        };
+        self.models.values().filter(waited_for).map(|model| model.name()).collect()
     }
 
     /// What the models take, and what was done about it.

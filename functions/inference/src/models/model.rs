@@ -178,6 +178,7 @@ impl Model {
     }
 
     async fn acquired(&self) -> Result<InUse<Opened>, ApiError> {
+        request::concerns(&self.name, self.task());
         request::stage(request::LOADING);
         self.residency.acquire(self.key).await.map_err(|reason| reason.told(&self.name))
     }
@@ -247,6 +248,9 @@ impl Model {
             Ok(answer) => Ok(answer),
             Err(TaskError::Refused(message)) => {
                 Err(ApiError::bad_request(format!("model {:?}: {message}", self.name)))
+            }
+            Err(TaskError::TooLarge(message)) => {
+                Err(ApiError::too_large(format!("model {:?}: {message}", self.name)))
             }
             Err(error) => Err(failed(&error)),
         }

@@ -205,7 +205,7 @@ impl<T: Send + Sync + 'static> Residency<T> {
                 Ok(Some(ticket))
             }
             Decision::Wait { evict } => {
-                self.unload_all(evict);
+                self.evict(evict);
                 Ok(None)
             }
             Decision::TooLarge { need, room } => Err(Unavailable::TooLarge { need, room }),
@@ -310,6 +310,14 @@ impl<T: Send + Sync + 'static> Residency<T> {
         tracing::error!(%id, model, reason, "model cannot be loaded");
     }
 
+    /// Unloads models to make room.
+    fn evict(self: &Arc<Self>, keys: Vec<Key>) {
+        for key in &keys {
+            self.telemetry.evicted(&self.lock().slots[*key].name);
+        }
+        self.unload_all(keys);
+    }
+
     fn unload_all(self: &Arc<Self>, keys: Vec<Key>) {
         if keys.is_empty() {
             return;
@@ -331,7 +339,6 @@ impl<T: Send + Sync + 'static> Residency<T> {
             }
             drop(inner);
             for name in &names {
-                residency.telemetry.evicted(name);
                 residency.telemetry.resident(name, 0);
             }
             tracing::info!(models = names.join(", "), "models unloaded");
@@ -409,7 +416,7 @@ impl<T: Send + Sync + 'static> Residency<T> {
                 inner.policy.excess(self.resident())
             }
         };
-        self.unload_all(evict);
+        self.evict(evict);
         self.changes.send_replace(());
     }
 
@@ -620,5 +627,41 @@ mod tests {
         assert!(matches!(residency.state(keys[0]), State::Unloaded));
         let refused = unavailable(residency.acquire(large).await);
         assert!(refused.told("large").message.contains("takes about 4 MiB, and there are 3 MiB"));
+    }
+
+    #[tokio::test]
+    async fn loads_evictions_and_memory_are_counted() {
+        let (telemetry, estimate) = (Telemetry::default(), 2 * MIB);
+        let residency = Arc::new(Residency::new(limits(3 * MIB), telemetry.clone()));
+        let add = |name| residency.add(name, [estimate, 0], false, Arc::new(|| Ok(())));
+        let (evicted, unloaded) = (add("evicted"), add("unloaded"));
+        for key in [evicted, unloaded] {
+            drop(residency.acquire(key).await.unwrap());
+        }
+        residency.unload(unloaded).await.unwrap();
+        let check = |present: &[&str], absent: &str| {
+            let text = telemetry.text().unwrap();
+            for line in present {
+                assert!(text.lines().any(|l| l == *line), "no {line:?} in\n{text}");
+            }
+            assert!(!text.contains(absent), "{absent:?} in\n{text}");
+        };
+        let counted = [
+            r#"larder_model_loads_total{model="evicted",outcome="loaded"} 1"#,
+            r#"larder_model_load_seconds_count{model="unloaded"} 1"#,
+            r#"larder_model_evictions_total{model="evicted"} 1"#,
+            r#"larder_model_resident_bytes{model="evicted"} 0"#,
+            r#"larder_model_resident_bytes{model="unloaded"} 0"#,
+        ];
+        // Unloaded because somebody asked for it, not to make room.
+        check(&counted, r#"larder_model_evictions_total{model="unloaded"}"#);
+
+        let roomy = Arc::new(Residency::new(limits(Limits::UNLIMITED), telemetry.clone()));
+        let key = roomy.add("measured", [estimate, 0], false, Arc::new(|| Ok(vec![1_u8; 8 << 20])));
+        let in_use = roomy.acquire(key).await.unwrap();
+        in_use.run(|| Ok::<_, ()>(())).unwrap();
+        let measured = roomy.bytes(key);
+        assert_ne!(measured, estimate, "nothing was learnt from the run");
+        check(&[&format!(r#"larder_model_resident_bytes{{model="measured"}} {measured}"#)], "no such line");
     }
 }

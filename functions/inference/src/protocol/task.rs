@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::embedding::{Vectors, nested, shortened};
 use super::{embedding, oip, seed};
 use crate::error::ApiError;
-use crate::models::{self, Model};
+use crate::models::Model;
 use crate::request::aside;
 use crate::request::body::body;
 use crate::routes::Served;
@@ -54,13 +54,7 @@ pub async fn list(State(served): State<Served>) -> Json<Vec<ListedModel>> {
     let listed = served.models.models().map(|model| ListedModel {
         name: model.name().to_owned(),
         task: model.task(),
-        state: match model.state() {
-            models::State::Unloaded => "unloaded",
-            models::State::Loading => "loading",
-            models::State::Ready => "ready",
-            models::State::Failed(_) => "failed",
-            models::State::Unloading => "unloading",
-        },
+        state: model.state().word(),
         revision: model.revision().to_string(),
     });
     Json(listed.collect())

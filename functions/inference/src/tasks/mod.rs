@@ -107,6 +107,10 @@ pub enum TaskError {
     /// The client asks for what cannot be done. The message names the field, its value and the remedy.
     #[error("{0}")]
     Refused(String),
+    /// What the client sends, or the answer to it, is beyond a limit. The message names it, what there is, and the
+    /// remedy.
+    #[error("{0}")]
+    TooLarge(String),
     /// An ocr model cannot be loaded, or failed.
     #[error(transparent)]
     Ocr(#[from] OcrError),

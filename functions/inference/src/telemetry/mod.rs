@@ -35,6 +35,7 @@ pub struct Telemetry {
     evictions: Family<ModelLabels, Counter>,
     resident: Family<ModelLabels, Gauge>,
     budget: Gauge,
+    states: Family<StateLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,6 +48,11 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModelLabels {
     model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,6 +138,7 @@ impl Default for Telemetry {
         let evictions = Family::default();
         let resident = Family::default();
         let budget = Gauge::default();
+        let states = Family::default();
         registry.register("requests", "Requests answered", requests.clone());
         registry.register(
             "request_seconds",
@@ -144,6 +151,7 @@ impl Default for Telemetry {
         registry.register("model_evictions", "Models unloaded to make room", evictions.clone());
         registry.register("model_resident_bytes", "Memory that a loaded model takes", resident.clone());
         registry.register("memory_budget_bytes", "Memory that all loaded models may take", budget.clone());
+        registry.register("models", "Models by where they are", states.clone());
         Self {
             registry: Arc::new(registry),
             requests,
@@ -154,6 +162,7 @@ impl Default for Telemetry {
             evictions,
             resident,
             budget,
+            states,
         }
     }
 }
@@ -207,6 +216,13 @@ impl Telemetry {
         self.budget.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// How many models are in each state.
+    pub fn states(&self, states: &[(&'static str, i64)]) {
+        for (state, count) in states {
+            self.states.get_or_create(&StateLabels { state }).set(*count);
+        }
+    }
+
     /// All of it in the text format that Prometheus reads (`OpenMetrics` 1.0).
     ///
     /// # Errors
@@ -252,6 +268,8 @@ mod tests {
         telemetry.evicted("b");
         telemetry.resident("a", 5);
         telemetry.budget(7);
+        telemetry.states(&[("ready", 1), ("failed", 2)]);
+        telemetry.states(&[("ready", 3), ("failed", 0)]);
         let guard = telemetry.under_way();
         let check = |lines: &[&str]| {
             let text = telemetry.text().unwrap();
@@ -270,6 +288,8 @@ mod tests {
             r#"larder_model_evictions_total{model="b"} 1"#,
             r#"larder_model_resident_bytes{model="a"} 5"#,
             "larder_memory_budget_bytes 7",
+            r#"larder_models{state="ready"} 3"#,
+            r#"larder_models{state="failed"} 0"#,
             "larder_requests_in_flight 1",
         ]);
         drop(guard);

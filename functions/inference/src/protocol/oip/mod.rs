@@ -69,9 +69,21 @@ pub struct Ready {
     ready: bool,
 }
 
-/// `GET /v2/health/ready`: always true, for nothing listens before the models are loaded.
-pub async fn ready() -> Json<Ready> {
-    Json(Ready { ready: true })
+/// `GET /v2/health/ready`: whether every model that is to be preloaded is in memory, as Triton tells it with
+/// `--strict-readiness`. Other models come with their first requests, and are not waited for.
+///
+/// # Errors
+/// 503 that names the models.
+pub async fn ready(State(served): State<Served>) -> Result<Json<Ready>, ApiError> {
+    let missing = served.models.not_ready();
+    if missing.is_empty() {
+        return Ok(Json(Ready { ready: true }));
+    }
+    let message = format!(
+        "these models are to be preloaded and are not in memory: {}; /v2/repository/index tells why",
+        missing.join(", ")
+    );
+    Err(ApiError::soon(message))
 }
 
 /// The names of models.

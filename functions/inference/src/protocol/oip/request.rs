@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
 use bytes::Bytes;
 use larder_contract::Parameters;
 use schemars::JsonSchema;
@@ -128,12 +127,19 @@ pub fn parse(body: &Bytes, json_length: Option<usize>) -> Result<Request<'_>, Ap
     };
     let Body { id, parameters, inputs, outputs } = understood(text)?;
     if id.as_ref().is_some_and(|id| id.len() > limits::ID) {
-        return refused(format!("field \"id\" has more than {} bytes", limits::ID));
+        return too_large(format!(
+            "field \"id\" has {} bytes, the most is {}; shorten it",
+            id.map_or(0, |id| id.len()),
+            limits::ID
+        ));
     }
     let outputs = outputs.unwrap_or_default();
     for (name, length) in [("inputs", inputs.len()), ("outputs", outputs.len())] {
         if length > limits::TENSORS {
-            return refused(format!("field {name:?} has {length} tensors, the most is {}", limits::TENSORS));
+            return too_large(format!(
+                "field {name:?} has {length} tensors, the most is {}; send them in several requests",
+                limits::TENSORS
+            ));
         }
     }
     let parameters = parameters.unwrap_or_default();
@@ -158,6 +164,10 @@ pub fn parse(body: &Bytes, json_length: Option<usize>) -> Result<Request<'_>, Ap
 
 fn refused<T>(message: String) -> Result<T, ApiError> {
     Err(ApiError::bad_request(message))
+}
+
+fn too_large<T>(message: String) -> Result<T, ApiError> {
+    Err(ApiError::too_large(message))
 }
 
 fn understood<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ApiError> {
@@ -192,8 +202,7 @@ fn given<'a>(input: Input<'a>, rest: &mut Bytes, has_length: bool) -> Result<Giv
         Ok(count) => count,
         Err(Sizes::Wrong(problem)) => return refuse(&problem),
         Err(Sizes::TooLarge(problem)) => {
-            let message = format!("input {name:?}: {problem}");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+            return too_large(format!("input {name:?}: {problem}"));
         }
     };
     let data = match (data, binary_data_size) {
@@ -224,8 +233,11 @@ enum Sizes {
 /// The product of the dimensions.
 fn elements(shape: &[i64], datatype: Datatype) -> Result<usize, Sizes> {
     if shape.len() > limits::DIMENSIONS {
-        let problem = format!("shape has {} dimensions, the most is {}", shape.len(), limits::DIMENSIONS);
-        return Err(Sizes::Wrong(problem));
+        return Err(Sizes::TooLarge(format!(
+            "shape has {} dimensions, the most is {}; have fewer of them",
+            shape.len(),
+            limits::DIMENSIONS
+        )));
     }
     if shape.iter().any(|size| *size < 0) {
         return Err(Sizes::Wrong(format!("shape is {shape:?}, but dimensions are 0 or more")));
@@ -234,7 +246,11 @@ fn elements(shape: &[i64], datatype: Datatype) -> Result<usize, Sizes> {
     // Each dimension for itself as well: a 0 among them makes any product 0.
     let fits = |size: &i64| usize::try_from(*size).ok().filter(|size| *size <= most);
     let product = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(fits(size)?));
-    let too_large = || Sizes::TooLarge(format!("shape {shape:?} is more than {most} elements of {datatype}"));
+    let too_large = || {
+        Sizes::TooLarge(format!(
+            "shape {shape:?} is more than {most} elements of {datatype}; send them in several requests"
+        ))
+    };
     product.filter(|product| *product <= most).ok_or_else(too_large)
 }
 
@@ -396,7 +412,7 @@ mod tests {
         json("x", "[0, 9223372036854775807]", "INT64", "[]", &["413"]);
         json("x", "[16777216, 2]", "INT64", "[]", &["413", "16777216 elements"]);
         json("x", "[1000000]", "BYTES", "[]", &["413", "262144 elements of BYTES"]);
-        json("x", &format!("[{}1]", "1,".repeat(16)), "INT64", "[1]", &["400", "17 dimensions", "16"]);
+        json("x", &format!("[{}1]", "1,".repeat(16)), "INT64", "[1]", &["413", "17 dimensions", "16"]);
         json("x", "[1, 2]", "INT64", r#"[1, "b"]"#, &["value 1", "a string", "no INT64"]);
         json("x", "[1, 2]", "FP17", "[1, 2]", &["inputs[0].datatype", "FP17"]);
         json("x", "[1, 2.5]", "INT64", "[1, 2]", &["inputs[0].shape[1]", "2.5"]);
@@ -439,15 +455,19 @@ mod tests {
         check(r#"{"inputs": []}"#, Some(13), &["not JSON"]);
         check(r#"{"inputs": [], "parameters": {"top_k": "a"}}"#, None, &["top_k"]);
         check(r#"{"inputs": [], "parameters": {"binary_data_output": 1}}"#, None, &["binary_data_output"]);
-        check(&format!(r#"{{"inputs": [], "id": "{}"}}"#, "i".repeat(1025)), None, &["\"id\"", "1024"]);
+        check(
+            &format!(r#"{{"inputs": [], "id": "{}"}}"#, "i".repeat(1025)),
+            None,
+            &["413", "\"id\"", "1025", "1024"],
+        );
         let output = |parameters: &str| {
             format!(r#"{{"inputs": [], "outputs": [{{"name": "y", "parameters": {parameters}}}]}}"#)
         };
-        check(&output(r#"{"classification": 100001}"#), None, &["\"y\"", "100001"]);
+        check(&output(r#"{"classification": 100001}"#), None, &["400", "\"y\"", "100001"]);
         check(&output(r#"{"shared_memory_region": "r"}"#), None, &["\"y\"", "shared memory"]);
         let input = r#"{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}"#;
         check(&format!(r#"{{"inputs": [{input}, {input}]}}"#), None, &["\"x\" is there twice"]);
         let many = vec![input; 257].join(",");
-        check(&format!(r#"{{"inputs": [{many}]}}"#), None, &["257", "256"]);
+        check(&format!(r#"{{"inputs": [{many}]}}"#), None, &["413", "257", "256"]);
     }
 }

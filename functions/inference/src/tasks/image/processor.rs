@@ -134,14 +134,14 @@ impl Processor {
     /// A picture with the pixels that the graph gets.
     ///
     /// # Errors
-    /// [`TaskError::Refused`] for a line of pixels: a fixed shorter side would make it larger than any
+    /// [`TaskError::TooLarge`] for a line of pixels: a fixed shorter side would make it larger than any
     /// picture may be.
     pub(super) fn prepared(&self, picture: &Picture) -> Result<Picture, TaskError> {
         let scaled = match self.resize {
             Some((size, filter)) => {
                 let [width, height] = size.of(picture);
                 if width.saturating_mul(height) as u64 > MAX_PIXELS {
-                    return Err(TaskError::Refused(format!(
+                    return Err(TaskError::TooLarge(format!(
                         "a picture of {}×{} pixels would be scaled to {width}×{height}, the most is {MAX_PIXELS} in all: send one that is less narrow",
                         picture.width, picture.height
                     )));

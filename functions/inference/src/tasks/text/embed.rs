@@ -85,7 +85,7 @@ impl Embedder {
                 let (mut values, width) = vectors(&plan, rows, row);
                 values_in_all += values.len();
                 if values_in_all > MOST_VALUES {
-                    return Err(TaskError::Refused(format!(
+                    return Err(TaskError::TooLarge(format!(
                         "the answer has more than {MOST_VALUES} values: send fewer texts, or ask for pooling"
                     )));
                 }

@@ -14,7 +14,7 @@ pub const MAX_TOKENS: usize = 256 * 1024;
 /// Refuses what is too much before any work is done on it.
 pub(super) fn checked(texts: &[Text]) -> Result<(), TaskError> {
     if texts.len() > MAX_TEXTS {
-        return Err(TaskError::Refused(format!(
+        return Err(TaskError::TooLarge(format!(
             "the request has {} texts, the most is {MAX_TEXTS}: send them in several requests",
             texts.len()
         )));
@@ -22,7 +22,7 @@ pub(super) fn checked(texts: &[Text]) -> Result<(), TaskError> {
     for (place, text) in texts.iter().enumerate() {
         let bytes = text.text.len() + text.pair.as_ref().map_or(0, String::len);
         if bytes > MAX_TEXT_BYTES {
-            return Err(TaskError::Refused(format!(
+            return Err(TaskError::TooLarge(format!(
                 "text {place} has {bytes} bytes, the most is {MAX_TEXT_BYTES}: shorten it"
             )));
         }
@@ -42,7 +42,7 @@ pub(super) fn checked_tokens(lengths: impl Iterator<Item = usize>) -> Result<(),
         sum += length;
     }
     if sum > MAX_TOKENS {
-        return Err(TaskError::Refused(format!(
+        return Err(TaskError::TooLarge(format!(
             "the request has {sum} tokens, the most is {MAX_TOKENS}: send its texts in several requests"
         )));
     }
@@ -62,8 +62,10 @@ mod tests {
         let check = |done: Result<(), TaskError>, expected: Option<&str>| match expected {
             None => done.unwrap(),
             Some(part) => {
-                let refusal = done.unwrap_err().to_string();
-                assert!(refusal.contains(part), "{refusal}");
+                let refusal = done.unwrap_err();
+                assert!(refusal.to_string().contains(part), "{refusal}");
+                let is_too_much = matches!(refusal, TaskError::TooLarge(_));
+                assert_eq!(is_too_much, !part.contains("no tokens"), "{refusal}");
             }
         };
         check(checked(&[]), None);

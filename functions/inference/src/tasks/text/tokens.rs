@@ -122,7 +122,7 @@ impl Tokens {
             Err(inputs) => self.tokenizer.encode_batch_fast(inputs, true).map_err(failed)?,
         };
         if let Some((place, longer)) = encodings.iter().enumerate().find(|(_, e)| e.len() > most) {
-            return Err(TaskError::Refused(format!(
+            return Err(TaskError::TooLarge(format!(
                 "text {place} has {} tokens, the most is {most}: shorten it, or let it be cut with truncate: true",
                 longer.len()
             )));
