@@ -129,6 +129,7 @@ impl Shared {
     pub fn defaults(&self, cluster: String) -> Defaults {
         Defaults {
             cluster,
+            scope: None,
             region: self.region.clone(),
             sync_code: self.sync_code.clone(),
             source_hosts: self.allow_source_host.clone(),

@@ -106,6 +106,7 @@ impl Part {
                 let events = &seen.events;
                 is_still(&events.queue)
                     && is_still(&events.rule)
+                    && events.former == Ok(None)
                     && events.is_shared.is_ok()
                     && events.buckets.values().all(Result::is_ok)
             }

@@ -17,6 +17,7 @@ use larder::rollout_command::{Word, say};
 use larder::run::run;
 use larder::server::{Readiness, bind, serve};
 use larder::tenants::Tenants;
+use larder_core::Defaults;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -106,11 +107,11 @@ async fn control(args: Run) -> anyhow::Result<ExitCode> {
     let settings = args.shared.settings();
     let aws = Connector::new(settings).await.context("AWS cannot be reached")?;
     let identity = args.identity.clone().unwrap_or_else(|| format!("larder-{:08x}", fastrand::u32(..)));
-    let defaults = args.shared.defaults(cluster);
+    let scope = args.scope();
+    let defaults = Defaults { scope: scope.words(), ..args.shared.defaults(cluster) };
     let mut context =
         Context::new(kube.clone(), aws, defaults, identity.clone(), args.concurrency).with_metrics(metrics);
     let policy = args.role_policy.into();
-    let scope = args.scope();
     context.tenants = Tenants::new(policy, &kube, scope.only(), &context.wakes, &stop).await?;
     let context = Arc::new(context);
     readiness.set(true);

@@ -9,11 +9,12 @@ use larder_contract::sync::{SyncReport, SyncRequest};
 use larder_contract::upkeep::Inventory;
 use larder_core::desired::sync_request;
 use larder_core::endpoint::{Adoption, FileSystemRef, Model};
-use larder_core::names::Names;
+use larder_core::names::{EVENT_QUEUES, Names};
 use larder_core::observed::{
-    Code, Function, LogGroup, MountTarget, Observed, ObservedEvents, ObservedFunction, Read, Remote, Source,
-    Subnet, Trial, Version,
+    Code, EventRule, Function, LogGroup, MountTarget, Observed, ObservedEvents, ObservedFunction, Queue,
+    Read, Remote, Source, Subnet, Trial, Version,
 };
+use larder_core::plan::TARGET;
 use larder_core::{Class, Desired, Endpoint, Problem};
 
 use larder_crds::InferenceEndpointStatus;
@@ -443,6 +444,7 @@ async fn events<C: Cloud>(cloud: &C, endpoint: &Endpoint, is_announced: bool) ->
         read(cloud.event_rule(&names.event_rule, &names.owner)),
         futures::future::join_all(buckets.into_iter().map(sends)),
     );
+    let former = former_queue(cloud, endpoint, &rule).await;
     let is_shared = match (&queue, &rule) {
         // Only one that may go is looked at.
         (Ok(Remote::Ready(queue)), Ok(rule)) if rule.is_gone() && !is_wanted => {
@@ -452,7 +454,36 @@ async fn events<C: Cloud>(cloud: &C, endpoint: &Endpoint, is_announced: bool) ->
         }
         (Ok(_) | Err(_), Ok(_) | Err(_)) => Ok(false),
     };
-    ObservedEvents { is_announced, queue, rule, is_shared, buckets: buckets.into_iter().collect() }
+    ObservedEvents { is_announced, queue, former, rule, is_shared, buckets: buckets.into_iter().collect() }
+}
+
+/// The queue of this cluster that the endpoint's rule alone sends to, where its own is another one.
+async fn former_queue<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    rule: &Read<Remote<EventRule>>,
+) -> Read<Option<Queue>> {
+    let names = &endpoint.names;
+    let target = rule.as_ref().ok().and_then(|rule| rule.ours()?.targets.get(TARGET));
+    let Some((arn, name)) = target.and_then(|arn| Some((arn, arn.rsplit(':').next()?))) else {
+        return Ok(None);
+    };
+    if name == names.event_queue || !name.starts_with(EVENT_QUEUES) {
+        return Ok(None);
+    }
+    match read(cloud.event_queue(name, &names.cluster)).await? {
+        // A target may be in another account or region.
+        Remote::Ready(queue) if queue.arn == *arn => {
+            let is_shared = read(cloud.is_shared(arn, &names.event_rule)).await?;
+            Ok((!is_shared).then_some(queue))
+        }
+        Remote::Absent
+        | Remote::Pending(_)
+        | Remote::Ready(_)
+        | Remote::Deleting(_)
+        | Remote::Failed { .. }
+        | Remote::Foreign { .. } => Ok(None),
+    }
 }
 
 /// What lies on the file system, and how far that is what is wanted.

@@ -18,15 +18,21 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// It in words; none when it is everything.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        let Self { namespaces, selector } = self;
+        let is_everything = namespaces.is_empty() && selector.is_none();
+        (!is_everything).then(|| format!("{namespaces:?} {selector:?}"))
+    }
+
     /// The name of the Lease of those who share this scope.
     #[must_use]
     pub fn lease_name(&self) -> String {
-        let Self { namespaces, selector } = self;
-        if namespaces.is_empty() && selector.is_none() {
-            return lease::NAME.to_owned();
+        match self.words() {
+            None => lease::NAME.to_owned(),
+            Some(scope) => format!("{}-{}", lease::NAME, &Digest::of(scope.as_bytes()).hex()[..10]),
         }
-        let scope = format!("{namespaces:?} {selector:?}");
-        format!("{}-{}", lease::NAME, &Digest::of(scope.as_bytes()).hex()[..10])
     }
 
     /// The namespace that they are all in, where there is such.

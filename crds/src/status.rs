@@ -144,7 +144,7 @@ pub struct ModelStatus {
 pub struct EventsStatus {
     /// The rule on the account's default event bus.
     pub rule: String,
-    /// The queue that it sends to.
+    /// The queue that it sends to, which is of the controller that works on the endpoint.
     pub queue: String,
 }
 

@@ -1,8 +1,14 @@
-//! What operators meet, on the stack: others change what is in AWS, and an object comes back to what it left there.
+//! What operators meet, on the stack: others change what is in AWS, an object comes back to what it left there, and
+//! several controllers share the work.
 
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::ListParams;
 use larder_crds::{InferenceEndpoint, RECONCILE_AT};
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, Ocr, Scenario, small_endpoint};
+use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, small_endpoint};
 use larder_tests::stack::Timings;
 use serde_json::{Value, json};
 
@@ -85,5 +91,69 @@ async fn drift_is_put_back_and_what_was_left_is_taken_over() {
     scenario.delete(NAME, 120).await.unwrap();
     scenario.nothing_left().await.unwrap();
     controller.stop().await;
+    scenario.stack.stop().await;
+}
+
+#[tokio::test]
+async fn shards_each_converge_their_own_and_hear_of_it() {
+    let scenario = Scenario::start(Timings::default()).await.unwrap();
+    // Listings come once a day: within the test's patience, only an event can tell of a change.
+    let object = |name: &str, memory: i32| {
+        let mut object = small_endpoint(name);
+        object["metadata"]["labels"] = json!({"shard": name});
+        object["spec"]["models"][0]["source"]["s3"]["events"] = json!("EventBridge");
+        object["spec"]["refresh"] =
+            json!({"intervalSeconds": 86400, "maxIntervalSeconds": 86400, "settleSeconds": 1});
+        object["spec"]["function"]["memoryMiB"] = json!(memory);
+        object
+    };
+    let queues = async || {
+        let list = scenario.stack.sqs().list_queues().queue_name_prefix("larder-events-");
+        list.send().await.unwrap().queue_urls.unwrap_or_default()
+    };
+    for name in ["a", "b"] {
+        scenario.upload_det(BUCKET, &format!("{name}/"), Ocr::V4).await.unwrap();
+        scenario.apply(&object(name, 2048)).await.unwrap();
+    }
+    let everything = scenario.controller("everything", &[]).await.unwrap();
+    for name in ["a", "b"] {
+        scenario.until(name, "to be ready", 120, |it| is_ready_at(it, "1")).await.unwrap();
+    }
+    let former = queues().await;
+    assert_eq!(former.len(), 1);
+    everything.stop().await;
+
+    // The work is shared out. One of the shards comes later, and nobody else does its work meanwhile.
+    let first = scenario.controller("first", &["--selector", "shard=a"]).await.unwrap();
+    for name in ["a", "b"] {
+        scenario.apply(&object(name, 3008)).await.unwrap();
+    }
+    scenario.until("a", "to have its memory", 60, |it| is_ready_at(it, "2")).await.unwrap();
+    let other = scenario.endpoints().get("b").await.unwrap().status.unwrap();
+    assert_eq!(other.observed_generation, Some(1), "it is not of this shard");
+    let args = ["--namespace", NAMESPACE, "--selector", "shard!=a"];
+    let second = scenario.controller("second", &args).await.unwrap();
+    scenario.until("b", "to have its memory", 60, |it| is_ready_at(it, "2")).await.unwrap();
+    let leases: Api<Lease> = Api::namespaced(scenario.stack.kube(), "default");
+    let leases = leases.list(&ListParams::default()).await.unwrap().items;
+    let holders: BTreeSet<String> =
+        leases.into_iter().filter_map(|it| it.spec?.holder_identity.filter(|it| !it.is_empty())).collect();
+    assert_eq!(holders, ["first", "second"].map(str::to_owned).into());
+
+    // Each has a queue of its own by now, and reads no other.
+    let now = queues().await;
+    assert_eq!(now.len(), 2, "{now:?}");
+    assert!(!now.contains(&former[0]), "{now:?}");
+    for name in ["a", "b"] {
+        scenario.upload_det(BUCKET, &format!("{name}/"), Ocr::V6).await.unwrap();
+        scenario.until(name, "to hear of it", 60, |it| is_ready_at(it, "3")).await.unwrap();
+    }
+
+    scenario.delete("a", 90).await.unwrap();
+    assert_eq!(queues().await.len(), 1, "its shard had no other endpoint");
+    scenario.delete("b", 90).await.unwrap();
+    scenario.nothing_left().await.unwrap();
+    first.stop().await;
+    second.stop().await;
     scenario.stack.stop().await;
 }

@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use larder_core::{Defaults, Endpoint};
 use larder_crds::InferenceEndpoint;
-use larder_crds::spec::{DeletionPolicy, SourceEvents};
+use larder_crds::spec::{DeletionPolicy, DriftPolicy, SourceEvents};
 use larder_tests::world::World;
 use larder_tests::world::account::{Notification, Queue, Rule};
+use larder_tests::world::events::queue_arn;
 use larder_tests::world::example::{BUCKET, defaults, object, world};
 use larder_tests::world::run::Run;
 
@@ -76,6 +78,87 @@ fn endpoints_share_a_queue_and_the_last_takes_it_along() {
     assert!((1..200).contains(&world.now().saturating_sub(asked).as_secs()), "{:?}", world.now());
     delete(&mut first);
     assert_eq!(queues(&world), 0);
+}
+
+/// A shard of the controller that works on `scope`.
+fn shard(world: &World, name: &str, scope: Option<&str>) -> Run {
+    let flags = Defaults { scope: scope.map(str::to_owned), ..defaults() };
+    Run::new(world.clone(), named(name, SourceEvents::EventBridge), flags).unwrap()
+}
+
+/// Whether the rule of an endpoint sends to its queue and to no other.
+fn is_routed(world: &World, run: &Run) -> bool {
+    let names = &run.endpoint().names;
+    world.look(|account| {
+        account.rules[&names.event_rule].targets.values().eq([&queue_arn(&names.event_queue)])
+    })
+}
+
+#[test]
+fn each_shard_has_a_queue_of_its_own_which_goes_with_its_last_endpoint() {
+    let world = world();
+    let mut first = shard(&world, "first", Some("a"));
+    let mut second = shard(&world, "second", Some("b"));
+    let mut third = shard(&world, "third", Some("b"));
+    for run in [&mut first, &mut second, &mut third] {
+        settle(run);
+    }
+    assert_eq!(queues(&world), 2);
+    assert!([&first, &second, &third].iter().all(|run| is_routed(&world, run)));
+    for (run, left) in [(&mut second, 2), (&mut first, 1), (&mut third, 0)] {
+        run.change(|_| ()).unwrap();
+        delete(run);
+        assert_eq!(queues(&world), left);
+    }
+}
+
+#[test]
+fn an_endpoint_that_another_shard_works_on_moves_and_the_last_takes_the_old_queue_along() {
+    for (from, to) in [(None, Some("a")), (Some("a"), Some("b"))] {
+        let world = world();
+        let old = ["first", "second"].map(|name| {
+            let mut run = shard(&world, name, from);
+            // Nothing is somebody else's doing when the controllers share their work in another way.
+            run.object.spec.drift_policy = DriftPolicy::Report;
+            settle(&mut run);
+            run
+        });
+        assert_eq!(queues(&world), 1);
+        for (old, left) in old.into_iter().zip([2, 1]) {
+            let mut moved = shard(&world, &old.object.metadata.name.clone().unwrap(), to);
+            (moved.object, moved.status) = (old.object, old.status);
+            settle(&mut moved);
+            assert!(is_routed(&world, &moved), "{from:?} {to:?}");
+            assert_eq!(queues(&world), left);
+            assert_eq!((&moved.status.drift, moved.condition("Drifted")), (&Vec::new(), None));
+            assert_eq!(moved.status.events.clone().unwrap().queue, moved.endpoint().names.event_queue);
+        }
+    }
+}
+
+#[test]
+fn what_is_deleted_before_it_has_moved_leaves_no_queue() {
+    let world = world();
+    let mut old = shard(&world, "first", None);
+    settle(&mut old);
+    let mut moved = shard(&world, "first", Some("a"));
+    moved.status = old.status;
+    delete(&mut moved);
+    assert_eq!((queues(&world), world.look(|a| a.rules.len())), (0, 0));
+}
+
+#[test]
+fn who_knows_of_no_shards_goes_by_the_status() {
+    let world = world();
+    let mut run = shard(&world, "signs", Some("a"));
+    settle(&mut run);
+    let mut object = run.object.clone();
+    object.status = Some(run.status.clone());
+    let queue = |object: &InferenceEndpoint| Endpoint::parse(object, &defaults()).unwrap().names.event_queue;
+    assert_eq!(queue(&object), run.endpoint().names.event_queue);
+    // What no controller of Larder has named is not believed.
+    object.status.as_mut().unwrap().events.as_mut().unwrap().queue = "mine".to_owned();
+    assert_eq!(queue(&object), queue(&named("signs", SourceEvents::EventBridge)));
 }
 
 #[test]

@@ -253,7 +253,14 @@ fn apply(step: &Step, observed: &mut Observed) {
                 queue.takes_events = true;
             }
         }
-        Step::DeleteQueue { .. } => observed.events.queue = Ok(Remote::Absent),
+        Step::DeleteQueue { url } => {
+            let is_former = matches!(&observed.events.former, Ok(Some(former)) if former.url == *url);
+            if is_former {
+                observed.events.former = Ok(None);
+            } else {
+                observed.events.queue = Ok(Remote::Absent);
+            }
+        }
         Step::PutRule { pattern, .. } => {
             let targets = match &observed.events.rule {
                 Ok(Remote::Ready(rule)) => rule.targets.clone(),

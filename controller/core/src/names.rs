@@ -11,6 +11,9 @@ pub const OWNER_TAG: &str = "larder.dev/owner";
 /// The alias that clients reach the inference function by.
 pub const ALIAS: &str = "live";
 
+/// What the names of the queues of S3's events begin with.
+pub const EVENT_QUEUES: &str = "larder-events-";
+
 /// Which object an endpoint is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -92,7 +95,7 @@ pub struct Names {
     pub access_point: String,
     /// The rule that sends S3's events to the queue: at most 64 characters (`PutRule`).
     pub event_rule: String,
-    /// The queue of S3's events, one for all endpoints of a cluster in an account and region.
+    /// The queue of S3's events, one for all endpoints of a controller in an account and region.
     pub event_queue: String,
     /// The value of the owner tag of what a cluster's endpoints share.
     pub cluster: Owner,
@@ -116,7 +119,7 @@ impl Names {
             file_system: base.clone(),
             access_point: format!("{base}-ap"),
             event_rule: base.clone(),
-            event_queue: format!("larder-events-{}", &Digest::of(cluster.as_bytes()).hex()[..10]),
+            event_queue: event_queue(cluster, None),
             cluster: Owner(cluster.clone()),
             function: base,
         }
@@ -127,6 +130,14 @@ impl Names {
     pub fn log_group(function: &str) -> String {
         format!("/aws/lambda/{function}")
     }
+}
+
+/// The queue of S3's events of the controller that works on `scope` of a cluster; on all of it when none. Whoever reads a
+/// message takes it off, so controllers that work on different endpoints have different queues.
+#[must_use]
+pub fn event_queue(cluster: &str, scope: Option<&str>) -> String {
+    let whose = scope.map_or_else(|| cluster.to_owned(), |scope| format!("{cluster} {scope}"));
+    format!("{EVENT_QUEUES}{}", &Digest::of(whose.as_bytes()).hex()[..10])
 }
 
 #[cfg(test)]
@@ -164,6 +175,19 @@ mod tests {
                 prop_assert_eq!(&names.function, &Names::of(&elsewhere, &names.place).function);
             }
         }
+    }
+
+    #[test]
+    fn each_scope_of_a_cluster_has_a_queue_of_its_own() {
+        let queues = [
+            event_queue("c", None),
+            event_queue("c", Some("a")),
+            event_queue("c", Some("b")),
+            event_queue("d", None),
+            event_queue("d", Some("a")),
+        ];
+        assert_eq!(queues.iter().collect::<std::collections::BTreeSet<_>>().len(), queues.len());
+        assert!(queues.iter().all(|it| it.starts_with(EVENT_QUEUES) && it.len() <= 80), "{queues:?}");
     }
 
     #[test]

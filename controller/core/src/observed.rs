@@ -416,8 +416,11 @@ pub struct Observed {
 pub struct ObservedEvents {
     /// The status says so.
     pub is_announced: bool,
-    /// The queue of the cluster.
+    /// The queue that the rule is to send to.
     pub queue: Read<Remote<Queue>>,
+    /// The queue of the cluster that only this rule sends to, where that is another one: of a controller with another
+    /// scope.
+    pub former: Read<Option<Queue>>,
     /// The endpoint's rule.
     pub rule: Read<Remote<EventRule>>,
     /// Whether a rule other than the endpoint's sends to the queue.
@@ -431,6 +434,7 @@ impl Default for ObservedEvents {
         Self {
             is_announced: false,
             queue: Ok(Remote::Absent),
+            former: Ok(None),
             rule: Ok(Remote::Absent),
             is_shared: Ok(false),
             buckets: BTreeMap::new(),

@@ -39,6 +39,7 @@ pub fn defaults() -> Defaults {
         source_hosts: Vec::new(),
         source_ca: None,
         cluster: "test".to_owned(),
+        scope: None,
         region: Some("eu-west-1".to_owned()),
         sync_code: CodeRef::Image(ImageRef {
             account: "111122223333".to_owned(),

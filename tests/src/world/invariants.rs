@@ -19,6 +19,10 @@ pub struct Wanted {
     pub owner: String,
     /// The owner tag of what the cluster's endpoints share.
     pub cluster: String,
+    /// The queue that its rule is to send to.
+    pub queue: String,
+    /// Its rule.
+    pub rule: String,
     /// Warm sandboxes.
     pub provisioned: Option<i32>,
     /// The file system stays, whatever happens.
@@ -39,6 +43,8 @@ impl Wanted {
         Self {
             owner: endpoint.names.owner.0.clone(),
             cluster: endpoint.names.cluster.0.clone(),
+            queue: endpoint.names.event_queue.clone(),
+            rule: endpoint.names.event_rule.clone(),
             provisioned: endpoint.provisioned,
             keeps_data: !(endpoint.deleting && is_managed && endpoint.deletion == DeletionPolicy::Delete),
             deleting: endpoint.deleting,
@@ -63,6 +69,12 @@ impl Account {
             Target::Rule(name) => Some(&self.rules.get(name)?.owner),
         };
         owner.map(|owner| owner.as_deref().unwrap_or_default())
+    }
+
+    /// Whether a rule sends to a queue, other than the endpoint's to one that it is leaving.
+    fn is_needed(&self, queue: &str, wanted: &Wanted) -> bool {
+        let own = if queue == wanted.queue { "" } else { wanted.rule.as_str() };
+        self.is_shared(&queue_arn(queue), own)
     }
 
     /// What would be wrong with performing `step` now.
@@ -92,7 +104,7 @@ impl Account {
             breaches.push(format!("it changes what belongs to {owner:?}"));
         }
         match step {
-            Step::DeleteQueue { url } if self.is_shared(&queue_arn(queue_at(url)), "") => {
+            Step::DeleteQueue { url } if self.is_needed(queue_at(url), wanted) => {
                 breaches.push("it deletes a queue that a rule sends to".to_owned());
             }
             Step::DeleteFileSystem { .. } if wanted.keeps_data => {

@@ -20,6 +20,9 @@ pub use larder_crds::spec::{Adoption, AuthType, DeletionPolicy, DriftPolicy, Man
 pub struct Defaults {
     /// This cluster's id in owner tags.
     pub cluster: String,
+    /// Which of the cluster's endpoints the controller works on, in words; none where that is all of them, or where no
+    /// controller asks.
+    pub scope: Option<String>,
     /// The region of objects that name none.
     pub region: Option<String>,
     /// The code of the model-sync function, for each processor.

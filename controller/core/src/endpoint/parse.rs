@@ -32,8 +32,11 @@ impl Endpoint {
         })?;
         let annotation = |name| meta.annotations.as_ref().and_then(|all| all.get(name)).cloned();
         let adopt_from = annotation(larder_crds::ADOPT_FROM);
-        let names = Names::of(&identity, &named_after(&identity, adopt_from.as_deref())?);
+        let mut names = Names::of(&identity, &named_after(&identity, adopt_from.as_deref())?);
         same_names(object, &names)?;
+        if let Some(queue) = queue(object, defaults) {
+            names.event_queue = queue;
+        }
         let mut folder = format!("/larder/{}/{}", names.place.namespace, names.place.name);
         if folder.len() > 100 {
             folder = format!("/larder/{}", names.function); // `RootDirectory.Path`: at most 100 characters
@@ -108,6 +111,16 @@ fn same_names(object: &InferenceEndpoint, names: &Names) -> Result<(), Refused> 
         }),
         Some(_) | None => Ok(()),
     }
+}
+
+/// The queue of S3's events, where it is not the one of a controller that works on everything. Who knows of no scope
+/// goes by the status: it may be a shard that works on the object.
+fn queue(object: &InferenceEndpoint, defaults: &Defaults) -> Option<String> {
+    if let Some(scope) = &defaults.scope {
+        return Some(names::event_queue(&defaults.cluster, Some(scope)));
+    }
+    let told = object.status.as_ref()?.events.as_ref()?.queue.clone();
+    told.starts_with(names::EVENT_QUEUES).then_some(told)
 }
 
 fn required(value: Option<&str>, field: &str) -> Result<String, Refused> {

