@@ -69,7 +69,8 @@ pub struct Rollback {
     /// Whose.
     #[command(flatten)]
     pub target: RolloutTarget,
-    /// The version; the newest that is older than the one that serves when absent.
+    /// The version. When absent: the one that serves, where a newer one is on its way; else the newest that is
+    /// older than it.
     #[arg(long)]
     pub to: Option<u64>,
 }

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, bail};
-use kube::Api;
 use kube::api::{Patch, PatchParams};
-use larder_crds::{InferenceEndpoint, PROMOTE, REJECTED_VERSIONS, RETRY_AT, ROLLOUT_PAUSED};
+use kube::{Api, ResourceExt};
+use larder_crds::{
+    InferenceEndpoint, InferenceEndpointStatus, PROMOTE, REJECTED_VERSIONS, RETRY_AT, ROLLOUT_PAUSED,
+};
 use serde_json::{Value, json};
 
 use crate::args::{Rollback, RolloutTarget};
@@ -80,6 +82,8 @@ fn annotations(
             let Some(serving) = serving else { bail!("no version of it serves yet") };
             let to = match rollback.to {
                 Some(to) => to,
+                // What is on its way is turned round first; what serves is left only when nothing is.
+                None if is_on_its_way(object, &status, &kept, serving) => serving,
                 None => match kept.iter().filter(|version| **version < serving).max() {
                     Some(to) => *to,
                     None => bail!("no version older than {serving} is kept; see rollout.historyLimit"),
@@ -94,15 +98,38 @@ fn annotations(
                 bail!("version {to} is the newest; larder promote lets it serve");
             }
             let rejected: Vec<String> = newer.iter().map(ToString::to_string).collect();
+            let takes =
+                if to == serving { "takes all requests" } else { "takes all requests as soon as it is warm" };
+            let are = if rejected.len() == 1 {
+                format!("version {} is", rejected[0])
+            } else {
+                format!("versions {} are", rejected.join(", "))
+            };
             (
                 json!({REJECTED_VERSIONS: rejected.join(","), PROMOTE: null}),
                 format!(
-                    "version {to} takes all requests as soon as it is warm; versions {} are rejected until larder retry, larder promote or a new spec",
-                    rejected.join(", ")
+                    "version {to} {takes}; {are} rejected until larder retry, larder promote or a new spec"
                 ),
             )
         }
     })
+}
+
+/// Whether a newer version than the one that serves is about to take over from it: with a share of the requests, or
+/// before its first.
+fn is_on_its_way(
+    object: &InferenceEndpoint,
+    status: &InferenceEndpointStatus,
+    kept: &[u64],
+    serving: u64,
+) -> bool {
+    let is_settled = status.conditions.iter().any(|it| it.type_ == "TrafficReady" && it.status == "True");
+    let rejected = object.annotations().get(REJECTED_VERSIONS).cloned().unwrap_or_default();
+    let rejected: Vec<u64> = rejected.split(',').filter_map(|it| it.trim().parse().ok()).collect();
+    let ended = status.rollout.as_ref().filter(|it| matches!(it.state.as_str(), "Aborted" | "RolledBack"));
+    let ended: Option<u64> = ended.and_then(|it| it.version.parse().ok());
+    let is_refused = |version: &u64| rejected.contains(version) || ended == Some(*version);
+    !is_settled && kept.iter().any(|version| *version > serving && !is_refused(version))
 }
 
 #[cfg(test)]
@@ -146,6 +173,46 @@ mod tests {
         for (to, why) in [(Some(5), "version 5 is not kept; there are 7, 6, 4"), (Some(7), "is the newest")] {
             let error = annotations(&back(to), &object, now).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_rollout_under_way_is_turned_round_before_what_serves_is_left() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let is_at =
+            |state: &str, version: u64| json!({"version": version.to_string(), "state": state, "steps": 2});
+        for (kept, serving, is_settled, rollout, before, to, rejected) in [
+            // In the first canary, in a later one, and before its first request.
+            (&[2, 1][..], 1, false, is_at("Progressing", 2), "", 1, "2"),
+            (&[3, 2, 1], 2, false, is_at("Progressing", 3), "", 2, "3"),
+            (&[3, 2, 1], 2, false, is_at("Complete", 2), "", 2, "3"),
+            // It has ended already: the next step back.
+            (&[3, 2, 1], 2, false, is_at("Aborted", 3), "", 1, "2,3"),
+            (&[3, 2, 1], 2, false, is_at("Complete", 2), "3", 1, "2,3"),
+            // The spec went back to an older version by itself.
+            (&[3, 2, 1], 2, true, is_at("Complete", 2), "", 1, "2,3"),
+        ] {
+            let mut object = object(kept, Some(serving));
+            let status = object.status.as_mut().unwrap();
+            status.rollout = Some(serde_json::from_value(rollout).unwrap());
+            status.conditions = vec![
+                serde_json::from_value(json!({
+                    "type": "TrafficReady", "status": if is_settled { "True" } else { "False" },
+                    "reason": "Progressing", "message": "", "lastTransitionTime": "2027-01-15T08:00:00Z",
+                }))
+                .unwrap(),
+            ];
+            object.annotations_mut().insert(REJECTED_VERSIONS.to_owned(), before.to_owned());
+            let (annotations, told) = annotations(&back(None), &object, now).unwrap();
+            assert_eq!(annotations[REJECTED_VERSIONS], rejected, "{told}");
+            let is_warm = to == serving;
+            assert!(
+                told.starts_with(&format!(
+                    "version {to} takes all requests{}",
+                    if is_warm { ";" } else { " as soon" }
+                )),
+                "{told}"
+            );
         }
     }
 

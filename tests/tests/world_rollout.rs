@@ -286,16 +286,37 @@ fn no_version_stands_in_that_has_lost_its_files() {
 }
 
 #[test]
-fn rolling_back_takes_two_passes_when_aws_is_at_once_ready() {
+fn rolling_back_to_any_version_that_is_kept_takes_two_passes_when_aws_is_at_once_ready() {
+    for (rejected, to) in [("4", 3), ("3,4", 2), ("2,3,4", 1)] {
+        let mut run = serving();
+        assert_eq!(run.object.spec.rollout.history_limit, 3);
+        run.change(|spec| spec.rollout.steps.clear()).unwrap();
+        for memory in [3008, 4096, 5120] {
+            run.change(|spec| spec.function.memory_mib = memory).unwrap();
+            run.settle().unwrap();
+        }
+        assert_eq!((traffic(&run), warm(&run, to)), ((4, None), None), "an old version is cold");
+        run.world.meddle(|account| account.delays.provisioned = Duration::ZERO);
+        run.annotate(REJECTED_VERSIONS, Some(rejected)).unwrap();
+        run.pass().unwrap();
+        run.world.advance(Duration::from_millis(500));
+        run.pass().unwrap();
+        assert_eq!((traffic(&run), warm(&run, to)), ((to, None), Some(2)), "{rejected} are rejected");
+    }
+}
+
+#[test]
+fn a_rollout_that_is_turned_round_leaves_all_requests_with_the_version_that_serves() {
     let mut run = serving();
     change_image(&mut run, "2");
-    run.settle().unwrap();
-    run.world.meddle(|account| account.delays.provisioned = Duration::ZERO);
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
     run.annotate(REJECTED_VERSIONS, Some("2")).unwrap();
     run.pass().unwrap();
-    run.world.advance(Duration::from_millis(500));
-    run.pass().unwrap();
-    assert_eq!(traffic(&run), (1, None));
+    assert_eq!((traffic(&run), warm(&run, 1)), ((1, None), Some(2)));
+    run.until("to say so", |run| reason(run, "TrafficReady") == "RolledBack").unwrap();
+    run.go_on_for(Duration::from_mins(2)).unwrap();
+    assert_eq!((traffic(&run), warm(&run, 2)), ((1, None), None));
+    run.stays_quiet().unwrap();
 }
 
 #[test]
