@@ -9,7 +9,10 @@ use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
 use larder_core::endpoint::{DeletionPolicy, Management};
-use larder_core::status::{is_progress_alone, refused, role_not_allowed, suspended, unreachable};
+use larder_core::status::{
+    is_progress_alone, refused, role_not_allowed, still_owned, suspended, unreachable,
+};
+use larder_core::tenants::StillOwned;
 use larder_core::{Area, Class, Endpoint};
 use larder_crds::{FINALIZER, InferenceEndpoint, InferenceEndpointStatus};
 use serde_json::json;
@@ -76,6 +79,9 @@ const COMES_BACK: Duration = Duration::from_secs(5);
 
 /// When to come back to a role that is being assumed for another endpoint.
 const BUSY: Duration = Duration::from_millis(500);
+
+/// When to look again for the owner of what is to be taken over.
+const OWNED: Duration = Duration::from_secs(30);
 
 /// Watches and converges until `stop`, then finishes what it is at.
 ///
@@ -181,7 +187,11 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
     let now = context.now();
-    let endpoint = match workable(object, context, &before, now) {
+    let work = match workable(object, context, &before, now) {
+        Ok(it) => handed_over(it, &before, context, now).await.map_err(failed("look for the owner"))?,
+        Err(held) => Err(held),
+    };
+    let endpoint = match work {
         Ok(endpoint) => endpoint,
         Err(held) => {
             let (status, action) = *held;
@@ -300,13 +310,16 @@ fn is_soon_again(
     is_copying && is_recent && is_progress_alone(previous, status)
 }
 
+/// What is said of an object that is not worked on, and when to look at it again.
+type Held = Box<(InferenceEndpointStatus, Action)>;
+
 /// The endpoint, when it may be worked on; else what is said of it, and when to look at it again.
 fn workable(
     object: &InferenceEndpoint,
     context: &Context,
     before: &InferenceEndpointStatus,
     now: Now,
-) -> Result<Endpoint, Box<(InferenceEndpointStatus, Action)>> {
+) -> Result<Endpoint, Held> {
     let generation = object.metadata.generation.unwrap_or_default();
     let is_deleting = object.metadata.deletion_timestamp.is_some();
     let later = Action::requeue(Duration::from_mins(5));
@@ -326,6 +339,33 @@ fn workable(
         )));
     }
     Ok(endpoint)
+}
+
+/// The endpoint, when no other endpoint of this cluster owns what it is to take over. One that is deleted goes without
+/// what is not its own; what was once converged is.
+async fn handed_over(
+    mut endpoint: Endpoint,
+    before: &InferenceEndpointStatus,
+    context: &Context,
+    now: Now,
+) -> Result<Result<Endpoint, Held>, kube::Error> {
+    let is_about_to = endpoint.management == Management::Apply && before.converged.is_none();
+    let Some(place) = endpoint.predecessor().filter(|_| is_about_to) else { return Ok(Ok(endpoint)) };
+    let api: Api<InferenceEndpoint> = Api::namespaced(context.kube.clone(), &place.namespace);
+    let is_seen =
+        match api.list(&ListParams::default().fields(&format!("metadata.name={}", place.name))).await {
+            Ok(found) if found.items.is_empty() => return Ok(Ok(endpoint)),
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) if status.code == 403 => false,
+            Err(error) => return Err(error),
+        };
+    if endpoint.deleting {
+        endpoint.adopt_from = None;
+        return Ok(Ok(endpoint));
+    }
+    let why = StillOwned { place: place.clone(), is_seen };
+    let status = still_owned(&why, endpoint.generation, before, now.timestamp);
+    Ok(Err(Box::new((status, Action::requeue(OWNED)))))
 }
 
 /// What a reconcile may do.

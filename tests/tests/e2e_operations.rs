@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::ListParams;
-use larder_crds::{InferenceEndpoint, RECONCILE_AT};
+use larder_crds::{ADOPT_FROM, InferenceEndpoint, RECONCILE_AT};
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, small_endpoint};
+use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, condition, small_endpoint};
 use larder_tests::stack::Timings;
 use serde_json::{Value, json};
 
@@ -85,10 +86,32 @@ async fn drift_is_put_back_and_what_was_left_is_taken_over() {
         assert_eq!(scenario.stack.count(service, call), count, "{call}");
     }
 
-    // What was taken over is this object's to delete.
-    adopting["spec"]["deletionPolicy"] = json!("Delete");
-    scenario.apply(&adopting).await.unwrap();
+    // Another object asks for what this one has: not while it is there, and its deletion changes nothing.
+    let cluster: Api<Namespace> = Api::all(scenario.stack.kube());
+    let cluster = cluster.get("kube-system").await.unwrap().metadata.uid.unwrap();
+    let mut moved = object();
+    moved["metadata"]["name"] = json!("moved");
+    moved["metadata"]["annotations"] = json!({ADOPT_FROM: format!("{cluster}/{NAMESPACE}/{NAME}")});
+    moved["spec"]["deletionPolicy"] = json!("Delete");
+    let is_refused = |it: &InferenceEndpoint| {
+        condition(it, "Accepted").is_some_and(|(_, reason, message)| {
+            reason == "StillOwned" && message.contains("InferenceEndpoint vision/kept, which is there")
+        })
+    };
+    scenario.apply(&moved).await.unwrap();
+    scenario.until("moved", "to be refused", 60, is_refused).await.unwrap();
+    scenario.delete("moved", 60).await.unwrap();
+    scenario.apply(&moved).await.unwrap();
+    scenario.until("moved", "to be refused again", 60, is_refused).await.unwrap();
+    let kept = scenario.endpoints().get(NAME).await.unwrap();
+    assert!(is_ready_at(&kept, "1") && kept.status.unwrap().drift.is_empty());
+    // Its owner lets go of it.
     scenario.delete(NAME, 120).await.unwrap();
+    let third = scenario.until("moved", "to have taken over", 120, |it| is_ready_at(it, "1")).await.unwrap();
+    assert_eq!(third.status.unwrap().url, status.url);
+
+    // What was taken over is this object's to delete.
+    scenario.delete("moved", 120).await.unwrap();
     scenario.nothing_left().await.unwrap();
     controller.stop().await;
     scenario.stack.stop().await;

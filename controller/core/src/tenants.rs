@@ -1,11 +1,12 @@
 //! Which namespace may use which role. It is the platform team's to say, on the Namespace, where those who write
-//! endpoints cannot change it.
+//! endpoints cannot change it. And whose resources are whose: what a living endpoint has made is taken over by none.
 
 use std::fmt;
 
-use larder_crds::{ALLOWED_ROLES, CONTROLLERS_OWN_ROLE};
+use larder_crds::{ADOPT_FROM, ALLOWED_ROLES, CONTROLLERS_OWN_ROLE};
 
 use crate::endpoint::Endpoint;
+use crate::names::Place;
 
 /// What an endpoint may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,32 @@ impl fmt::Display for RoleNotAllowed {
         match allowed {
             Some(allowed) => write!(f, ", which is now {allowed:?}"),
             None => f.write_str(", which is not there"),
+        }
+    }
+}
+
+/// An endpoint whose resources another one asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillOwned {
+    /// Where it is.
+    pub place: Place,
+    /// The object is there; else the API server does not let it be looked for.
+    pub is_seen: bool,
+}
+
+impl fmt::Display for StillOwned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { namespace, name, .. } = &self.place;
+        write!(f, "annotation {ADOPT_FROM} names InferenceEndpoint {namespace}/{name}, ")?;
+        if self.is_seen {
+            f.write_str("which is there, so what it has made in AWS is its own: ")?;
+            f.write_str("to hand it over, set spec.deletionPolicy: Retain there and delete that object, ")?;
+            f.write_str("which leaves all of it in AWS as it is; or delete this one, and nothing is changed")
+        } else {
+            write!(
+                f,
+                "which this controller may not look for: allow it to list inferenceendpoints in namespace {namespace}"
+            )
         }
     }
 }

@@ -31,8 +31,14 @@ pub struct Wanted {
     pub deleting: bool,
     /// What is untagged, or its predecessor's, may be taken over.
     pub adopts: bool,
-    /// What bears a tag that begins so may be.
+    /// What bears this tag may be, or this one and any UID.
     pub adopts_from: Option<String>,
+}
+
+/// Whether `from`, the annotation, means what bears the tag `owner`.
+fn is_meant(from: &str, owner: &str) -> bool {
+    let has_uid = from.split('/').count() == 4;
+    from == owner || (!has_uid && owner.rsplit_once('/').is_some_and(|(place, _)| place == from))
 }
 
 impl Wanted {
@@ -94,7 +100,7 @@ impl Account {
             // A list that lags, or another controller, may have it that what is ours by now is not yet.
             let may = owner == wanted.owner
                 || (wanted.adopts && (owner.is_empty() || is_before(owner)))
-                || wanted.adopts_from.as_ref().is_some_and(|from| owner.starts_with(from.as_str()));
+                || wanted.adopts_from.as_ref().is_some_and(|from| is_meant(from, owner));
             if !may {
                 breaches.push(format!("it takes over what belongs to {owner:?}"));
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use larder_contract::{Digest, ModelSource, Parameters, Task};
 
-use crate::names::{Identity, Names};
+use crate::names::{self, Identity, Names};
 
 mod parse;
 mod rollout;
@@ -309,6 +309,17 @@ pub struct Endpoint {
     pub drift_policy: DriftPolicy,
     /// The file system that is gone and may be made anew, empty.
     pub recreate_file_system: Option<String>,
+}
+
+impl Endpoint {
+    /// The endpoint of this cluster whose resources are to be taken over, where that is another one. While there is
+    /// such an object, they are its own.
+    #[must_use]
+    pub fn predecessor(&self) -> Option<&names::Place> {
+        let place = &self.names.place;
+        let is_elsewhere = self.adopt_from.is_some() && *place != self.identity.place();
+        (is_elsewhere && place.cluster == self.identity.cluster).then_some(place)
+    }
 }
 
 #[cfg(test)]

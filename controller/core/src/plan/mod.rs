@@ -159,6 +159,7 @@ pub enum Reason {
     Accepted,
     InvalidSpec,
     RoleNotAllowed,
+    StillOwned,
     Drifted,
     Contested,
     PlanOnly,

@@ -16,7 +16,7 @@ use crate::endpoint::{Endpoint, Management, Refused};
 use crate::observed::Observed;
 use crate::plan::{Area, Plan, Plans, Reason};
 use crate::retry::{Class, Problem};
-use crate::tenants::RoleNotAllowed;
+use crate::tenants::{RoleNotAllowed, StillOwned};
 
 mod conditions;
 mod details;
@@ -132,6 +132,17 @@ pub fn role_not_allowed(
     now: Timestamp,
 ) -> InferenceEndpointStatus {
     not_accepted(Reason::RoleNotAllowed, why, generation, is_deleting, previous, now)
+}
+
+/// The status of an object that asks for what another has: the rest of it stays as it was.
+#[must_use]
+pub fn still_owned(
+    why: &StillOwned,
+    generation: i64,
+    previous: &InferenceEndpointStatus,
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    not_accepted(Reason::StillOwned, why, generation, false, previous, now)
 }
 
 fn not_accepted(
@@ -254,6 +265,7 @@ pub fn failure_class(plan: &Plan, failure: Option<&Problem>) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::Place;
 
     fn condition(status: &InferenceEndpointStatus, type_: &str) -> Condition {
         status.conditions.iter().find(|c| c.type_ == type_).unwrap().clone()
@@ -307,7 +319,12 @@ mod tests {
             request_id: None,
         };
         let of = |class, is_deleting| unreachable(&problem(class), 2, is_deleting, &before, at);
+        let place =
+            Place { cluster: "c".to_owned(), namespace: "vision".to_owned(), name: "signs".to_owned() };
+        let owned = |is_seen| still_owned(&StillOwned { place: place.clone(), is_seen }, 2, &before, at);
         for (status, type_, ready, part) in [
+            (owned(true), "Stalled", "StillOwned", "spec.deletionPolicy: Retain"),
+            (owned(false), "Stalled", "StillOwned", "list inferenceendpoints in namespace vision"),
             (role_not_allowed(&role, 2, false, &before, at), "Stalled", "RoleNotAllowed", "role/theirs"),
             (
                 role_not_allowed(&role, 2, true, &before, at),
