@@ -65,6 +65,10 @@ async fn tenants_use_their_roles_and_hold_each_other_up_in_nothing() {
     let is_said =
         |e: &InferenceEndpoint| condition(e, "Ready").is_some_and(|(_, reason, _)| reason == "Unavailable");
     scenario.until("hung-0", "to say it", 60, is_said).await.unwrap();
+    let (code, text) = scenario.larder(&["explain", "hung-0", "-n", NAMESPACE, "--offline"]).await.unwrap();
+    assert_eq!(code, 2, "{text}");
+    let line = text.lines().find(|line| line.contains("✗ Unavailable: AssumeRole of ")).unwrap_or_default();
+    assert!(line.contains("─ Ready") && line.ends_with("  AssumeRole"), "{text}");
 
     seen(&scenario, controller.health).await;
     controller.stop().await;

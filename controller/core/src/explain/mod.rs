@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::plan::{Area, Plans};
 use crate::status::{is_progress, progress_in_words, size};
 
+mod special;
+
 /// How one part of an endpoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum State {
@@ -79,7 +81,8 @@ pub fn explain(
         (None, Some(function)) => format!("Invoke {}-sync", function.name),
         (None, None) => "Invoke of the model-sync function".to_owned(),
     };
-    let mut conditions: Vec<Branch> = special(written.unwrap_or(status));
+    let mut conditions = special::obstacles(written.unwrap_or(status));
+    conditions.extend(special::drifted(status));
     for area in Area::ALL {
         let Some(condition) = condition(status, area.condition()) else { continue };
         let failed = written
@@ -111,23 +114,6 @@ fn condition<'a>(status: &'a InferenceEndpointStatus, type_: &str) -> Option<&'a
 /// `Ready` does not wait for it.
 fn is_apart(branch: &Branch) -> bool {
     Area::ALL.iter().any(|area| area.condition() == branch.name && !area.is_part_of_ready())
-}
-
-/// What keeps all areas from being worked on.
-fn special(written: &InferenceEndpointStatus) -> Vec<Branch> {
-    let of = |type_: &str, when: &str, state| {
-        let condition = condition(written, type_).filter(|c| c.status == when)?;
-        Some(Branch {
-            name: condition.type_.clone(),
-            state,
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-            calls: Vec::new(),
-            parts: Vec::new(),
-        })
-    };
-    let accepted = of("Accepted", "False", State::Failing);
-    accepted.into_iter().chain(of("Suspended", "True", State::Progressing)).collect()
 }
 
 fn branch(
@@ -246,7 +232,10 @@ fn held(area: Area, status: &InferenceEndpointStatus) -> Option<String> {
         }),
         Area::History => {
             let others = status.history.len().saturating_sub(status.traffic.len());
-            Some(format!("{others} older versions are kept"))
+            Some(match others {
+                1 => "1 older version is kept".to_owned(),
+                others => format!("{others} older versions are kept"),
+            })
         }
         Area::Upkeep => None,
     }
@@ -387,7 +376,7 @@ mod tests {
                 "2 of 3 sandboxes are warm",
                 "version 2 takes 90 %, version 3 takes 10 %",
                 "not asked for",
-                "1 older versions are kept",
+                "1 older version is kept",
             ]
         );
         let parts =
