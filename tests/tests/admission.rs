@@ -264,11 +264,23 @@ async fn bad_specs_are_refused_with_a_remedy() {
             vec![("/spec/rollout", canary(&[1, 2])), ("/spec/rollout/progressDeadlineSeconds", json!(120))],
             "must be longer than all",
         ),
-        ("no limit", vec![("/spec/rollout", json!({"abortOn": {}}))], "rollout.abortOn is empty"),
+        (
+            "no limit",
+            vec![("/spec/rollout", canary(&[10])), ("/spec/rollout/abortOn", json!({}))],
+            "rollout.abortOn is empty",
+        ),
         (
             "a rate of nothing",
-            vec![("/spec/rollout", json!({"abortOn": {"errorRatePercent": 1, "minInvocations": 0}}))],
+            vec![
+                ("/spec/rollout", canary(&[10])),
+                ("/spec/rollout/abortOn", json!({"errorRatePercent": 1, "minInvocations": 0})),
+            ],
             "minInvocations",
+        ),
+        (
+            "limits that nothing is held against",
+            vec![("/spec/rollout", json!({"abortOn": {"alarms": ["a"]}}))],
+            "write strategy: Canary with steps, or leave abortOn out",
         ),
         ("no subnets", vec![("/spec/network/subnetIds", json!([]))], "should have at least 1 items"),
         (

@@ -347,12 +347,46 @@ fn an_alarm_takes_a_version_back_and_one_that_is_not_there_holds_it() {
     run.change(|spec| spec.rollout.abort_on = Some(AbortOn { alarms, ..AbortOn::default() })).unwrap();
     change_image(&mut run, "2");
     run.until("to miss the alarm", |run| reason(run, "TrafficReady") == "NotFound").unwrap();
+    assert_eq!(traffic(&run), (1, None), "before it takes any request");
+    run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), false));
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    run.world.meddle(|account| account.alarms.clear());
+    run.until("to miss it again", |run| reason(run, "TrafficReady") == "NotFound").unwrap();
     assert_eq!(traffic(&run), (1, Some((2, 10))));
     run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), false));
     run.until("to take half", |run| traffic(run) == (1, Some((2, 50)))).unwrap();
     run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), true));
     run.until("to be taken back", |run| reason(run, "TrafficReady") == "RolloutAborted").unwrap();
     assert!(run.condition("TrafficReady").unwrap().2.contains("alarm checkout is on"));
+}
+
+#[test]
+fn an_alarm_that_is_on_before_the_first_share_moves_holds_it() {
+    let mut run = serving();
+    let alarms = vec!["quiet".to_owned(), "checkout".to_owned()];
+    run.world.meddle(|account| {
+        account.alarms.extend([("quiet".to_owned(), false), ("checkout".to_owned(), true)]);
+    });
+    run.change(|spec| spec.rollout.abort_on = Some(AbortOn { alarms, ..AbortOn::default() })).unwrap();
+    run.settle().unwrap();
+    let asked = |run: &Run| run.world.look(|account| account.asked);
+    let before = asked(&run);
+    change_image(&mut run, "2");
+    run.until("to be held", |run| reason(run, "TrafficReady") == "WaitingForAlarm").unwrap();
+    assert!(run.condition("TrafficReady").unwrap().2.contains("alarm checkout, which is on"));
+    run.go_on_for(Duration::from_mins(10)).unwrap();
+    assert_eq!((traffic(&run), asked(&run)), ((1, None), before), "nor is it asked the smoke test");
+    assert_eq!(warm(&run, 2), Some(2));
+    run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), false));
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    run.settle().unwrap();
+    // A person decides otherwise.
+    run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), true));
+    run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+    run.until("to be held", |run| reason(run, "TrafficReady") == "WaitingForAlarm").unwrap();
+    run.annotate(PROMOTE, Some("3")).unwrap();
+    run.settle().unwrap();
+    assert_eq!(traffic(&run), (3, None));
 }
 
 #[test]

@@ -390,7 +390,8 @@ fn settle(observed: &mut Observed) {
 /// A new version answers well, and the time of its steps passes.
 fn prove(desired: &Desired, observed: &mut Observed) {
     let asked = rollout::questions(desired, observed);
-    let health = asked.health.map(|(version, _)| Health {
+    let judged = asked.health.map(|(version, _)| version).or(asked.alarms);
+    let health = judged.map(|version| Health {
         version,
         invocations: 0,
         errors: 0,

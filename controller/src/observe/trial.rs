@@ -23,20 +23,23 @@ pub(super) async fn trial<C: Cloud>(cloud: &C, desired: &Desired, observed: &Obs
         }
     };
     let health = async {
-        let (version, since) = asked.health?;
+        let (version, since) = asked.health.or_else(|| Some((asked.alarms?, observed.at)))?;
         let on = &desired.rollout.abort_on;
         let query = HealthQuery {
             function: &desired.names.function,
             version,
             since,
             until: observed.at,
-            has_metrics: on.error_rate_percent.is_some() || on.p99_milliseconds.is_some(),
+            has_metrics: asked.health.is_some()
+                && (on.error_rate_percent.is_some() || on.p99_milliseconds.is_some()),
             alarms: &on.alarms,
         };
         Some(read(cloud.health(&query)).await)
     };
-    let (smoke, health) = tokio::join!(smoke, health);
-    let health: Read<Option<Health>> = health.transpose();
+    let health: Read<Option<Health>> = health.await.transpose();
+    // While an alarm holds the version back, it is not asked again and again.
+    let is_quiet = matches!(&health, Ok(seen) if seen.as_ref().is_none_or(|it| it.alarms_on.is_empty()));
+    let smoke = if asked.alarms.is_none() || is_quiet { smoke.await } else { Ok(None) };
     Trial { smoke, health }
 }
 

@@ -152,6 +152,7 @@ pub struct Capacity {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("(self.strategy == 'Canary') == (has(self.steps) && size(self.steps) > 0)").message("rollout.steps belong to strategy Canary, which needs at least one: write strategy: Canary with steps, or neither"),
+    validation = Rule::new("!has(self.abortOn) || self.strategy == 'Canary'").message("rollout.abortOn needs strategy Canary: with AllAtOnce a new version takes all requests in one moment and is never watched with a share of them; write strategy: Canary with steps, or leave abortOn out"),
     validation = Rule::new("!has(self.steps) || (self.steps.map(s, s.weightPercent).isSorted() && self.steps.all(s, self.steps.exists_one(t, t.weightPercent == s.weightPercent)))").message("rollout.steps must rise: write each weightPercent greater than the one before"),
     validation = Rule::new("!has(self.steps) || self.steps.map(s, s.holdSeconds).sum() < self.progressDeadlineSeconds").message("rollout.progressDeadlineSeconds must be longer than all rollout.steps[].holdSeconds together: a rollout that takes longer is taken back"),
 )]
@@ -168,7 +169,7 @@ pub struct Rollout {
     /// A request that a new version must answer before it takes any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke_test: Option<SmokeTest>,
-    /// When a new version that takes a share of the requests is taken back.
+    /// When a new version that takes a share of the requests is taken back. With strategy Canary only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_on: Option<AbortOn>,
     /// A rollout that takes longer is taken back, or where no request has reached the new version, said to be stuck.
@@ -295,7 +296,8 @@ pub struct AbortOn {
     #[serde(default = "twenty")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_invocations: i64,
-    /// One of these CloudWatch alarms is in state ALARM.
+    /// One of these CloudWatch alarms is in state ALARM, whatever it is about. While one is before the first share moves,
+    /// no share does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 20), inner(length(min = 1, max = 255)))]

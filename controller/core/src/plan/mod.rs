@@ -119,6 +119,7 @@ pub enum Reason {
     WaitingForCapacity,
     WaitingForTraffic,
     WaitingForDeletion,
+    WaitingForAlarm,
     Settling,
     WaitingForMarker,
     Syncing,

@@ -134,7 +134,7 @@ fn rollout() -> impl Strategy<Value = serde_json::Value> {
             "historyLimit": history,
             "strategy": strategy,
             "steps": steps,
-            "abortOn": abort_on,
+            "abortOn": if strategy == "Canary" { abort_on } else { json!(null) },
             "smokeTest": smoke_test,
         })
     })

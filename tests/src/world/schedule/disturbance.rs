@@ -255,11 +255,12 @@ pub fn rollout(rng: &mut fastrand::Rng) -> Rollout {
         let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: rng.i64(0..20) };
         rollout.steps = percents.into_iter().map(step).collect();
     }
-    rollout.abort_on = rng.bool().then(|| AbortOn {
+    let abort_on = rng.bool().then(|| AbortOn {
         error_rate_percent: Some(1),
         p99_milliseconds: rng.bool().then_some(1000),
         ..AbortOn::default()
     });
+    rollout.abort_on = abort_on.filter(|_| rollout.strategy == Strategy::Canary);
     rollout.smoke_test = rng.bool().then(|| SmokeTest {
         model: "ocr".to_owned(),
         inputs: Some("picture".into()),

@@ -6,10 +6,15 @@ use serde_json::Value;
 
 /// Why a version that takes a share of the requests is to be taken back, if it is.
 pub(super) fn fault(on: &AbortOn, health: &Health) -> Option<String> {
-    if let Some(alarm) = health.alarms_on.iter().find(|alarm| on.alarms.contains(alarm)) {
+    if let Some(alarm) = alarm(on, health) {
         return Some(format!("alarm {alarm} is on"));
     }
     beyond(on, health).filter(|_| health.invocations >= on.min_invocations)
+}
+
+/// An alarm that is on, of those that count.
+pub(super) fn alarm<'a>(on: &AbortOn, health: &'a Health) -> Option<&'a str> {
+    health.alarms_on.iter().find(|alarm| on.alarms.contains(alarm)).map(String::as_str)
 }
 
 /// What a version is suspected of, with too few invocations to be judged by.

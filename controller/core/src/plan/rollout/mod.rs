@@ -150,6 +150,8 @@ pub struct Questions {
     pub smoke: Option<u64>,
     /// How this version has done since that time.
     pub health: Option<(u64, Timestamp)>,
+    /// Whether an alarm is on before this version takes its first share. The smoke test is asked only when none is.
+    pub alarms: Option<u64>,
 }
 
 /// What the planner wants to know of a new version.
@@ -167,14 +169,33 @@ pub fn questions(desired: &Desired, observed: &Observed) -> Questions {
         };
         Some((version, since))
     });
-    let smoke = goal(desired, observed).ok().filter(|goal| {
+    let begins = goal(desired, observed).ok().filter(|goal| {
         goal.way == Way::Rollout
-            && desired.rollout.smoke_test.is_some()
             && !desired.controls.is_paused
             && !alias.as_ref().is_some_and(|alias| alias.serves(goal.version.number))
             && capacity::warm(desired, observed.at, goal.version).is_ok()
     });
-    Questions { smoke: smoke.map(|goal| goal.version.number), health }
+    let begins = begins.map(|goal| goal.version.number);
+    Questions {
+        smoke: begins.filter(|_| desired.rollout.smoke_test.is_some()),
+        health,
+        alarms: begins.filter(|_| {
+            let takes_a_share =
+                alias.as_ref().is_some_and(|it| it.second.is_none() && !has_lost_its_files(it, observed));
+            takes_a_share && heeds_alarms(desired)
+        }),
+    }
+}
+
+/// Whether no share moves while an alarm is on.
+const fn heeds_alarms(desired: &Desired) -> bool {
+    !desired.rollout.steps.is_empty() && !desired.rollout.abort_on.alarms.is_empty()
+}
+
+/// Whether the version that serves has.
+fn has_lost_its_files(alias: &Alias, observed: &Observed) -> bool {
+    let versions = observed.versions.as_deref().unwrap_or_default();
+    versions.iter().any(|it| it.number == alias.version && is_lost(it, observed))
 }
 
 /// The step that takes back a version that must not go on with its share of the requests.
@@ -220,8 +241,7 @@ pub(super) fn advance(
     };
     let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
     // No requests stay with a version that answers none.
-    let versions = observed.versions.as_deref().unwrap_or_default();
-    let is_lost = versions.iter().any(|it| it.number == alias.version && is_lost(it, observed));
+    let is_lost = has_lost_its_files(alias, observed);
     let steps = if goal.way == Way::Rollout && !is_lost { desired.rollout.steps.as_slice() } else { &[] };
     match alias.second {
         None if alias.version == number => Ok(Plan::Converged),
@@ -239,6 +259,9 @@ pub(super) fn advance(
                 return Err(held(number, &share));
             }
             if share.is_none() {
+                if !steps.is_empty() && capacity::warm(desired, at, goal.version).is_ok() {
+                    quiet(desired, observed, number)?;
+                }
                 fit(desired, observed, Some(alias), goal)?;
             }
             match steps.first() {
@@ -344,6 +367,28 @@ fn held(number: u64, share: &str) -> Plan {
         on: format!("annotation {key} to go (larder resume): version {number} takes {share} of the requests"),
         after: LOOK,
     }
+}
+
+/// No share moves while an alarm is on: whatever it is about, that is no time to try something new.
+fn quiet(desired: &Desired, observed: &Observed, number: u64) -> Result<(), Plan> {
+    if !heeds_alarms(desired) {
+        return Ok(());
+    }
+    let seen = observed.trial.health.as_ref().map_err(Plan::from)?.as_ref().filter(|it| it.version == number);
+    let Some(seen) = seen else {
+        return Err(Plan::wait(
+            Reason::Progressing,
+            format!("the alarms to be looked at for version {number}"),
+        ));
+    };
+    let Some(alarm) = health::alarm(&desired.rollout.abort_on, seen) else { return Ok(()) };
+    Err(Plan::Wait {
+        reason: Reason::WaitingForAlarm,
+        on: format!(
+            "alarm {alarm}, which is on, to be over before version {number} takes its first share of the requests; larder promote does not wait for it"
+        ),
+        after: LOOK,
+    })
 }
 
 /// Whether a version may take its first request; until then what is to be done.
