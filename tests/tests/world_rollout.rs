@@ -341,6 +341,75 @@ fn what_takes_longer_than_its_deadline_goes_back_or_says_so() {
 }
 
 #[test]
+fn what_aws_never_ends_is_said_to_be_stuck_at_the_deadline_and_goes_on_when_it_ends() {
+    let forever = Duration::from_hours(2);
+    for (what, stuck) in [
+        ("update", "the update of function larder-vision-signs"),
+        ("version", "version 2 of function larder-vision-signs"),
+        ("function", "function larder-vision-signs"),
+    ] {
+        let mut run = if what == "function" {
+            let mut object = object();
+            object.spec.rollout.progress_deadline_seconds = 300;
+            let world = world();
+            world.meddle(|account| account.delays.function = forever);
+            Run::new(world, object, defaults()).unwrap()
+        } else {
+            let mut run = serving();
+            run.change(|spec| spec.rollout.progress_deadline_seconds = 300).unwrap();
+            run.settle().unwrap();
+            run.world.meddle(|account| match what {
+                "update" => account.delays.update = forever,
+                _ => account.delays.version = forever,
+            });
+            change_image(&mut run, "2");
+            run
+        };
+        // Of a new endpoint it is the model-sync function that comes first.
+        let type_ = if what == "function" { "ModelsSynced" } else { "FunctionReady" };
+        run.until("to begin", |run| reason(run, type_) == "Waiting").unwrap();
+        run.go_on_for(Duration::from_mins(4)).unwrap();
+        assert_eq!(reason(&run, type_), "Waiting", "{what}: the deadline is not over");
+        run.until("to be said to be stuck", |run| reason(run, type_) == "ProgressDeadlineExceeded").unwrap();
+        let message = run.condition(type_).unwrap().2.to_owned();
+        assert!(message.contains(stuck) && message.contains("300 s"), "{message}");
+        assert_eq!(reason(&run, "Ready"), "ProgressDeadlineExceeded");
+        if what != "function" {
+            assert_eq!(traffic(&run), (1, None));
+        }
+        run.world.meddle(|account| {
+            account.delays.function = Duration::from_secs(5);
+            account.delays.update = Duration::from_secs(5);
+            account.delays.version = Duration::from_secs(5);
+        });
+        // No retry hurries AWS; when it is through, the rollout goes on.
+        run.settle().unwrap();
+        assert_eq!(traffic(&run), (if what == "function" { 1 } else { 2 }, None));
+    }
+}
+
+#[test]
+fn an_alarm_that_stays_on_is_said_to_hold_a_rollout_beyond_its_deadline() {
+    let mut run = serving();
+    run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), true));
+    let alarms = vec!["checkout".to_owned()];
+    run.change(|spec| {
+        spec.rollout.abort_on = Some(AbortOn { alarms, ..AbortOn::default() });
+        spec.rollout.progress_deadline_seconds = 300;
+    })
+    .unwrap();
+    run.settle().unwrap();
+    change_image(&mut run, "2");
+    run.until("to be held", |run| reason(run, "TrafficReady") == "WaitingForAlarm").unwrap();
+    run.until("to be stuck", |run| reason(run, "TrafficReady") == "ProgressDeadlineExceeded").unwrap();
+    assert!(run.condition("TrafficReady").unwrap().2.contains("alarm checkout, which is on"));
+    assert_eq!(traffic(&run), (1, None));
+    run.world.meddle(|account| account.alarms.insert("checkout".to_owned(), false));
+    run.settle().unwrap();
+    assert_eq!(traffic(&run), (2, None));
+}
+
+#[test]
 fn an_alarm_takes_a_version_back_and_one_that_is_not_there_holds_it() {
     let mut run = serving();
     let alarms = vec!["checkout".to_owned()];

@@ -133,6 +133,7 @@ fn apply(step: &Step, observed: &mut Observed) {
                 revision_id: "(new)".to_owned(),
                 reserved: None,
                 last_modified: String::new(),
+                modified: None,
             }));
         }
         Step::UpdateFunctionCode { name, code, architecture, .. } => {

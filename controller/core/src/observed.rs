@@ -229,8 +229,10 @@ pub struct Function {
     pub revision_id: String,
     /// Reserved concurrency; said of the function, not of versions.
     pub reserved: Option<i32>,
-    /// When it was last changed, as Lambda writes it.
+    /// When it was last changed, as Lambda writes it; of a version, when it was published.
     pub last_modified: String,
+    /// The same as a time.
+    pub modified: Option<Timestamp>,
 }
 
 /// A published version.

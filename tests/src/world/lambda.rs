@@ -89,6 +89,7 @@ pub(super) fn seen(name: &str, body: &Body, function: &Function, revision_id: St
         revision_id,
         reserved: function.reserved,
         last_modified: format!("{}s", function.modified_at.as_secs()),
+        modified: Some(super::time_of_day(function.modified_at)),
     }
 }
 

@@ -18,6 +18,7 @@ impl Account {
         let mut it = seen(name, &version.body, function, format!("version-{number}"));
         it.last_update = observed::LastUpdate::Successful;
         it.last_modified = format!("{}s", version.published_at.as_secs());
+        it.modified = Some(super::time_of_day(version.published_at));
         it.reserved = None;
         let it = if version.active_at > self.now { Remote::Pending(it) } else { Remote::Ready(it) };
         owned(function.owner.as_ref(), owner, it, name)

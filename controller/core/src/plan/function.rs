@@ -55,12 +55,16 @@ pub fn target<'a>(desired: &Desired, observed: &'a Observed) -> Result<&'a Versi
             Class::Transient,
             format!("version {} of function {} failed: {reason}", version.number, want.name),
         )),
-        Remote::Absent | Remote::Pending(_) | Remote::Deleting(_) | Remote::Foreign { .. } => {
-            Err(Plan::wait(
-                Reason::Waiting,
-                format!("version {} of function {} to be active", version.number, want.name),
-            ))
-        }
+        Remote::Pending(it) | Remote::Deleting(it) => Err(lambda::awaited(
+            desired,
+            observed,
+            it,
+            format!("version {} of function {} to be active", version.number, want.name),
+        )),
+        Remote::Absent | Remote::Foreign { .. } => Err(Plan::wait(
+            Reason::Waiting,
+            format!("version {} of function {} to be active", version.number, want.name),
+        )),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::adopt::foreign;
+use super::rollout::elapsed;
 use super::{Plan, Reason};
 use crate::desired::{Desired, FunctionWant};
 use crate::endpoint::CodeRef;
@@ -60,8 +61,8 @@ pub(super) fn converge<'a>(
                 config,
             }]));
         }
-        Remote::Pending(_) => {
-            return Err(Plan::wait(Reason::Waiting, format!("function {name} to be active")));
+        Remote::Pending(it) => {
+            return Err(awaited(desired, observed, it, format!("function {name} to be active")));
         }
         Remote::Deleting(_) => {
             return Err(Plan::wait(
@@ -82,8 +83,29 @@ pub(super) fn converge<'a>(
             return Err(foreign(desired, observed, Tagged::Function, &resource, (owner, id)));
         }
     };
+    if function.last_update == LastUpdate::InProgress {
+        return Err(awaited(desired, observed, function, format!("the update of function {name}")));
+    }
     update(want, &config, code, function)?;
     Ok(function)
+}
+
+/// A wait for what AWS is at with a function or a version since it was last changed, which is said to be stuck when it
+/// takes longer than a rollout may.
+pub(super) fn awaited(desired: &Desired, observed: &Observed, function: &Function, on: String) -> Plan {
+    let deadline = desired.rollout.progress_deadline;
+    if function.modified.is_none_or(|since| elapsed(since, observed.at) <= deadline) {
+        return Plan::wait(Reason::Waiting, on);
+    }
+    Plan::blocked(
+        Reason::ProgressDeadlineExceeded,
+        Class::Transient,
+        format!(
+            "waiting for {on} since {}, longer than progressDeadlineSeconds, {} s; traffic stays where it was; see State, StateReason and LastUpdateStatusReason in aws lambda get-function-configuration, and the role, subnets and security groups",
+            function.last_modified,
+            deadline.as_secs()
+        ),
+    )
 }
 
 /// The log group, which comes before the function: Lambda would make one without our tag at the first invoke.
@@ -113,7 +135,7 @@ pub(super) fn log_group(
     }
 }
 
-/// Code first, then configuration, never both: each blocks the other until it is through.
+/// Code first, then configuration, never both: each blocks the other until it is through. The function is idle.
 fn update(
     want: &FunctionWant,
     config: &FunctionConfig,
@@ -121,9 +143,6 @@ fn update(
     function: &Function,
 ) -> Result<(), Plan> {
     let name = want.name.clone();
-    if function.last_update == LastUpdate::InProgress {
-        return Err(Plan::wait(Reason::Waiting, format!("the update of function {name}")));
-    }
     let revision_id = function.revision_id.clone();
     let is_code_current = function.code_digest == code.digest && function.architecture == want.architecture;
     let changes = changes(&function.config, config);

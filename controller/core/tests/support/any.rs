@@ -206,13 +206,15 @@ pub(crate) fn lambda(name: String) -> impl Strategy<Value = Function> {
         any::<bool>(),
         select(vec![Vec::new(), Vec::new(), vec!["sh".to_owned()]]),
     );
-    (config, 0u8..3, update, proptest::option::of(select(vec![8, 20])), any::<bool>()).prop_map(
+    let modified = proptest::option::of((0i64..3).prop_map(|hours| at(-3600 * hours)));
+    (config, 0u8..3, update, proptest::option::of(select(vec![8, 20])), any::<bool>(), modified).prop_map(
         move |(
             (memory, manifest, subnets, groups, mounted, overrides),
             code,
             last_update,
             reserved,
             is_arm,
+            modified,
         )| {
             let mut env = BTreeMap::from([(layout::ENV_MEMORY.to_owned(), memory.to_string())]);
             if let Some(manifest) = manifest {
@@ -239,6 +241,7 @@ pub(crate) fn lambda(name: String) -> impl Strategy<Value = Function> {
                 revision_id: "r".to_owned(),
                 reserved,
                 last_modified: "then".to_owned(),
+                modified,
             }
         },
     )

@@ -13,6 +13,8 @@ use larder_contract::Digest;
 use larder_core::endpoint::Architecture;
 use larder_core::observed::{Function, FunctionConfig, LastUpdate, Package, Remote, Start};
 
+use super::lambda::time;
+
 /// The function of an answer, whoever owns it; none when the answer has no configuration.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>
@@ -29,6 +31,7 @@ pub(super) fn read(answer: GetFunctionOutput) -> Option<Remote<Function>> {
         last_update: last_update(&found),
         revision_id: found.revision_id.clone().unwrap_or_default(),
         reserved: answer.concurrency.and_then(|it| it.reserved_concurrent_executions),
+        modified: found.last_modified.as_deref().and_then(time),
         last_modified: found.last_modified.clone().unwrap_or_default(),
         config: config(found),
     };

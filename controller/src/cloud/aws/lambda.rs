@@ -144,7 +144,7 @@ impl Clients {
 }
 
 /// A time as Lambda writes it: `2026-01-31T12:00:00.000+0000`, or with a colon.
-fn time(text: &str) -> Option<Timestamp> {
+pub(super) fn time(text: &str) -> Option<Timestamp> {
     text.parse().or_else(|_| Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", text)).ok()
 }
 

@@ -260,7 +260,7 @@ pub(super) fn advance(
             }
             if share.is_none() {
                 if !steps.is_empty() && capacity::warm(desired, at, goal.version).is_ok() {
-                    quiet(desired, observed, number)?;
+                    quiet(desired, observed, goal.version)?;
                 }
                 fit(desired, observed, Some(alias), goal)?;
             }
@@ -370,7 +370,8 @@ fn held(number: u64, share: &str) -> Plan {
 }
 
 /// No share moves while an alarm is on: whatever it is about, that is no time to try something new.
-fn quiet(desired: &Desired, observed: &Observed, number: u64) -> Result<(), Plan> {
+fn quiet(desired: &Desired, observed: &Observed, version: &Version) -> Result<(), Plan> {
+    let number = version.number;
     if !heeds_alarms(desired) {
         return Ok(());
     }
@@ -382,13 +383,25 @@ fn quiet(desired: &Desired, observed: &Observed, number: u64) -> Result<(), Plan
         ));
     };
     let Some(alarm) = health::alarm(&desired.rollout.abort_on, seen) else { return Ok(()) };
-    Err(Plan::Wait {
-        reason: Reason::WaitingForAlarm,
-        on: format!(
-            "alarm {alarm}, which is on, to be over before version {number} takes its first share of the requests; larder promote does not wait for it"
-        ),
-        after: LOOK,
-    })
+    let on = format!(
+        "alarm {alarm}, which is on, to be over before version {number} takes its first share of the requests; larder promote does not wait for it"
+    );
+    let deadline = desired.rollout.progress_deadline;
+    if begun(desired, observed, version).is_some_and(|since| elapsed(since, observed.at) > deadline) {
+        let message =
+            format!("waiting for {on}; longer than progressDeadlineSeconds, {} s", deadline.as_secs());
+        return Err(Plan::blocked(Reason::ProgressDeadlineExceeded, Class::Transient, message));
+    }
+    Err(Plan::Wait { reason: Reason::WaitingForAlarm, on, after: LOOK })
+}
+
+/// When the rollout of a version that has taken no requests yet began, as far as AWS and the person who asked for it
+/// tell: the last time that something was done for it.
+fn begun(desired: &Desired, observed: &Observed, version: &Version) -> Option<Timestamp> {
+    let latest = observed.inference.function.as_ref().ok().and_then(Remote::ours);
+    let changed = [latest, version.function.ours()].map(|function| function.and_then(|it| it.modified));
+    let warmed = version.provisioned.as_ref().and_then(|it| it.changed);
+    changed.into_iter().chain([warmed, desired.controls.retry_at]).flatten().max()
 }
 
 /// Whether a version may take its first request; until then what is to be done.
