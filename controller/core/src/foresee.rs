@@ -177,6 +177,8 @@ fn apply(step: &Step, observed: &mut Observed) {
                         files: 0,
                         files_done: 0,
                         message: String::new(),
+                        bytes_per_second: None,
+                        remaining_seconds: None,
                         workers: Vec::new(),
                     })
                     .collect(),

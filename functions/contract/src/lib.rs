@@ -6,6 +6,7 @@
 //! - [`source`]: where a model's files are.
 //! - [`task`]: what a model does, and how.
 //! - [`manifest`]: what one published function version serves.
+//! - [`speed`]: how fast a copy goes, and when it ends.
 //! - [`sync`]: the request to model-sync and its report.
 //! - [`worker`]: one of several invocations that copy a model together.
 //! - [`upkeep`]: what lies on the file system, and collecting and verifying it.
@@ -19,6 +20,7 @@ pub mod layout;
 pub mod manifest;
 pub mod revision;
 pub mod source;
+pub mod speed;
 pub mod sync;
 pub mod task;
 pub mod upkeep;

@@ -92,6 +92,13 @@ pub struct ModelReport {
     /// Files that are on the file system, verified. Reports of before this was told say 0.
     #[serde(default)]
     pub files_done: u64,
+    /// Bytes that come in a second, by all who copy it. None while that is not known, when nobody is at work, and in
+    /// reports of before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    /// Until all bytes are there at that speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_seconds: Option<u64>,
     /// What went wrong in the last attempt, for people. Empty when nothing did.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

@@ -105,6 +105,7 @@ pub async fn copy<S: Source>(
     stop: &CancellationToken,
 ) -> Result<Ending, CopyError> {
     progress.bytes_total.store(listing.bytes(), Ordering::Relaxed);
+    progress.files_total.store(listing.objects.len() as u64, Ordering::Relaxed);
     if store::is_present(root, &listing.revision) {
         return Ok(Ending::Present);
     }
@@ -145,7 +146,8 @@ async fn attempt<S: Source>(
         Begun::Ours(staging) => staging,
     };
     let sizes: Vec<u64> = listing.objects.iter().map(|object| object.size).collect();
-    let heartbeat = Heartbeat::start(root, staging.revision(), worker).await;
+    let fetched = Arc::clone(&progress.bytes_fetched);
+    let heartbeat = Heartbeat::start(root, staging.revision(), worker, fetched).await;
     let job = Arc::new(Job {
         source,
         staging: Arc::clone(&staging),
@@ -241,6 +243,7 @@ async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, C
             let whole = whole.filter(|(file, _)| division.has_file(*file));
             (left, whole.map(|(file, _)| file).collect::<Vec<u32>>())
         });
+        job.progress.tell_files(&job.staging);
         let (fetched, to_judge) = mpsc::unbounded_channel();
         // An earlier copy was ended between the last part of these and the look at them.
         for file in whole {

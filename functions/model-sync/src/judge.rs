@@ -72,6 +72,7 @@ pub(crate) async fn judge<S: Source>(
     }
     let staging = Arc::clone(&job.staging);
     blocking(move || staging.seal(file, Entry::Whole(file, against))).await?;
+    job.progress.tell_files(&job.staging);
     Ok(Judgement::Right)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use larder_contract::speed::remaining_seconds;
 use larder_contract::sync::{ModelReport, ModelState, SyncReport, SyncRequest};
 use larder_contract::{Digest, ManifestModel};
 
@@ -51,6 +52,8 @@ fn model_report(root: &Path, model: &ManifestModel, now: SystemTime) -> ModelRep
         bytes_total: found.bytes_total,
         files: found.files,
         files_done: found.files_done,
+        bytes_per_second: found.bytes_per_second,
+        remaining_seconds: found.remaining_seconds,
         message: found.message,
         workers: if found.state == ModelState::Ready {
             Vec::new()
@@ -73,6 +76,10 @@ pub struct Found {
     pub files: u64,
     /// Files that are on disk, verified.
     pub files_done: u64,
+    /// Bytes that come in a second, while some do.
+    pub bytes_per_second: Option<u64>,
+    /// Until all bytes are there at that speed.
+    pub remaining_seconds: Option<u64>,
     /// What went wrong in the last attempt.
     pub message: String,
 }
@@ -94,6 +101,8 @@ pub fn look(root: &Path, revision: &Digest, now: SystemTime) -> Found {
             bytes_total,
             files,
             files_done: files,
+            bytes_per_second: None,
+            remaining_seconds: None,
             message,
         };
     }
@@ -105,12 +114,18 @@ pub fn look(root: &Path, revision: &Digest, now: SystemTime) -> Found {
         (None, None) if store::is_running(root, revision, now) => ModelState::Syncing,
         (None, None) => ModelState::Pending,
     };
+    let bytes_done = progress.as_ref().map_or(0, |(_, done)| done.bytes());
+    let bytes_total = progress.as_ref().map_or(0, |(header, _)| header.bytes);
+    let bytes_per_second = store::bytes_per_second(root, revision, now);
+    let left = bytes_total.saturating_sub(bytes_done);
     Found {
         state,
-        bytes_done: progress.as_ref().map_or(0, |(_, done)| done.bytes()),
-        bytes_total: progress.as_ref().map_or(0, |(header, _)| header.bytes),
+        bytes_done,
+        bytes_total,
         files: progress.as_ref().map_or(0, |(header, _)| header.files),
         files_done: progress.as_ref().map_or(0, |(_, done)| done.whole_files()),
+        bytes_per_second,
+        remaining_seconds: bytes_per_second.and_then(|speed| remaining_seconds(left, speed)),
         message: failure.map(|failure| failure.message).unwrap_or_default(),
     }
 }

@@ -65,6 +65,8 @@ impl Account {
                 files: 0,
                 files_done: 0,
                 message: String::new(),
+                bytes_per_second: None,
+                remaining_seconds: None,
                 workers: Vec::new(),
             };
             if let Some((bytes, files)) = folder.revisions.get(&revision) {

@@ -100,6 +100,8 @@ mod tests {
             files: 0,
             files_done: 0,
             message: String::new(),
+            bytes_per_second: None,
+            remaining_seconds: None,
             workers: Worker::all(u16::try_from(states.len()).unwrap())
                 .zip(*states)
                 .map(|(worker, state)| WorkerReport { worker, state: *state })

@@ -1,15 +1,15 @@
 //! How fast a copy goes and when it ends, from two looks at it, and in words.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use larder_contract::speed::{averaged, remaining_seconds};
 use larder_contract::sync::{ModelReport, ModelState};
 use larder_crds::status::{InferenceEndpointStatus, ModelStatus};
 
+use super::details::signed;
 use super::{is_same, size};
-
-/// A speed is averaged over about so many milliseconds, since the parts of a copy end in bursts.
-const WINDOW: i128 = 10_000;
 
 /// What two looks at a copy tell.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,24 +39,23 @@ pub(super) fn progress(
     let Some((before, then)) = last else {
         return Progress { time: Some(now.to_string()), ..Progress::default() };
     };
-    let elapsed = i128::from(now.as_millisecond()) - i128::from(then.as_millisecond());
-    if elapsed <= 0 {
+    let elapsed = u64::try_from(now.as_millisecond().saturating_sub(then.as_millisecond())).unwrap_or(0);
+    if elapsed == 0 {
         return Progress {
             bytes_per_second: before.bytes_per_second,
             remaining_seconds: before.remaining_seconds,
             time: before.progress_time.clone(),
         };
     }
-    let done = (i128::from(seen.bytes_done) - i128::from(before.bytes_done)).max(0);
-    let now_at = done * 1000 / elapsed;
-    let speed = match before.bytes_per_second.map(i128::from) {
-        Some(was) => was + (now_at - was) * elapsed.min(WINDOW) / WINDOW,
-        None => now_at,
-    };
-    let left = i128::from(total.saturating_sub(seen.bytes_done));
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+    let came = seen.bytes_done.saturating_sub(unsigned(before.bytes_done));
+    let was = before.bytes_per_second.map(unsigned);
+    // Who copies knows better than who looks on.
+    let speed = seen.bytes_per_second.or_else(|| averaged(was, came, Duration::from_millis(elapsed)));
+    let left = total.saturating_sub(seen.bytes_done);
     Progress {
-        bytes_per_second: i64::try_from(speed).ok(),
-        remaining_seconds: if speed > 0 { i64::try_from((left + speed - 1) / speed).ok() } else { None },
+        bytes_per_second: speed.map(signed),
+        remaining_seconds: speed.and_then(|speed| remaining_seconds(left, speed)).map(signed),
         time: Some(now.to_string()),
     }
 }
@@ -131,7 +130,6 @@ mod tests {
     use larder_contract::Digest;
     use larder_crds::status::Summary;
 
-    use super::super::details::signed;
     use super::*;
 
     fn at(millisecond: i64) -> Timestamp {
@@ -148,6 +146,8 @@ mod tests {
             files: 2,
             files_done: 1,
             message: String::new(),
+            bytes_per_second: None,
+            remaining_seconds: None,
             workers: Vec::new(),
         }
     }
@@ -192,6 +192,14 @@ mod tests {
         // A clock that was set back, and work that was lost, make no nonsense.
         assert_eq!(looks(&[(0, 100), (2000, 300), (1000, 400)]).bytes_per_second, Some(100));
         assert_eq!(looks(&[(0, 100), (2000, 0)]).bytes_per_second, Some(0));
+    }
+
+    #[test]
+    fn who_copies_knows_its_speed_better() {
+        let before = looks(&[(0, 100), (2000, 300)]);
+        let seen = ModelReport { bytes_per_second: Some(50), ..report(400, ModelState::Syncing) };
+        let got = progress(Some("sha256:1"), Some(&seen), 1000, Some(&before), at(3000));
+        assert_eq!((got.bytes_per_second, got.remaining_seconds), (Some(50), Some(12)));
     }
 
     #[test]

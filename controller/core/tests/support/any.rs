@@ -307,6 +307,8 @@ fn report(models: usize) -> impl Strategy<Value = SyncReport> {
             files: 1,
             files_done: 0,
             message: String::new(),
+            bytes_per_second: None,
+            remaining_seconds: None,
             workers: Vec::new(),
         };
         SyncReport {

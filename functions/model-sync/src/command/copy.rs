@@ -15,6 +15,7 @@ use crate::anywhere::{Anywhere, Opener};
 use crate::copy::{CopyError, Ending, budget, copy};
 use crate::listing::list;
 use crate::s3;
+use crate::source::Source as _;
 use crate::store::{self, Failure};
 use crate::transfer::{Progress, Settings};
 
@@ -48,6 +49,12 @@ pub(super) struct CopyArgs {
     /// How many parts are fetched at once.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     parts: u16,
+    /// The memory that the copy may take; settings that may take more are refused.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    memory_mib: u64,
+    /// The revision that must be there: anything else is refused, and nothing copied.
+    #[arg(long, value_name = "sha256:…")]
+    digest: Option<Digest>,
     /// Certificate authorities in PEM that the server may have its certificate from, beside the public ones.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -110,6 +117,11 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
         worker: args.worker,
         ..Settings::default()
     };
+    let (parts, most) = (args.parts, args.memory_mib);
+    let may_take = settings.memory().div_ceil(1 << 20);
+    if may_take > most {
+        return Err(CommandError::Memory { parts, may_take, most });
+    }
     let stop = stop_by_signal()?;
     let progress = Arc::new(Progress::default());
     let bar = (!args.json).then(|| show(&progress));
@@ -118,6 +130,9 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
     let budget = budget(&settings, 1);
     let listed = stop.run_until_cancelled(list(&*source, &budget, settings.stall)).await;
     let listing = listed.ok_or(CommandError::Stopped)?.map_err(CopyError::from)?;
+    if let Some(wanted) = args.digest.filter(|wanted| *wanted != listing.revision) {
+        return Err(CopyError::OtherRevision { place: source.place(), wanted, is: listing.revision }.into());
+    }
     let copied = copy(source, &args.dir, &listing, &settings, &progress, &stop).await;
     drop(bar);
     let ending = copied.inspect_err(|error| {

@@ -60,6 +60,10 @@ enum CommandError {
     Copy(#[from] CopyError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "--parts {parts} may take {may_take} MiB, more than --memory-mib {most}: give fewer parts or more memory"
+    )]
+    Memory { parts: u16, may_take: u64, most: u64 },
     #[error("stopped; run the same command again to go on")]
     Stopped,
     #[error("another process is copying this revision to {0}; run the command again when it is done")]
@@ -87,6 +91,7 @@ enum CommandError {
 impl CommandError {
     fn code(&self) -> ExitCode {
         match self {
+            Self::Memory { .. } => 2.into(),
             Self::Damaged(..) => 3.into(),
             Self::Stopped => 4.into(),
             Self::Running(_) => 5.into(),
@@ -137,7 +142,7 @@ fn stop_by_signal() -> Result<CancellationToken, CommandError> {
 
 /// A bar on standard error that follows `progress` until it is dropped; none where that is no terminal.
 fn show(progress: &Arc<Progress>) -> AbortOnDropHandle<()> {
-    const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left";
+    const TEMPLATE: &str = "{bar:30} {bytes}/{total_bytes}{msg}, {binary_bytes_per_sec}, {eta} left";
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
         bar.set_style(style);
@@ -145,6 +150,10 @@ fn show(progress: &Arc<Progress>) -> AbortOnDropHandle<()> {
     let progress = Arc::clone(progress);
     AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
+            let files = progress.files_total.load(Ordering::Relaxed);
+            if files > 0 {
+                bar.set_message(format!(", {}/{files} files", progress.files.load(Ordering::Relaxed)));
+            }
             bar.set_length(progress.bytes_total.load(Ordering::Relaxed));
             bar.set_position(progress.bytes.load(Ordering::Relaxed));
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -183,6 +192,14 @@ fn print(value: &impl Serialize, one_line: bool) -> Result<(), CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::Settings;
+
+    /// What the command line lets through without `--memory-mib` holds the default's promise.
+    #[test]
+    fn as_many_parts_as_fit_are_let_through() {
+        let of = |parts_in_flight| Settings { parts_in_flight, ..Settings::default() }.memory() >> 20;
+        assert_eq!((of(16), of(32), of(33), of(256)), (160, 256, 262, 1_600));
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -21,6 +21,10 @@ struct RevisionStatus {
     bytes_total: u64,
     files: u64,
     files_done: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_second: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_seconds: Option<u64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
 }
@@ -43,6 +47,8 @@ pub(super) fn run(dir: &Path) -> Result<(), CommandError> {
             bytes_total: found.bytes_total,
             files: found.files,
             files_done: found.files_done,
+            bytes_per_second: found.bytes_per_second,
+            remaining_seconds: found.remaining_seconds,
             message: found.message,
         }
     });

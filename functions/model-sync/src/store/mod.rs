@@ -9,7 +9,7 @@
 //! staging/<sha>/files/…          the model's files under their final names, not complete yet
 //! staging/<sha>/unpacked/…       the model's files, taken out of those, where they are an image's layers
 //! staging/<sha>/journal          what of them is done: see [`journal`]
-//! staging/<sha>/heartbeat        the time of the writer's last sign of life
+//! staging/<sha>/heartbeat        the time of the writer's last sign of life, and how many bytes a second come
 //! staging/<sha>/journal.<n>      what the worker with this index has done, locked by it while it is at work
 //! staging/<sha>/heartbeat.<n>    its last sign of life, or that its share is done
 //! staging/<sha>/failure.json     how the last attempt ended, when it ended badly
@@ -50,7 +50,7 @@ use serde::{Deserialize, Serialize};
 pub use begin::{Begun, begin, is_fetched, progress};
 pub use disk::StoreError;
 pub(crate) use heartbeat::is_fresh;
-pub use heartbeat::{Heartbeat, is_running, workers};
+pub use heartbeat::{Heartbeat, bytes_per_second, is_running, workers};
 pub use staging::Staging;
 
 use begin::divided;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::TransferError;
 use super::part::Fetched;
+use super::{Job, TransferError};
 use crate::plan;
+use crate::source::Source;
 use crate::store::{Staging, StoreError};
 
 /// After how many parts, bytes or how long.
@@ -29,9 +30,8 @@ pub(super) const WAITING: usize = 512;
 const SYNCED_ALONE: usize = 8;
 
 /// Syncs finished parts and notes them, until there are no more.
-pub(super) async fn commit_all(
-    staging: Arc<Staging>,
-    part_bytes: u64,
+pub(super) async fn commit_all<S: Source>(
+    job: Arc<Job<S>>,
     mut finished: mpsc::Receiver<Fetched>,
     complete: mpsc::UnboundedSender<u32>,
 ) -> Result<(), TransferError> {
@@ -44,8 +44,9 @@ pub(super) async fn commit_all(
             bytes += next.part.length;
             batch.push(next);
         }
-        let staging = Arc::clone(&staging);
+        let (staging, part_bytes) = (Arc::clone(&job.staging), job.settings.part_bytes);
         let whole = super::blocking(move || commit(&staging, part_bytes, batch)).await?;
+        job.progress.tell_files(&job.staging);
         // Nobody listens any more when the copy has failed.
         for file in whole {
             complete.send(file).unwrap_or_default();

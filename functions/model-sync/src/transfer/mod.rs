@@ -9,7 +9,7 @@
 //!
 //! Memory: each part in flight holds at most one piece of [`WRITE_BYTES`] being gathered or written, whatever
 //! the size of parts and objects, next to what its connection buffers (0.5 MiB). A small file counts as a
-//! quarter of a part: what takes its time are round trips, not bytes.
+//! quarter of a part: what takes its time are round trips, not bytes. See [`Settings::memory`].
 
 mod commit;
 mod part;
@@ -30,6 +30,7 @@ use crate::expected::Expected;
 use crate::plan::Part;
 use crate::retry::{Budget, retrying};
 use crate::source::{Source, SourceError};
+use crate::store::journal::Done;
 use crate::store::{Staging, StoreError};
 
 use part::Fetched;
@@ -61,6 +62,22 @@ pub struct Settings {
     pub worker: Option<Worker>,
 }
 
+/// What a copy takes next to its parts: the program, and the names and checksums of some 100,000 files.
+const BASE_BYTES: u64 = 64 << 20;
+
+/// What one part in flight, or small file, takes next to its piece: what its connection buffers.
+const CONNECTION_BYTES: u64 = 1 << 19;
+
+impl Settings {
+    /// The bytes of memory that a copy may take, whatever is copied: 64 MiB, and for each part in flight the pieces and
+    /// connections of the small files that may be in its place (6 MiB).
+    #[must_use]
+    pub const fn memory(&self) -> u64 {
+        let of_part = SMALL_FOR_ONE as u64 * (WRITE_BYTES as u64 + CONNECTION_BYTES);
+        BASE_BYTES.saturating_add((self.parts_in_flight as u64).saturating_mul(of_part))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -82,8 +99,12 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Bytes in all; 0 while not known.
     pub bytes_total: AtomicU64,
+    /// Files that are on disk, verified.
+    pub files: AtomicU64,
+    /// Files in all; 0 while not known.
+    pub files_total: AtomicU64,
     /// Bytes that were fetched, in finished parts.
-    pub bytes_fetched: AtomicU64,
+    pub bytes_fetched: Arc<AtomicU64>,
     /// Parts that were fetched.
     pub parts_fetched: AtomicU64,
     /// Parts that an earlier attempt had left.
@@ -94,6 +115,13 @@ pub struct Progress {
     pub bytes_linked: AtomicU64,
     /// Calls that were tried again.
     pub retries: AtomicU64,
+}
+
+impl Progress {
+    /// Tells how many files are there.
+    pub(crate) fn tell_files(&self, staging: &Staging) {
+        self.files.store(staging.done(Done::whole_files), Ordering::Relaxed);
+    }
 }
 
 /// A part that could not be fetched.
@@ -229,8 +257,7 @@ pub async fn fetch<S: Source>(
     complete: mpsc::UnboundedSender<u32>,
 ) -> Result<bool, TransferError> {
     let (finished, to_commit) = mpsc::channel(commit::WAITING);
-    let committing =
-        commit::commit_all(Arc::clone(&job.staging), job.settings.part_bytes, to_commit, complete);
+    let committing = commit::commit_all(Arc::clone(job), to_commit, complete);
     let committed = AbortOnDropHandle::new(tokio::spawn(committing));
     let at_once = job.settings.parts_in_flight.max(1) * SMALL_FOR_ONE;
     let room = Arc::new(Semaphore::new(at_once));

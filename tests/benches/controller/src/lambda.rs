@@ -273,6 +273,8 @@ impl Function {
             files_done: u64::from(is_there),
             files: 1,
             message: String::new(),
+            bytes_per_second: None,
+            remaining_seconds: None,
             workers: Vec::new(),
         };
         SyncReport {
