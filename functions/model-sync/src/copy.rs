@@ -17,7 +17,7 @@ use crate::judge::{Judgement, judge};
 use crate::listing::{Listing, ListingError};
 use crate::plan;
 use crate::retry::{Budget, retrying};
-use crate::share::share;
+use crate::share::{link_twins, share, twins};
 use crate::source::{Class, Source};
 use crate::store::{self, Begun, Heartbeat, Staging, StoreError};
 use crate::transfer::{Job, Progress, ROUNDS, Settings, TransferError, blocking, fetch};
@@ -224,23 +224,40 @@ async fn unlock(staging: Arc<Staging>) {
     tracing::warn!(revision = %staging.revision(), "a write is still under way and holds the lock");
 }
 
-/// Fetches and verifies until every file is right; false when stopped before.
+/// Makes every file right, each content once; false when stopped before.
 async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, CopyError> {
-    let (part_bytes, division) = (job.settings.part_bytes, job.staging.division());
     job.progress.parts_found.store(job.staging.done(|done| done.parts() as u64), Ordering::Relaxed);
     if !share(job).await? {
         return Ok(false);
     }
+    let twins = twins(&job.staging);
+    if !fetch_all(job, sizes, |file| !twins.contains_key(&file)).await? {
+        return Ok(false);
+    }
+    if twins.is_empty() {
+        return Ok(true);
+    }
+    // What could not be linked is fetched after all.
+    Ok(link_twins(job, twins).await? && fetch_all(job, sizes, |_| true).await?)
+}
+
+/// Fetches and verifies until every file that `is_wanted` is right; false when stopped before.
+async fn fetch_all<S: Source>(
+    job: &Arc<Job<S>>,
+    sizes: &[u64],
+    is_wanted: impl Fn(u32) -> bool,
+) -> Result<bool, CopyError> {
+    let (part_bytes, division) = (job.settings.part_bytes, job.staging.division());
     let mut last = None;
     for round in 0..ROUNDS {
         let (left, whole) = job.staging.done(|done| {
             job.progress.bytes.store(done.bytes(), Ordering::Relaxed);
             let mut left = plan::parts(sizes, part_bytes, |file, index| done.has_part(file, index));
-            left.retain(|part| division.has(part));
+            left.retain(|part| is_wanted(part.file) && division.has(part));
             let is_fetched = |file, size| done.parts_of(file).count() as u64 == plan::count(size, part_bytes);
             let whole =
                 (0..).zip(sizes).filter(|(file, size)| !done.is_whole(*file) && is_fetched(*file, **size));
-            let whole = whole.filter(|(file, _)| division.has_file(*file));
+            let whole = whole.filter(|(file, _)| is_wanted(*file) && division.has_file(*file));
             (left, whole.map(|(file, _)| file).collect::<Vec<u32>>())
         });
         job.progress.tell_files(&job.staging);

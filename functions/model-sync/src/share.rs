@@ -51,18 +51,29 @@ struct Other {
 pub(crate) async fn share<S: Source>(job: &Arc<Job<S>>) -> Result<bool, TransferError> {
     let staging = Arc::clone(&job.staging);
     let others = blocking(move || Ok(others(&staging))).await?;
-    let mut links = futures::stream::iter(others)
-        .map(|(file, others)| {
-            let job = Arc::clone(job);
-            AbortOnDropHandle::new(tokio::spawn(async move { link(&job, file, others).await }))
-        })
-        .buffer_unordered(AT_ONCE);
+    let links = others.into_iter().map(|(file, others)| {
+        let job = Arc::clone(job);
+        AbortOnDropHandle::new(tokio::spawn(async move { link(&job, file, others).await }))
+    });
+    note_all(job, links).await
+}
+
+/// What one link came to: the file and what is to be noted of it, if it is one now.
+type Linked = Result<Option<(u32, Vec<Entry>)>, TransferError>;
+
+/// Notes links as they are made. Answers false when stopped before the end.
+async fn note_all<S: Source>(
+    job: &Arc<Job<S>>,
+    links: impl Iterator<Item = AbortOnDropHandle<Linked>>,
+) -> Result<bool, TransferError> {
+    let mut links = futures::stream::iter(links).buffer_unordered(AT_ONCE);
     let (mut entries, mut files, mut bytes) = (Vec::new(), 0, 0);
     loop {
         let linked = job.stop.run_until_cancelled(links.next()).await;
         let is_end = !matches!(linked, Some(Some(_)));
-        if let Some(Some(linked)) = linked {
-            let Some((file, of_file)) = linked?? else { continue };
+        if let Some(Some(linked)) = linked
+            && let Some((file, of_file)) = linked??
+        {
             entries.extend(of_file);
             files += 1;
             bytes += job.staging.objects()[file as usize].size;
@@ -72,12 +83,57 @@ pub(crate) async fn share<S: Source>(job: &Arc<Job<S>>) -> Result<bool, Transfer
             blocking(move || staging.sync().and_then(|()| staging.note(noted))).await?;
             job.progress.files_linked.fetch_add(files as u64, Ordering::Relaxed);
             job.progress.bytes_linked.fetch_add(bytes, Ordering::Relaxed);
+            job.progress.tell_files(&job.staging);
             (files, bytes) = (0, 0);
         }
         if is_end {
             return Ok(!job.stop.is_cancelled());
         }
     }
+}
+
+/// By the number of a file of which nothing is there: the first file of the same listing with its length and `ETag`.
+pub(crate) fn twins(staging: &Staging) -> BTreeMap<u32, u32> {
+    let begun = staging.done(Done::files);
+    let mut first: HashMap<(&str, u64), u32> = HashMap::new();
+    let mut twins = BTreeMap::new();
+    for (file, object) in (0..).zip(staging.objects()) {
+        if object.size == 0 || !staging.division().has_file(file) {
+            continue;
+        }
+        let first = *first.entry((&object.etag, object.size)).or_insert(file);
+        if first != file && !begun.contains(&file) {
+            twins.insert(file, first);
+        }
+    }
+    twins
+}
+
+/// Links files to others of the same listing, which must be complete. What cannot be linked, or of which the source
+/// says something else, stays as it is. Answers false when stopped before the end.
+pub(crate) async fn link_twins<S: Source>(
+    job: &Arc<Job<S>>,
+    twins: BTreeMap<u32, u32>,
+) -> Result<bool, TransferError> {
+    let links = twins.into_iter().map(|(file, first)| {
+        let job = Arc::clone(job);
+        AbortOnDropHandle::new(tokio::spawn(async move { link_twin(&job, file, first).await }))
+    });
+    note_all(job, links).await
+}
+
+async fn link_twin<S: Source>(job: &Arc<Job<S>>, file: u32, first: u32) -> Linked {
+    let (has, parts) = job
+        .staging
+        .done(|done| (done.expected(first).cloned(), done.parts_of(first).cloned().collect::<Vec<OnDisk>>()));
+    // What the first was compared with, this must be, too.
+    let Some(has) = has else { return Ok(None) };
+    if !job.expected(file).await.is_ok_and(|want| want == Some(&has)) {
+        return Ok(None);
+    }
+    let staging = Arc::clone(&job.staging);
+    let link = move || staging.link(file, &staging.path_of(&staging.objects()[first as usize]));
+    Ok(blocking(link).await?.then(|| (file, entries(file, parts, has))))
 }
 
 /// By the number of a file of which nothing is there: files of other revisions with its length and `ETag`.
@@ -108,11 +164,7 @@ fn others(staging: &Staging) -> BTreeMap<u32, Vec<Other>> {
 }
 
 /// Links one file, if one of `others` is it; answers what is to be noted.
-async fn link<S: Source>(
-    job: &Arc<Job<S>>,
-    file: u32,
-    others: Vec<Other>,
-) -> Result<Option<(u32, Vec<Entry>)>, TransferError> {
+async fn link<S: Source>(job: &Arc<Job<S>>, file: u32, others: Vec<Other>) -> Linked {
     // What is wrong with the source is said by the fetch.
     let Ok(Some(want)) = job.expected(file).await else { return Ok(None) };
     let want = want.clone();

@@ -26,6 +26,9 @@ const OBJECTS: &[(&str, usize)] = &[
     ("ocr/many/1", 2_000),
     ("ocr/many/2", 70_000),
     ("ocr/rec.onnx", 3 * MIB),
+    // Equal to another.
+    ("ocr/z/keys.txt", 300),
+    ("ocr/z/rec.onnx", 3 * MIB),
 ];
 
 /// How many runs of this kind go on at once, each with its own server and folder.

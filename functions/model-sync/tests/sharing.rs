@@ -150,3 +150,42 @@ async fn killed_while_it_links_it_harms_nothing() {
     assert_eq!(whole, all);
     assert!(bucket.gets.load(Ordering::SeqCst) < 13 + 12 * 8, "{:?}", bucket.gets);
 }
+
+/// Of equal files in one model one is fetched, and the others are links to it; not those that other names have, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_equal_files_in_one_model_one_is_fetched() {
+    let objects =
+        [("ocr/a", 3 * MIB), ("ocr/b", 300), ("ocr/c/a", 3 * MIB), ("ocr/d", 3 * MIB), ("ocr/e", 300)];
+    let bucket = Arc::new(Bucket::new(&objects));
+    let url = bucket.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let first = run(&bucket, &url, dir.path()).await;
+    let mut fetched = first.fetched.clone();
+    fetched.dedup();
+    fetched.sort();
+    fetched.dedup();
+    assert_eq!((first.fetched.len(), fetched), (4, vec!["ocr/a".to_owned(), "ocr/b".to_owned()]));
+    assert_eq!(
+        (&first.summary["filesLinked"], &first.summary["bytesLinked"]),
+        (&3.into(), &(2 * 3 * MIB + 300).into())
+    );
+    let node = |name: &str| fs::metadata(first.folder.join(name)).unwrap().ino();
+    assert!(node("a") == node("c/a") && node("a") == node("d") && node("b") == node("e"));
+    assert_eq!(intact(dir.path()).await, (1, 1));
+
+    // The first goes its own way: the others are links to those of the revision before.
+    change(&bucket, "ocr/a");
+    assert_eq!(run(&bucket, &url, dir.path()).await.fetched, ["ocr/a"; 3]);
+    assert_eq!(intact(dir.path()).await, (2, 2));
+}
+
+/// Equal lengths and `ETag`s are not enough: of what the store keeps no checksum, nothing is shared.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_checksum_nothing_is_linked() {
+    let objects = [("ocr/a", 2 * MIB), ("ocr/b", 2 * MIB)];
+    let bucket = Arc::new(Bucket { keeps_no_checksum: true, ..Bucket::new(&objects) });
+    let url = bucket.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let copied = run(&bucket, &url, dir.path()).await;
+    assert_eq!((copied.fetched.len(), &copied.summary["filesLinked"]), (4, &0.into()));
+}

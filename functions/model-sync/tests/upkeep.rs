@@ -344,7 +344,8 @@ async fn a_collection_that_was_killed_is_gone_on_with() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_goes_on_where_an_earlier_invocation_stopped() {
     let keys: Vec<String> = (0..1_010).map(|n| format!("ocr/{n:04}")).collect();
-    let objects: Vec<(&str, usize)> = keys.iter().map(|key| (key.as_str(), 20)).collect();
+    // No two are equal: damage to a file that has two names is damage to both.
+    let objects: Vec<(&str, usize)> = keys.iter().map(String::as_str).zip(20..).collect();
     let it = Setting::with(Bucket::new(&objects)).await;
     let [_, name] = names(&it.copy(0).await);
     let verify = || SyncEvent::Verify(VerifyRequest { revisions: vec![name] });

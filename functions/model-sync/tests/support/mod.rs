@@ -52,6 +52,8 @@ pub(crate) struct Bucket {
     pub(crate) tells_no_etag: bool,
     /// The length of the parts that objects were uploaded in; whole when none.
     pub(crate) uploaded_in: Option<usize>,
+    /// Whether it keeps no checksum of any object.
+    pub(crate) keeps_no_checksum: bool,
     /// How often the length of such a part was asked for.
     pub(crate) part_lengths: AtomicUsize,
 }
@@ -121,6 +123,7 @@ impl Bucket {
             replaced: Mutex::default(),
             tells_no_etag: false,
             uploaded_in: None,
+            keeps_no_checksum: false,
             part_lengths: AtomicUsize::new(0),
         }
     }
@@ -162,6 +165,9 @@ impl Bucket {
         }
         let Some(length) = self.uploaded_in else {
             headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+            if self.keeps_no_checksum {
+                return headers;
+            }
             let checksum = Checksum::of(Algorithm::Crc64Nvme, bytes);
             let text = aws_smithy_types::base64::encode(checksum.value);
             headers.insert("x-amz-checksum-crc64nvme", text.parse().unwrap());
