@@ -42,8 +42,8 @@ if [[ ! -d $(1)/target ]]; then mkdir -p $(1)/target/debug; \
 	    cp -al $(TARGET)/debug/deps $(1)/target/debug/; cp -a $(TARGET)/debug/{build,.fingerprint} $(1)/target/debug/; fi
 endef
 
-mutations: build ## break each rule of tests/mutations on purpose: its test must notice
-	@dir=$(TARGET)/mutations; $(call begin_target,$$dir); $(TARGET)/debug/mutations $$dir
+mutations: build ## break each rule of tests/mutations on purpose: its test must notice; ARGS=TEXT for some
+	@dir=$(TARGET)/mutations; $(call begin_target,$$dir); $(TARGET)/debug/mutations $$dir $(ARGS)
 
 mutants: build ## each change that cargo-mutants would make to the planner: does a test notice? ARGS="--only TEXT"
 	@dir=$(TARGET)/mutants; $(call begin_target,$$dir); \

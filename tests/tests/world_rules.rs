@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use larder_core::observed::Subnet;
 use larder_crds::InferenceEndpoint;
-use larder_crds::spec::EnvValue;
+use larder_crds::spec::{AuthType, EnvValue};
 use larder_tests::world::World;
 use larder_tests::world::account::{Account, Function, MountTarget, State};
-use larder_tests::world::example::{BROUGHT, BUCKET, ROLE, SUBNET_A, defaults, object, world};
+use larder_tests::world::example::{BROUGHT, BUCKET, ROLE, SUBNET_A, defaults, image, object, world};
 use larder_tests::world::faults::{Fault, On, Trouble};
 use larder_tests::world::run::Run;
 
@@ -296,6 +296,54 @@ fn both_permissions_stand_behind_a_url() {
     let name = &run.endpoint().names.function;
     let statements = run.world.look(|a| a.functions[name].alias.as_ref().unwrap().statements.clone());
     assert_eq!(statements.into_keys().collect::<Vec<_>>(), ["larder-invoke-account", "larder-url-account"]);
+}
+
+#[test]
+fn a_policy_that_is_full_of_others_statements_is_said_to_be() {
+    let mut run = ready();
+    run.world.meddle(|a| a.broken.policy_bytes = 20_000);
+    run.change(|spec| {
+        let url = spec.expose.as_mut().unwrap();
+        url.function_url.auth_type = AuthType::None;
+    })
+    .unwrap();
+    run.until("to say so", |run| {
+        run.condition("Exposed").is_some_and(|(status, reason, message)| {
+            status == "False"
+                && reason == "QuotaExceeded"
+                && ["AddPermission", "PolicyLengthExceededException", "free some of it"]
+                    .iter()
+                    .all(|part| message.contains(part))
+        })
+    })
+    .unwrap_or_else(|stuck| panic!("{stuck}"));
+    assert!(run.condition("Stalled").is_some() && !run.is_ready());
+    run.world.meddle(|a| a.broken.policy_bytes = 0);
+    settle(&mut run);
+}
+
+#[test]
+fn code_and_settings_that_change_at_once_are_updated_one_after_the_other() {
+    let mut run = ready();
+    run.change(|spec| {
+        spec.function.image = Some(image("larder-inference", "2"));
+        spec.function.memory_mib = 4096;
+    })
+    .unwrap();
+    settle(&mut run);
+    assert_eq!(run.world.refused(), Vec::<String>::new());
+    let updates = ["update the code of", "update the configuration of"].map(|what| done(&run, what));
+    assert!(updates.iter().all(|times| times.len() == 1), "{updates:?}: {:#?}", run.world.history());
+    assert_eq!(run.status.function.as_ref().unwrap().version.as_deref(), Some("2"));
+}
+
+#[test]
+fn a_function_that_is_pending_is_waited_for() {
+    let world = world();
+    world.meddle(|a| a.delays.function = Duration::from_mins(5));
+    let mut run = run_of(world, object());
+    settle(&mut run);
+    assert_eq!(run.world.refused(), Vec::<String>::new());
 }
 
 #[test]

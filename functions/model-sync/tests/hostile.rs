@@ -1,6 +1,11 @@
 //! The copy against a source in memory that does everything wrong that a source can do.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails there and then")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails there and then"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -246,7 +251,9 @@ async fn run(
 ) -> (Result<Ending, CopyError>, Progress) {
     let progress = Arc::new(Progress::default());
     let listing = source.listing();
-    let ending = copy(Arc::clone(source), root, &listing, &settings_for(source.fault), &progress, stop).await;
+    let settings = settings_for(source.fault);
+    let copied = copy(Arc::clone(source), root, &listing, &settings, &progress, stop);
+    let ending = tokio::time::timeout(Duration::from_mins(1), copied).await.expect("every wait has a bound");
     (ending, Arc::try_unwrap(progress).unwrap())
 }
 
@@ -297,6 +304,27 @@ async fn what_passes_ends_in_the_right_bytes() {
         assert_eq!(again.unwrap(), Ending::Present);
         assert_eq!(source.reads.load(Ordering::SeqCst), reads, "a complete revision is not read again");
     }
+}
+
+/// A source that always gives wrong bytes of this one file.
+async fn never_published(length: usize) {
+    let root = tempfile::tempdir().unwrap();
+    let file = [("model.onnx", length)];
+    let source = Memory { fault: Fault::Corrupted, when: When::Always, ..Memory::new("m/", &file) };
+    let source = Arc::new(source);
+    let (ending, _) = run(&source, root.path(), &CancellationToken::new()).await;
+    assert!(ending.unwrap_err().to_string().contains("the content is wrong after 2 downloads"));
+    assert!(!store::is_present(root.path(), &source.listing().revision));
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_a_file_of_several_parts_is_never_published() {
+    never_published(10_000).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_a_file_of_one_part_is_never_published() {
+    never_published(700).await;
 }
 
 #[tokio::test]

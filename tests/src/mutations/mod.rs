@@ -42,6 +42,12 @@ impl Mutation {
         self.caught_by.split_once("::").with_context(|| format!("{} names no test", self.caught_by))
     }
 
+    /// Whether its rule, file or test has `text` in it.
+    #[must_use]
+    pub fn mentions(&self, text: &str) -> bool {
+        [&self.rule, &self.file, &self.caught_by].into_iter().any(|it| it.contains(text))
+    }
+
     /// Where `from` begins in `source`.
     fn place(&self, source: &str) -> Result<usize> {
         let once = |text: &str, what: &str| {

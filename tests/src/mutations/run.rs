@@ -80,8 +80,8 @@ impl Built {
     ///
     /// # Errors
     /// When it is not so.
-    pub fn check(&self, mutations: &[Mutation]) -> Result<()> {
-        let tests = mutations.iter().map(Mutation::test).collect::<Result<BTreeSet<_>>>()?;
+    pub fn check<'a>(&self, mutations: impl IntoIterator<Item = &'a Mutation>) -> Result<()> {
+        let tests = mutations.into_iter().map(Mutation::test).collect::<Result<BTreeSet<_>>>()?;
         for (program, name) in tests {
             let output = self.command(program, name)?.output()?;
             let told = String::from_utf8_lossy(&output.stdout);

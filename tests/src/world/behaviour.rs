@@ -64,4 +64,6 @@ pub struct Broken {
     pub writes: Option<String>,
     /// Mount targets that are created end in state error.
     pub mount_targets: bool,
+    /// Bytes that statements of others take of an alias's resource policy.
+    pub policy_bytes: usize,
 }

@@ -11,6 +11,12 @@ use super::account::{Account, Alias, Provisioned, Refusal, Version, refuse};
 use super::efs::owned;
 use super::lambda::seen;
 
+/// A resource policy has at most 20 KB: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const POLICY: usize = 20 << 10;
+
+/// Bytes of a statement, about.
+const STATEMENT: usize = 400;
+
 impl Account {
     pub(super) fn seen_version(&self, name: &str, number: u64, owner: &Owner) -> Remote<observed::Function> {
         let Some(function) = self.functions.get(name) else { return Remote::Absent };
@@ -247,7 +253,15 @@ impl Account {
     }
 
     pub(super) fn add_permission(&mut self, name: &str, statement: &str) -> Result<(), Refusal> {
+        let others = self.broken.policy_bytes;
         let alias = self.alias_mut(name)?;
+        if others + (alias.statements.len() + 1) * STATEMENT > POLICY {
+            return refuse(
+                Class::Quota,
+                "PolicyLengthExceededException",
+                format!("the final policy size is bigger than the limit ({POLICY})"),
+            );
+        }
         if alias.statements.insert(statement.to_owned(), true).is_some() {
             return refuse(
                 Class::Conflict,

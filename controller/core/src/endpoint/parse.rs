@@ -63,7 +63,7 @@ impl Endpoint {
                 .verify_every_seconds
                 .and_then(|every| u64::try_from(every).ok()),
             file_system: file_system(&spec.storage.efs)?,
-            access_point: access_point(spec.storage.efs.access_point.as_ref(), folder),
+            access_point: access_point(spec.storage.efs.access_point.as_ref(), folder)?,
             subnets: spec.network.subnet_ids.iter().cloned().collect(),
             security_groups: spec.network.security_group_ids.iter().cloned().collect(),
             function: function(&spec.function)?,
@@ -165,16 +165,26 @@ fn file_system(efs: &spec::Efs) -> Result<FileSystemRef, Refused> {
     }
 }
 
-fn access_point(written: Option<&spec::AccessPoint>, folder: String) -> AccessPointSpec {
-    written.map_or_else(
-        || AccessPointSpec { path: folder, uid: 1000, gid: 1000, permissions: "0750".to_owned() },
-        |ap| AccessPointSpec {
-            path: ap.path.clone(),
-            uid: ap.uid,
-            gid: ap.gid,
-            permissions: ap.permissions.clone(),
-        },
-    )
+/// Admission refuses these paths as well; but what collects old models behind `/` would do so on the whole file system,
+/// and that must not hang on the version of a CRD.
+fn access_point(written: Option<&spec::AccessPoint>, folder: String) -> Result<AccessPointSpec, Refused> {
+    let Some(ap) = written else {
+        return Ok(AccessPointSpec { path: folder, uid: 1000, gid: 1000, permissions: "0750".to_owned() });
+    };
+    let mut parts = ap.path.strip_prefix('/').unwrap_or_default().split('/');
+    if parts.any(|part| matches!(part, "" | "." | "..")) {
+        return Err(Refused {
+            field: "spec.storage.efs.accessPoint.path".to_owned(),
+            value: ap.path.clone(),
+            remedy: "write a plain folder that is not / itself, such as /larder/vision/signs".to_owned(),
+        });
+    }
+    Ok(AccessPointSpec {
+        path: ap.path.clone(),
+        uid: ap.uid,
+        gid: ap.gid,
+        permissions: ap.permissions.clone(),
+    })
 }
 
 fn function(function: &spec::Function) -> Result<FunctionSpec, Refused> {
@@ -217,4 +227,29 @@ fn function(function: &spec::Function) -> Result<FunctionSpec, Refused> {
         env: function.env.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect(),
         log_retention_days: function.log_retention_days,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_a_file_system_is_no_folder_of_ours() {
+        let path = |path: &str| {
+            let permissions = "0750".to_owned();
+            let written = spec::AccessPoint { path: path.to_owned(), uid: 1, gid: 2, permissions };
+            access_point(Some(&written), String::new()).map(|it| it.path)
+        };
+        for good in ["/a", "/larder/vision/signs", "/..a/b."] {
+            assert_eq!(path(good).unwrap(), good);
+        }
+        for bad in ["", "/", "//", "a", "a/b", "/a/", "/a//b", "/a/../..", "/."] {
+            let refused = path(bad).unwrap_err();
+            assert_eq!(
+                (refused.value.as_str(), refused.field.as_str()),
+                (bad, "spec.storage.efs.accessPoint.path")
+            );
+        }
+        assert_eq!(access_point(None, "/larder/ns/n".to_owned()).unwrap().path, "/larder/ns/n");
+    }
 }

@@ -140,15 +140,16 @@ impl Connector {
         let call = Call::new("GetCallerIdentity", who);
         let identity = call.answer(aws_sdk_sts::Client::new(&config).get_caller_identity().send().await)?;
         let account = identity.account.ok_or_else(|| call.lacks("account"))?;
-        let key = (account.clone(), place.region.clone());
-        let budget = Arc::clone(
-            self.budgets
-                .lock()
-                .await
-                .entry(key)
-                .or_insert_with(|| Arc::new(Budget::per_second(self.settings.calls_per_second))),
-        );
+        let budget = self.budget(&account, &place.region).await;
         Ok(AwsCloud(Arc::new(Clients::new(config, place, account, budget, self.sources.clone()))))
+    }
+
+    /// The budget of an account in a region, whatever roles and endpoints share it: AWS counts their calls together.
+    async fn budget(&self, account: &str, region: &str) -> Arc<Budget> {
+        let key = (account.to_owned(), region.to_owned());
+        let mut budgets = self.budgets.lock().await;
+        let fresh = || Arc::new(Budget::per_second(self.settings.calls_per_second));
+        Arc::clone(budgets.entry(key).or_insert_with(fresh))
     }
 
     async fn config(&self, place: &Place) -> SdkConfig {
@@ -246,5 +247,44 @@ impl Clients {
             config,
             sources,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::Credentials;
+    use tokio::task::JoinSet;
+
+    use super::super::budget::Rate;
+    use super::*;
+    use crate::cloud::CloudError;
+
+    #[tokio::test]
+    async fn a_storm_slows_only_its_own_account_and_region() {
+        let settings = Settings { calls_per_second: 2, ..Settings::default() };
+        let credentials = Credentials::new("test", "test", None, None, "tests");
+        let connector = Connector::with_credentials(settings, credentials).await.unwrap();
+        let here = connector.budget("111122223333", "eu-west-1").await;
+        let mut storm = JoinSet::new();
+        for _ in 0..20 {
+            let budget = Arc::clone(&here);
+            storm.spawn(async move { budget.draw(Rate::Control, &Call::new("CreateAlias", "x")).await });
+        }
+        tokio::task::yield_now().await;
+        let draw = async |account, region| {
+            let budget = connector.budget(account, region).await;
+            let call = Call::new("UpdateAlias", "y");
+            let drawn = budget.draw(Rate::Control, &call);
+            tokio::time::timeout(Duration::from_secs(1), drawn).await.is_ok_and(|drawn| drawn.is_ok())
+        };
+        // The endpoints of one account and region wait for each other, those of others for none of them.
+        assert!(!draw("111122223333", "eu-west-1").await);
+        assert!(draw("111122223333", "us-east-1").await);
+        assert!(draw("444455556666", "eu-west-1").await);
+        // So it is when AWS throttles.
+        let problem = CloudError::new("CreateAlias", "x", Class::Throttled, "TooManyRequestsException", "");
+        here.heed::<()>(Rate::Control, Err(problem)).unwrap_err();
+        assert!(!connector.budget("111122223333", "eu-west-1").await.has_room());
+        assert!(connector.budget("444455556666", "us-east-1").await.has_room());
     }
 }

@@ -33,8 +33,7 @@ impl Clients {
             return Ok(());
         }
         let call = Call::new("PutBucketNotificationConfiguration", format!("bucket {bucket}"));
-        let mut wanted = there.clone();
-        wanted.event_bridge_configuration = Some(EventBridgeConfiguration::builder().build());
+        let wanted = with_event_bridge(&there);
         let changed = || {
             let message = "the bucket's notifications changed while they were added to";
             call.failed(Class::Conflict, "", message)
@@ -50,6 +49,13 @@ impl Clients {
     }
 }
 
+/// All that is there, and events to Amazon `EventBridge`.
+fn with_event_bridge(there: &NotificationConfiguration) -> NotificationConfiguration {
+    let mut wanted = there.clone();
+    wanted.event_bridge_configuration = Some(EventBridgeConfiguration::builder().build());
+    wanted
+}
+
 fn whole(answer: GetBucketNotificationConfigurationOutput) -> NotificationConfiguration {
     NotificationConfiguration::builder()
         .set_topic_configurations(answer.topic_configurations)
@@ -57,4 +63,31 @@ fn whole(answer: GetBucketNotificationConfigurationOutput) -> NotificationConfig
         .set_lambda_function_configurations(answer.lambda_function_configurations)
         .set_event_bridge_configuration(answer.event_bridge_configuration)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::{Event, LambdaFunctionConfiguration, QueueConfiguration, TopicConfiguration};
+
+    use super::*;
+
+    #[test]
+    fn what_others_put_there_is_read_and_written_back() {
+        let event = Event::S3ObjectCreated;
+        let topic =
+            TopicConfiguration::builder().topic_arn("arn:topic").events(event.clone()).build().unwrap();
+        let queue =
+            QueueConfiguration::builder().queue_arn("arn:queue").events(event.clone()).build().unwrap();
+        let function = LambdaFunctionConfiguration::builder().lambda_function_arn("arn:f").events(event);
+        let answer = GetBucketNotificationConfigurationOutput::builder()
+            .topic_configurations(topic.clone())
+            .queue_configurations(queue.clone())
+            .lambda_function_configurations(function.clone().build().unwrap())
+            .build();
+        let wanted = with_event_bridge(&whole(answer));
+        assert_eq!(wanted.topic_configurations(), [topic]);
+        assert_eq!(wanted.queue_configurations(), [queue]);
+        assert_eq!(wanted.lambda_function_configurations(), [function.build().unwrap()]);
+        assert!(wanted.event_bridge_configuration().is_some());
+    }
 }
