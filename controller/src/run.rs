@@ -195,6 +195,8 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
         Ok(endpoint) => endpoint,
         Err(held) => {
             let (status, action) = *held;
+            // Nor is a queue read for it, as a role that it may not use any more.
+            context.wakes.forget(uid);
             context.metrics.saw(uid, &before, &status);
             publish(context, object, &before, &status).await.map_err(failed("status update"))?;
             return Ok(action);

@@ -68,17 +68,7 @@ impl Scenario {
             Options { timings, ..Options::default() }.program(inference).program(sync).program(zipped);
         let stack = Stack::start(options).await?;
         let scenario = Self { stack, packages };
-        let crd = repository().join("crds/inferenceendpoints.larder.dev.yaml");
-        scenario.kubectl(&["apply", "--server-side", "-f", &crd.display().to_string()]).await?;
-        scenario
-            .kubectl(&[
-                "wait",
-                "--for=condition=Established",
-                "--timeout=20s",
-                "crd/inferenceendpoints.larder.dev",
-            ])
-            .await?;
-        scenario.kubectl(&["create", "namespace", NAMESPACE]).await?;
+        scenario.install().await?;
         scenario.make_bucket(BUCKET).await?;
         for repository in ["larder-inference", "larder-model-sync"] {
             let ecr = scenario.stack.ecr();
@@ -86,6 +76,19 @@ impl Scenario {
             scenario.push(repository, TAG, "first").await?;
         }
         Ok(scenario)
+    }
+
+    /// Applies the CRD and makes the namespace.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn install(&self) -> Result<()> {
+        let crd = repository().join("crds/inferenceendpoints.larder.dev.yaml");
+        self.kubectl(&["apply", "--server-side", "-f", &crd.display().to_string()]).await?;
+        let established = "--for=condition=Established";
+        self.kubectl(&["wait", established, "--timeout=20s", "crd/inferenceendpoints.larder.dev"]).await?;
+        self.kubectl(&["create", "namespace", NAMESPACE]).await?;
+        Ok(())
     }
 
     /// Runs kubectl and gives what it prints.

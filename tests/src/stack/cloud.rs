@@ -15,6 +15,9 @@ use super::proxy::{Calls, Proxy};
 use super::tools::Tools;
 use super::{Options, Stack, aws, started};
 
+/// How the operations begin that change nothing. A function that is invoked makes calls of its own.
+const READS: [&str; 8] = ["Assume", "BatchGet", "Describe", "Get", "Head", "Invoke", "List", "Receive"];
+
 /// AWS, as far as it runs.
 #[derive(Debug)]
 pub(super) struct Cloud {
@@ -199,6 +202,17 @@ impl Stack {
             .filter(|((s, o, _), _)| s == service && o == operation)
             .map(|(_, count)| count)
             .sum()
+    }
+
+    /// Every call by which something in AWS may have changed since the start or the last [`Stack::clear_calls`].
+    ///
+    /// # Panics
+    /// When AWS was left out.
+    #[must_use]
+    pub fn writes(&self) -> Calls {
+        let mut calls = self.calls();
+        calls.retain(|(_, operation, _), _| !READS.iter().any(|read| operation.starts_with(read)));
+        calls
     }
 
     /// Starts counting anew.

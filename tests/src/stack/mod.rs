@@ -160,6 +160,20 @@ impl Stack {
         }
     }
 
+    /// Ends the cluster, with everything that is in it, and starts another one, which is empty. AWS stays.
+    ///
+    /// # Errors
+    /// [`StackError`] says which program did not come up, with the end of its log.
+    pub async fn new_cluster(&mut self) -> Result<(), StackError> {
+        let dir = self.dir.path().join("kubernetes");
+        if let Some(kubernetes) = self.kubernetes.take() {
+            kubernetes.stop().await;
+        }
+        std::fs::remove_dir_all(&dir).map_err(StackError::io(format!("remove {}", dir.display())))?;
+        self.kubernetes = Some(Kubernetes::start(&self.tools, &dir, &self.logs_dir()).await?);
+        Ok(())
+    }
+
     /// The folder that everything lies in.
     #[must_use]
     pub fn dir(&self) -> &Path {
