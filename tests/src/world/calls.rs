@@ -142,7 +142,11 @@ impl Inner {
         if let Some(refusal) = trouble.and_then(|trouble| answer_of(trouble, operation)) {
             return Some(Err(failed(operation, resource, &refusal)));
         }
-        let account = if trouble == Some(Trouble::Stale) { &mut self.before } else { &mut self.account };
+        let is_lie = trouble == Some(Trouble::Stale);
+        if is_lie {
+            self.lied_at = Some(self.account.now);
+        }
+        let account = if is_lie { &mut self.before } else { &mut self.account };
         Some(match answer(account) {
             Ok(answer) => Ok(answer),
             Err(refusal) => Err(failed(operation, resource, &refusal)),
@@ -207,6 +211,7 @@ impl Inner {
             Ok(()) => {
                 breaches.extend(self.account.lost_notifications(&before));
                 self.before = before;
+                self.wrote_at = Some(self.account.now);
                 self.note(&step.to_string());
                 let held = wanted.as_ref().filter(|_| !self.is_outage);
                 breaches.extend(held.map(|w| self.account.breaches(w)).unwrap_or_default());

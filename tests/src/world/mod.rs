@@ -74,6 +74,10 @@ struct Inner {
     is_killed: bool,
     takes_turns: bool,
     is_outage: bool,
+    /// When a read last told of what was, if ever.
+    lied_at: Option<Duration>,
+    /// When something was last written, if ever.
+    wrote_at: Option<Duration>,
     stores_at: Vec<(Duration, Stores)>,
 }
 
@@ -274,6 +278,18 @@ impl World {
     /// Calls answer one at a time, so that two controllers can be interleaved.
     pub fn take_turns(&self, takes_turns: bool) {
         self.lock().takes_turns = takes_turns;
+    }
+
+    /// When a read last told of what was, if ever.
+    #[must_use]
+    pub fn lied_at(&self) -> Option<Duration> {
+        self.lock().lied_at
+    }
+
+    /// When something was last written, if ever.
+    #[must_use]
+    pub fn wrote_at(&self) -> Option<Duration> {
+        self.lock().wrote_at
     }
 
     /// How many writes were tried.

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use larder::known::JUST_NOW;
 use larder::reconcile::{Memory, Now, pass};
 use larder_core::{Defaults, Endpoint};
 use larder_crds::spec::InferenceEndpointSpec;
@@ -42,7 +43,7 @@ pub struct Run {
     pub object: InferenceEndpoint,
     /// Its status.
     pub status: InferenceEndpointStatus,
-    /// Whether `Ready` is held against the world after each pass. Reads that lie make it lie, too.
+    /// Whether `Ready` is held against the world after each pass.
     pub checks_truth: bool,
     /// Passes so far.
     pub passes: u32,
@@ -243,10 +244,13 @@ impl Run {
         if let Some(breach) = self.world.breaches().first() {
             return Err(self.stuck(&format!("an invariant is broken: {breach}")));
         }
-        if self.checks_truth && self.has_told && self.is_ready() {
+        if self.checks_truth && self.has_told && self.is_ready() && !self.may_lag() {
             let refresh = self.endpoint.refresh_seconds.max(self.endpoint.max_refresh_seconds);
             let longest = Duration::from_secs(refresh.into()).mul_f64(1.1);
-            let listed_since = self.world.now().saturating_sub(longest);
+            // A listing that tells of what was is kept as any other.
+            let has_lied = self.world.lied_at().is_some();
+            let listed_since =
+                if has_lied { Duration::ZERO } else { self.world.now().saturating_sub(longest) };
             if let Some(untruth) = untruth(&self.world, &self.endpoint, listed_since) {
                 return Err(self.stuck(&format!("Ready is True, and it is not so: {untruth}")));
             }
@@ -256,6 +260,14 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Whether a status may still be about what was: that everything is as wanted rests on what was read within
+    /// [`JUST_NOW`], which a read that left out the last write, or another controller's write since, belies until then.
+    fn may_lag(&self) -> bool {
+        let others = if self.memories.len() > 1 { self.world.wrote_at() } else { None };
+        let at = self.world.lied_at().max(others);
+        at.is_some_and(|at| self.world.now().saturating_sub(at) < JUST_NOW)
     }
 
     /// Whether the status says that this generation is ready.

@@ -71,14 +71,6 @@ pub struct Faults {
     pub planned: Vec<Fault>,
 }
 
-impl Faults {
-    /// Whether a read may tell of what was.
-    #[must_use]
-    pub fn reads_lie(&self) -> bool {
-        self.kinds.contains(&Trouble::Stale) || self.planned.iter().any(|it| it.trouble == Trouble::Stale)
-    }
-}
-
 impl Schedule {
     /// The schedule of a seed: the same one each time.
     #[must_use]

@@ -90,7 +90,6 @@ impl Schedule {
         let mut run = Run::new(world.clone(), settings.object(), defaults())?
             .with_seed(self.seed)
             .with_controllers(settings.controllers);
-        run.checks_truth = settings.controllers == 1 && !self.faults.reads_lie();
         self.set_faults(&run, 0);
         run.go_on_for(Duration::from_secs(self.begins))?;
         for (disturbance, seconds) in &self.events {
@@ -128,7 +127,6 @@ impl Schedule {
         self.mend(run)?;
         run.ask()?;
         run.pass()?;
-        run.checks_truth = true;
         run.settle()?;
         if let Some(untruth) = untruth(&run.world, run.endpoint(), run.world.now()) {
             return Err(run.stuck(&format!("settled, and it is not so: {untruth}")));
