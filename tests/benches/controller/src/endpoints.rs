@@ -151,11 +151,13 @@ impl Endpoints {
         Ok(longest)
     }
 
-    /// Points the aliases of some endpoints elsewhere; the times until each is put back, of those that were within
-    /// `window`.
-    pub(crate) async fn drift(&self, aws: &Aws, size: usize, window: Duration) -> Result<Vec<f64>> {
+    /// Points the aliases of some endpoints elsewhere; of how many, and the times until each is put back, of those that
+    /// were within `window`.
+    pub(crate) async fn drift(&self, aws: &Aws, size: usize, window: Duration) -> Result<(usize, Vec<f64>)> {
         let mut waits = JoinSet::new();
-        for nth in some(size) {
+        let some = some(size);
+        let count = some.len();
+        for nth in some {
             let (aws, function) = (aws.clone(), function(nth));
             let whole =
                 aws.functions().into_iter().find(|it| it.starts_with(&function) && !it.ends_with("-sync"));
@@ -168,7 +170,7 @@ impl Endpoints {
             seconds.extend(took?);
         }
         seconds.sort_by(f64::total_cmp);
-        Ok(seconds)
+        Ok((count, seconds))
     }
 }
 

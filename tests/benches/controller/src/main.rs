@@ -44,7 +44,7 @@ struct Cli {
     /// The controller.
     #[arg(long, env = "LARDER")]
     larder: PathBuf,
-    /// Where the picture goes; nowhere when unset.
+    /// Where the picture goes; `controller.svg` beside the results when unset.
     #[arg(long)]
     svg: Option<PathBuf>,
 }
@@ -58,6 +58,8 @@ async fn main() -> Result<()> {
         (sizes, _) => sizes.to_vec(),
     };
     std::fs::create_dir_all(&cli.dir)?;
+    let json = cli.dir.join("controller.json");
+    let svg = cli.svg.clone().unwrap_or_else(|| cli.dir.join("controller.svg"));
     let mut report = Report { quick: cli.quick, ..Report::default() };
     let stack = Stack::start(Options::kubernetes()).await?;
     let aws = Aws::start(Waits::default()).await?;
@@ -70,12 +72,13 @@ async fn main() -> Result<()> {
         let measured = measured.with_context(|| format!("{size} endpoints"))?;
         measured.print();
         report.sizes.push(measured);
-        report.write(&cli.dir.join("controller.json"), cli.svg.as_deref())?;
+        report.write(&json, &svg)?;
     }
     stack.stop().await;
     report.slow = Some(slow(&cli).await.context("one endpoint where AWS takes its time")?);
-    report.write(&cli.dir.join("controller.json"), cli.svg.as_deref())?;
+    report.write(&json, &svg)?;
     report.print();
+    println!("{} and {}", json.display(), svg.display());
     Ok(())
 }
 
@@ -127,7 +130,7 @@ async fn measure(
     endpoints.ready(size, Duration::from_mins(5)).await?;
     let (calls, cpu, throttled, begun) =
         (aws.calls(), controller.cpu_seconds()?, aws.throttled(), Instant::now());
-    let drift = endpoints.drift(aws, size, window).await?;
+    let (drifted, drift) = endpoints.drift(aws, size, window).await?;
     tokio::time::sleep(window.saturating_sub(begun.elapsed())).await;
     let over = begun.elapsed();
     let steady = since(&calls, &aws.calls());
@@ -142,6 +145,7 @@ async fn measure(
         rss_peak_mib,
         act_seconds: act,
         drift_seconds: drift,
+        drifted,
         window_seconds: over.as_secs_f64(),
         steady_rates: aws::rates(&steady, over),
         steady,

@@ -27,6 +27,8 @@ pub(crate) struct Size {
     pub(crate) rss_peak_mib: f64,
     pub(crate) act_seconds: f64,
     pub(crate) drift_seconds: Vec<f64>,
+    /// So many aliases were moved.
+    pub(crate) drifted: usize,
     pub(crate) window_seconds: f64,
     pub(crate) steady: Calls,
     pub(crate) steady_rates: BTreeMap<&'static str, f64>,
@@ -48,11 +50,25 @@ impl Size {
         self.share("control plane", CONTROL)
     }
 
+    /// The longest of the times until drift that a glance sees was put back; none where some of it was not, within
+    /// the window.
+    fn drift_seen_seconds(&self) -> Option<f64> {
+        (self.drift_seconds.len() == self.drifted).then(|| self.drift_seconds.last().copied()).flatten()
+    }
+
+    /// How long it takes for as many looks at everything as there are endpoints, at the pace of the window: about the
+    /// time, on average, until drift that a glance does not see is noticed. A look asks for the function URL once.
+    fn looks_hours(&self) -> Option<f64> {
+        let looks = number(*self.steady.get("lambda.GetFunctionUrlConfig").filter(|looks| **looks > 0)?);
+        Some(number(self.endpoints as u64) / (looks / self.window_seconds) / 3600.0)
+    }
+
     pub(crate) fn print(&self) {
         println!(
             "{:>6}: converged in {:.1} s ({:.1} ms of processor and {:.1} calls each), {:.0} MiB (at most {:.0}); \
              a change acts in {:.2} s; steady: {:.4} processors, shares of Lambda's rates: control plane {:.3}, \
-             GetFunction {:.3}, GetPolicy {:.3}; {} calls throttled; drift noticed after {:.0?} s",
+             GetFunction {:.3}, GetPolicy {:.3}; {} calls throttled; moved aliases put back after {:.0?} s; as many looks \
+             at everything as endpoints in {:.2?} h",
             self.endpoints,
             self.converge_seconds,
             self.converge_cpu_seconds * 1000.0 / number(self.made.max(1) as u64),
@@ -66,6 +82,7 @@ impl Size {
             self.share("GetPolicy", GET_POLICY),
             self.throttled,
             self.drift_seconds,
+            self.looks_hours(),
         );
     }
 
@@ -81,6 +98,7 @@ impl Size {
             "rss_peak_mib": self.rss_peak_mib,
             "act_seconds": self.act_seconds,
             "drift_seconds": self.drift_seconds,
+            "looks_hours": self.looks_hours(),
             "window_seconds": self.window_seconds,
             "steady_calls": self.steady,
             "steady_calls_per_second": self.steady_rates,
@@ -117,6 +135,8 @@ impl Report {
             "rss_mib_10000": self.at(10_000).map(|size| size.rss_mib),
             "budget_share_10000": self.at(10_000).map(Size::budget_share),
             "act_seconds_10000": self.at(10_000).map(|size| size.act_seconds),
+            "drift_seen_seconds_10000": self.at(10_000).and_then(Size::drift_seen_seconds),
+            "looks_hours_10000": self.at(10_000).and_then(Size::looks_hours),
         })
     }
 
@@ -124,28 +144,30 @@ impl Report {
         println!("{:#}", self.keys());
     }
 
-    pub(crate) fn write(&self, json: &Path, svg: Option<&Path>) -> Result<()> {
+    pub(crate) fn write(&self, json: &Path, svg: &Path) -> Result<()> {
         let mut whole = self.keys();
         whole["quick"] = json!(self.quick);
         whole["sizes"] = self.sizes.iter().map(Size::json).collect();
         std::fs::write(json, serde_json::to_string_pretty(&whole)?)?;
-        if let Some(svg) = svg {
-            std::fs::write(svg, self.picture())?;
-        }
+        std::fs::write(svg, self.picture())?;
         Ok(())
     }
 
     /// Bars of each figure by number of endpoints.
     fn picture(&self) -> String {
-        type Figure = (&'static str, fn(&Size) -> f64);
-        const FIGURES: [Figure; 5] = [
-            ("Calls to AWS for each new endpoint", Size::calls_each),
+        type Figure = (&'static str, fn(&Size) -> Option<f64>);
+        const FIGURES: [Figure; 7] = [
+            ("Calls to AWS for each new endpoint", |size| Some(size.calls_each())),
             ("Milliseconds of processor for each new endpoint", |size| {
-                size.converge_cpu_seconds * 1000.0 / number(size.made.max(1) as u64)
+                Some(size.converge_cpu_seconds * 1000.0 / number(size.made.max(1) as u64))
             }),
-            ("MiB of memory", |size| size.rss_mib),
-            ("Seconds until a changed spec acts", |size| size.act_seconds),
-            ("Share of Lambda's 15 control-plane calls a second, all converged", Size::budget_share),
+            ("MiB of memory", |size| Some(size.rss_mib)),
+            ("Seconds until a changed spec acts", |size| Some(size.act_seconds)),
+            ("Share of Lambda's 15 control-plane calls a second, all converged", |size| {
+                Some(size.budget_share())
+            }),
+            ("Seconds until an alias that was moved by hand is put back, at most", Size::drift_seen_seconds),
+            ("Hours until everything was looked at, at the pace of the window", Size::looks_hours),
         ];
         const ROW: usize = 22;
         const BAR: f64 = 420.0;
@@ -159,17 +181,19 @@ impl Report {
         for (title, figure) in FIGURES {
             writeln!(text, "<text x=\"10\" y=\"{y}\" font-weight=\"bold\">{title}</text>").ok();
             y += ROW;
-            let most = self.sizes.iter().map(figure).fold(f64::MIN_POSITIVE, f64::max);
+            let most = self.sizes.iter().filter_map(figure).fold(f64::MIN_POSITIVE, f64::max);
             for size in &self.sizes {
-                let (width, middle) = (figure(size) / most * BAR, y - ROW / 2 - 4);
+                let figure = figure(size);
+                let (width, middle) = (figure.unwrap_or_default() / most * BAR, y - ROW / 2 - 4);
+                let words =
+                    figure.map_or_else(|| "not within the window".to_owned(), |it| format!("{it:.3}"));
                 writeln!(
                     text,
                     "<text x=\"110\" y=\"{y}\" text-anchor=\"end\">{}</text>\
                      <rect x=\"120\" y=\"{middle}\" width=\"{width:.0}\" height=\"16\" fill=\"#2a6f97\"/>\
-                     <text x=\"{:.0}\" y=\"{y}\">{:.3}</text>",
+                     <text x=\"{:.0}\" y=\"{y}\">{words}</text>",
                     size.endpoints,
-                    126.0 + width,
-                    figure(size)
+                    126.0 + width
                 )
                 .ok();
                 y += ROW;
