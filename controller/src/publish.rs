@@ -120,7 +120,7 @@ pub fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
 
 /// Progress is no warning.
 fn is_warning(condition: &Condition) -> bool {
-    condition.status == "False" && !is_progress(&condition.reason)
+    condition.type_ == "BurstCreditsLow" || (condition.status == "False" && !is_progress(&condition.reason))
 }
 
 /// An Event for each copy that began, and for each that came to its end.

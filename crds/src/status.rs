@@ -161,6 +161,10 @@ pub struct StorageStatus {
     /// Its throughput mode, as AWS says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_mode: Option<String>,
+    /// Bytes of burst credits that it has left (`BurstCreditBalance`), while its mode is bursting and CloudWatch may be
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst_credit_balance: Option<i64>,
     /// Its mount targets.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["zone".into()]))]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use larder_crds::InferenceEndpoint;
+use larder_crds::spec::ThroughputMode;
 use larder_tests::world::World;
 use larder_tests::world::account::{FileSystem, Function, LogGroup};
 use larder_tests::world::example::{BROUGHT, BUCKET, defaults, digest, object, world};
@@ -54,6 +55,53 @@ fn check(wrong: Wrong) {
     let took = run.world.now().saturating_sub(mended);
     assert!(took < Duration::from_secs(400), "it took {took:?} to be ready again");
     run.stays_quiet().unwrap_or_else(|stuck| panic!("{stuck}"));
+}
+
+#[test]
+fn burst_credits_that_run_low_are_told_of_and_hold_nothing_up() {
+    for brought in [false, true] {
+        let mut object = if brought { existing() } else { object() };
+        if let Some(managed) = &mut object.spec.storage.efs.managed {
+            managed.throughput.mode = ThroughputMode::Bursting;
+        }
+        let mut run = Run::new(world(), object, defaults()).unwrap();
+        run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+        let told = |run: &Run| {
+            let balance = run.status.storage.as_ref().unwrap().burst_credit_balance;
+            let low = run.condition("BurstCreditsLow").map(|(status, _, message)| {
+                assert_eq!(status, "True");
+                message.to_owned()
+            });
+            (balance, low)
+        };
+        assert_eq!(told(&run), (Some(2_308_974_418_329), None));
+        // What twenty sandboxes read of the models, which are all that may run, and a byte less.
+        run.change(|spec| spec.capacity.reserved = Some(20)).unwrap();
+        let bytes: i64 = run.status.models.iter().map(|it| it.bytes).sum();
+        for (left, is_low) in [(20 * bytes, false), (20 * bytes - 1, true), (0, true)] {
+            run.world.meddle(|a| a.broken.burst_credits = u64::try_from(left).ok());
+            run.ask().unwrap();
+            run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+            let (balance, low) = told(&run);
+            assert_eq!((balance, low.is_some()), (Some(left), is_low));
+            let advice = if brought { "change its throughput mode" } else { "throughput.mode: Elastic" };
+            assert!(low.is_none_or(|it| it.contains("20 sandboxes") && it.contains(advice)));
+        }
+        run.stays_quiet().unwrap_or_else(|stuck| panic!("{stuck}"));
+        run.world.meddle(|a| a.broken.burst_credits = None);
+        run.ask().unwrap();
+        run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+        assert_eq!(told(&run).1, None);
+    }
+}
+
+#[test]
+fn an_elastic_file_system_has_no_burst_credits() {
+    let mut run = Run::new(world(), object(), defaults()).unwrap();
+    run.world.meddle(|a| a.broken.burst_credits = Some(0));
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    assert_eq!(run.status.storage.as_ref().unwrap().burst_credit_balance, None);
+    assert_eq!(run.condition("BurstCreditsLow"), None);
 }
 
 fn existing() -> InferenceEndpoint {

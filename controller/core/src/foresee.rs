@@ -75,7 +75,7 @@ fn apply(step: &Step, observed: &mut Observed) {
         Step::CreateFileSystem { throughput_mode, encrypted, .. } => {
             let id = "fs-(new)".to_owned();
             let throughput_mode = (*throughput_mode).to_owned();
-            let it = FileSystem { id, throughput_mode, is_encrypted: *encrypted };
+            let it = FileSystem { id, throughput_mode, is_encrypted: *encrypted, burst_credits: None };
             observed.file_system = Ok(Remote::Ready(it));
         }
         Step::UpdateFileSystem { throughput_mode, .. } => {

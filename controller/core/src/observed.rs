@@ -90,6 +90,8 @@ pub struct FileSystem {
     pub throughput_mode: String,
     /// Encrypted at rest.
     pub is_encrypted: bool,
+    /// Bytes of burst credits (`BurstCreditBalance`), of a bursting one, where CloudWatch tells them.
+    pub burst_credits: Option<u64>,
 }
 
 /// An EFS mount target.

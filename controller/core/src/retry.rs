@@ -74,6 +74,10 @@ impl Problem {
     /// What the user can do about it.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
+        // Of Lambda, when it invokes: <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+        if ["EFSMountConnectivity", "EFSMountTimeout"].iter().any(|code| self.code.starts_with(code)) {
+            return "let TCP 2049 through from the functions' security groups to those of the mount targets; Larder tries again by itself";
+        }
         match self.class {
             // Of a registry, a hub or a web server: no policy of AWS says who may.
             Class::Denied if self.operation == "GET" => {
@@ -187,6 +191,22 @@ mod tests {
             prop_assert!(now >= Duration::from_secs(1) && now <= longest);
             prop_assert!(delay(class, attempts.saturating_add(1), jitter) >= now);
         }
+    }
+
+    #[test]
+    fn a_mount_that_does_not_connect_has_its_own_advice() {
+        let problem = |code: &str| Problem {
+            operation: "Invoke",
+            resource: "function larder-x-sync".to_owned(),
+            class: Class::Transient,
+            code: code.to_owned(),
+            message: String::new(),
+            request_id: None,
+        };
+        for code in ["EFSMountConnectivityException", "EFSMountTimeoutException"] {
+            assert!(problem(code).to_string().contains("let TCP 2049 through"), "{code}");
+        }
+        assert!(!problem("EFSMountFailureException").to_string().contains("2049"));
     }
 
     #[test]

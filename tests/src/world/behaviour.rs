@@ -64,6 +64,8 @@ pub struct Broken {
     pub writes: Option<String>,
     /// Mount targets that are created end in state error.
     pub mount_targets: bool,
+    /// Burst credits that bursting file systems have left, where that is less than a new one has.
+    pub burst_credits: Option<u64>,
     /// Bytes that statements of others take of an alias's resource policy.
     pub policy_bytes: usize,
 }

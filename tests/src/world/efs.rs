@@ -13,6 +13,9 @@ use super::account::{AccessPoint, Account, FileSystem, MountTarget, Refusal, acc
 /// `UpdateFileSystem` changes the throughput mode once in this time.
 const MODE_CHANGE: Duration = Duration::from_hours(24);
 
+/// Bytes of burst credits that a new file system has: 2.1 TiB.
+const BURST_CREDITS: u64 = 2_308_974_418_329;
+
 impl FileSystem {
     fn state(&self, now: Duration) -> &'static str {
         match self.gone_at {
@@ -82,6 +85,8 @@ impl Account {
                 id: id.to_owned(),
                 throughput_mode: fs.mode.clone(),
                 is_encrypted: fs.is_encrypted,
+                burst_credits: (fs.mode == "bursting")
+                    .then_some(self.broken.burst_credits.unwrap_or(BURST_CREDITS)),
             },
         )
     }

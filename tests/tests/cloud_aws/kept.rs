@@ -10,7 +10,7 @@ use larder_core::observed::{Code, FunctionConfig, LastUpdate, Package, Start};
 use larder_core::step::{Permission, PermissionAction};
 use larder_core::{Class, Step};
 use larder_tests::eventually;
-use larder_tests::stack::{ACCOUNT, FunctionProgram, Options, REGION, Stack};
+use larder_tests::stack::{ACCOUNT, Fault, FunctionProgram, Options, REGION, Rule, Stack, When};
 
 use super::{connect, owner};
 
@@ -46,6 +46,35 @@ async fn a_folder_is_made_for_its_user() {
     assert_eq!((user.uid(), user.gid(), made.owner_uid(), made.owner_gid()), (1000, 1001, 1000, 1001));
     let kept = stack.efs().describe_file_systems().send().await.unwrap().file_systems.unwrap();
     assert_eq!((kept[0].encrypted(), kept[0].name()), (Some(true), Some("larder-ns-ocr")));
+}
+
+#[tokio::test]
+async fn burst_credits_are_read_of_bursting_file_systems_and_rarely() {
+    let stack = Stack::start(Options::aws()).await.unwrap();
+    let cloud = connect(&stack).await;
+    for (token, throughput_mode, credits) in
+        [("elastic", "elastic", None), ("bursting", "bursting", Some(2_308_974_418_329))]
+    {
+        let create = Step::CreateFileSystem {
+            token: token.to_owned(),
+            owner: owner(),
+            throughput_mode,
+            encrypted: true,
+            kms_key_id: None,
+        };
+        cloud.perform(&create).await.unwrap();
+        for _ in 0..2 {
+            let ours = larder::cloud::FileSystemQuery::Ours { token, owner: &owner() };
+            let seen = cloud.file_system(ours).await.unwrap();
+            assert_eq!(seen.ours().unwrap().burst_credits, credits);
+        }
+    }
+    assert_eq!(stack.count("monitoring", "GetMetricData"), 1);
+    // Where it may not be asked, all else is as ever.
+    stack.inject(Rule::new("monitoring", "GetMetricData", When::Always, Fault::Denied));
+    let cloud = connect(&stack).await;
+    let ours = larder::cloud::FileSystemQuery::Ours { token: "bursting", owner: &owner() };
+    assert_eq!(cloud.file_system(ours).await.unwrap().ours().unwrap().burst_credits, None);
 }
 
 #[tokio::test]

@@ -132,6 +132,7 @@ pub enum Reason {
     Verifying,
     Damaged,
     SharedFolder,
+    BurstCreditsLow,
     CodeNotFound,
     FileSystemNotFound,
     FileSystemFailed,

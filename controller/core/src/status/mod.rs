@@ -49,6 +49,9 @@ pub fn status(
     }
     summarise(endpoint, plans, failures, serving, observed, &mut conditions);
     conditions.extend(drift::in_words(&drift).map(|words| draft("Drifted", true, Reason::Drifted, words)));
+    let low = storage::low_credits(endpoint, storage.as_ref(), &models);
+    let low = low.map(|words| draft("BurstCreditsLow", true, Reason::BurstCreditsLow, words));
+    conditions.extend(low);
     let converged = if failures.is_empty() {
         drift::converged(endpoint, &desired, observed, plans, previous)
     } else {
@@ -214,7 +217,7 @@ fn frozen(
 }
 
 /// The condition types that are Larder's. Others are somebody else's, and are kept.
-const OWN: [&str; 15] = [
+const OWN: [&str; 16] = [
     "Accepted",
     "StorageReady",
     "ModelsSynced",
@@ -230,6 +233,7 @@ const OWN: [&str; 15] = [
     "Stalled",
     "Suspended",
     "Drifted",
+    "BurstCreditsLow",
 ];
 
 /// Whether two statuses tell a user the same. Times alone are no difference, nor are the conditions of

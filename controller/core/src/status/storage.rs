@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 use larder_contract::upkeep::Inventory;
-use larder_crds::status::{CollectableStatus, InferenceEndpointStatus, MountTargetStatus, StorageStatus};
+use larder_crds::status::{
+    CollectableStatus, InferenceEndpointStatus, ModelStatus, MountTargetStatus, StorageStatus,
+};
 
 use super::details::signed;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, FileSystemRef};
 use crate::observed::{Observed, Remote};
 
 /// So many marked revisions are shown.
@@ -43,11 +45,46 @@ pub(super) fn storage(
         file_system_id: Some(file_system.id.clone()),
         access_point_arn: access_point.map(|ap| ap.arn.clone()),
         throughput_mode: Some(file_system.throughput_mode.clone()),
+        burst_credit_balance: file_system.burst_credits.map(signed),
         mount_targets,
         used_bytes,
         freed_bytes,
         collectable,
     })
+}
+
+/// So many sandboxes may start at once where no concurrency is reserved.
+const STARTS: i64 = 100;
+
+/// About a tenth of what a new file system has, bytes.
+const TENTH: i64 = 200 << 30;
+
+/// That the burst credits left do not suffice for as many sandboxes to load the models as may start at once, in words.
+/// More than a tenth of what a new file system has is always enough.
+///
+/// <https://docs.aws.amazon.com/efs/latest/ug/performance.html>
+pub(super) fn low_credits(
+    endpoint: &Endpoint,
+    storage: Option<&StorageStatus>,
+    models: &[ModelStatus],
+) -> Option<String> {
+    let storage = storage.filter(|_| !endpoint.deleting)?;
+    let left = storage.burst_credit_balance?;
+    let starts = endpoint.reserved.map_or(STARTS, i64::from);
+    let all = models.iter().map(|model| model.bytes).sum::<i64>().saturating_mul(starts);
+    if left >= all.min(TENTH) {
+        return None;
+    }
+    let mend = match endpoint.file_system {
+        FileSystemRef::Managed { .. } => "set storage.efs.managed.throughput.mode: Elastic",
+        FileSystemRef::Existing(_) => "change its throughput mode to elastic",
+    };
+    Some(format!(
+        "file system {} has {} of burst credits left, and {starts} sandboxes that start at once read {}; without credits it is only as fast as its size lets it be, and sandboxes start slowly or not at all: {mend}, or wait for credits to grow",
+        storage.file_system_id.as_deref().unwrap_or_default(),
+        size(left),
+        size(all)
+    ))
 }
 
 /// The marked revisions, those that go first before the others. Manifests are too small to speak of.

@@ -431,6 +431,7 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
         id: "fs-1".to_owned(),
         throughput_mode: mode.to_owned(),
         is_encrypted: true,
+        burst_credits: (mode == "bursting").then_some(1 << 30),
     });
     let access_point = Just(AccessPoint {
         id: "fsap-1".to_owned(),
@@ -600,8 +601,12 @@ fn mend(endpoint: &mut Endpoint, seen: &mut Observed) {
         mt.security_groups.clone_from(&endpoint.security_groups);
     }
     if matches!(endpoint.file_system, FileSystemRef::Existing(_)) {
-        let it =
-            FileSystem { id: "fs-1".to_owned(), throughput_mode: "bursting".to_owned(), is_encrypted: false };
+        let it = FileSystem {
+            id: "fs-1".to_owned(),
+            throughput_mode: "bursting".to_owned(),
+            is_encrypted: false,
+            burst_credits: None,
+        };
         seen.file_system = Ok(Remote::Ready(it));
         let target = |(subnet, zone): &(&str, &str)| MountTarget {
             id: format!("fsmt-{zone}"),

@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::AwsCloud;
 use super::budget::Budget;
+use super::credits::Credits;
 use super::door::Door;
 use super::error::Call;
 use super::s3::Archives;
@@ -204,6 +205,7 @@ pub(super) struct Clients {
     pub(super) region: String,
     pub(super) budget: Arc<Budget>,
     pub(super) archives: Archives,
+    pub(super) credits: Credits,
     pub(super) efs: aws_sdk_efs::Client,
     pub(super) lambda: aws_sdk_lambda::Client,
     /// With more time than `lambda`.
@@ -234,6 +236,7 @@ impl Clients {
             region: place.region.clone(),
             budget,
             archives: Archives::default(),
+            credits: Credits::default(),
             efs: aws_sdk_efs::Client::new(&config),
             lambda: aws_sdk_lambda::Client::new(&config),
             invoke: aws_sdk_lambda::Client::from_conf(invoke),

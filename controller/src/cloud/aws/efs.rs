@@ -45,11 +45,14 @@ impl Clients {
             return Ok(Remote::Absent);
         };
         let mode = found.throughput_mode.as_ref().map_or("bursting", |mode| mode.as_str());
+        let throughput_mode = mode.to_ascii_lowercase();
         let id = found.file_system_id;
+        let burst_credits = if throughput_mode == "bursting" { self.burst_credits(&id).await } else { None };
         let it = FileSystem {
             id: id.clone(),
-            throughput_mode: mode.to_ascii_lowercase(),
+            throughput_mode,
             is_encrypted: found.encrypted.unwrap_or_default(),
+            burst_credits,
         };
         let remote = life(found.life_cycle_state.as_str(), it);
         Ok(match query {

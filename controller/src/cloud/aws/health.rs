@@ -18,7 +18,7 @@ use super::lambda::named;
 use crate::cloud::{HealthQuery, Result};
 
 /// The shortest period of Lambda's metrics, seconds.
-const PERIOD: i64 = 60;
+pub(super) const PERIOD: i64 = 60;
 
 impl Clients {
     /// The payload that a version answers with, or what the function itself says of its failure.
@@ -130,7 +130,7 @@ fn window(since: Timestamp, until: Timestamp) -> (i64, i64) {
     (start, end.max(start + PERIOD))
 }
 
-fn values<'a>(results: &'a [MetricDataResult], id: &'a str) -> impl Iterator<Item = f64> + 'a {
+pub(super) fn values<'a>(results: &'a [MetricDataResult], id: &'a str) -> impl Iterator<Item = f64> + 'a {
     let of_id = results.iter().filter(move |result| result.id.as_deref() == Some(id));
     of_id.flat_map(|result| result.values.iter().flatten().copied())
 }
@@ -143,7 +143,7 @@ fn failed(results: &[MetricDataResult]) -> u64 {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts and milliseconds")]
-fn whole(number: f64) -> u64 {
+pub(super) fn whole(number: f64) -> u64 {
     number.max(0.0).ceil() as u64
 }
 

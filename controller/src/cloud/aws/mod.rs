@@ -4,6 +4,7 @@
 //! - [`door`]: opens a place once, and does not let those who wait for one that will not open pile up.
 //! - [`budget`]: the token buckets of an account in a region.
 //! - [`error`]: from an SDK's error to a class, the only place where that is decided.
+//! - [`credits`]: burst credits of file systems, asked for rarely.
 //! - [`efs`], [`lambda`], [`ec2`], [`ecr`], [`logs`], [`s3`], [`events`], [`sources`], [`sync`]: reads.
 //! - [`health`]: what a new version answers, and how it does.
 //! - [`notification`]: what a bucket tells whom, changed without losing what others put there.
@@ -38,6 +39,7 @@ use super::{Cloud, FileSystemQuery, HealthQuery, ListedAccessPoint, ListedObject
 
 mod budget;
 mod clients;
+mod credits;
 mod door;
 mod ec2;
 mod ecr;

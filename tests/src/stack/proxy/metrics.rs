@@ -12,6 +12,9 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use crate::stack::http::{self, Body, BoxError};
 use crate::stack::locked;
 
+/// Bytes of burst credits that a new file system has: 2.1 TiB.
+pub(super) const BURST_CREDITS: f64 = 2_308_974_418_329.0;
+
 /// One invocation through an alias.
 #[derive(Debug, Clone, Copy)]
 struct Invocation {
@@ -87,7 +90,9 @@ impl Metrics {
             _ => None,
         };
         // Lambda sends nothing where nothing was invoked.
-        let values = value.filter(|_| !within.is_empty()).map(Value::Float).into_iter().collect();
+        let value = value.filter(|_| !within.is_empty());
+        let value = value.or_else(|| (!dimension("FileSystemId").is_empty()).then_some(BURST_CREDITS));
+        let values = value.map(Value::Float).into_iter().collect();
         Value::Map(vec![
             (text("Id"), text(&word(field(query, "Id")))),
             (text("StatusCode"), text("Complete")),
