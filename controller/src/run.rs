@@ -193,14 +193,7 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     };
     let endpoint = match work {
         Ok(endpoint) => endpoint,
-        Err(held) => {
-            let (status, action) = *held;
-            // Nor is a queue read for it, as a role that it may not use any more.
-            context.wakes.forget(uid);
-            context.metrics.saw(uid, &before, &status);
-            publish(context, object, &before, &status).await.map_err(failed("status update"))?;
-            return Ok(action);
-        }
+        Err(held) => return hold(object, uid, context, &before, *held).await,
     };
     // The finalizer comes before the first write to AWS. `Plan` writes none.
     if !is_held && endpoint.management == Management::Apply {
@@ -275,6 +268,21 @@ async fn converge(object: &InferenceEndpoint, uid: &str, context: &Context) -> R
     }
     publish(context, object, &previous, &status).await.map_err(failed("status update"))?;
     Ok(Action::requeue(again))
+}
+
+/// Tells of an endpoint that is not worked on. Nor is a queue read for it, as a role that it may not use any more.
+async fn hold(
+    object: &InferenceEndpoint,
+    uid: &str,
+    context: &Context,
+    before: &InferenceEndpointStatus,
+    (status, action): (InferenceEndpointStatus, Action),
+) -> Result<Action, Error> {
+    context.wakes.forget(uid);
+    context.metrics.saw(uid, before, &status);
+    let failed = |source| Error::Kube { operation: "status update", object: name_of(object), source };
+    publish(context, object, before, &status).await.map_err(failed)?;
+    Ok(action)
 }
 
 /// When to look again at an endpoint that is as it was told, where a glance does; none when all of it is to be looked at.
