@@ -414,6 +414,8 @@ pub(crate) fn binary() -> Command {
         ("AWS_REGION", "us-east-1"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ]);
+    // A rule that is broken on purpose is broken in the program, too.
+    command.envs(std::env::var_os("LARDER_MUTATION").map(|which| ("LARDER_MUTATION", which)));
     command
 }
 
