@@ -14,6 +14,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_sts::error::SdkError;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use larder_core::Class;
 use larder_core::endpoint::Place;
@@ -138,8 +139,13 @@ impl Connector {
     async fn open(&self, place: &Place) -> Result<AwsCloud> {
         let config = self.config(place).await;
         let who = place.role_arn.as_deref().unwrap_or("the controller's own role");
-        let call = Call::new("GetCallerIdentity", who);
-        let identity = call.answer(aws_sdk_sts::Client::new(&config).get_caller_identity().send().await)?;
+        let answer = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+        // A role that is not assumed in time: what it was to sign was never sent.
+        let was_unsigned = matches!(&answer, Err(SdkError::DispatchFailure(failure)) if failure.is_other());
+        let operation =
+            if was_unsigned && place.role_arn.is_some() { "AssumeRole" } else { "GetCallerIdentity" };
+        let call = Call::new(operation, who);
+        let identity = call.answer(answer)?;
         let account = identity.account.ok_or_else(|| call.lacks("account"))?;
         let budget = self.budget(&account, &place.region).await;
         Ok(AwsCloud(Arc::new(Clients::new(config, place, account, budget, self.sources.clone()))))
