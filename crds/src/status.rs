@@ -53,7 +53,7 @@ pub struct InferenceEndpointStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub drift: Vec<DriftStatus>,
-    /// What was wanted when everything was last as wanted. While it is, any difference is drift.
+    /// What was wanted of each area when it was last as wanted. While it is, any difference in it is drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub converged: Option<ConvergedStatus>,
     /// The next steps in words; always filled while `management` is Plan.
@@ -312,19 +312,34 @@ pub struct DriftStatus {
     pub corrections: Vec<String>,
 }
 
-/// What was wanted when everything was last as wanted, as digests.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What was wanted of each area when it was last as wanted.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConvergedStatus {
-    /// Of the spec, as far as it is about AWS.
+    /// Everything was once as wanted at the same time.
+    #[serde(default)]
+    pub everything: bool,
+    /// The areas, by their conditions.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["condition".into()]))]
+    pub areas: Vec<ConvergedArea>,
+}
+
+/// What was wanted of an area when it was last as wanted, as digests.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConvergedArea {
+    /// The type of its condition, such as `FunctionReady`.
+    pub condition: String,
+    /// Of the spec, as far as it is about this area.
     pub spec: String,
-    /// Of the models.
+    /// Of the models, as far as they are on the file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
-    /// Of the inference function's code.
+    /// Of the function's code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Of the model-sync function's code.
+    /// The version that was to serve: the spec's, or the number of one in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sync_code: Option<String>,
+    pub version: Option<String>,
 }

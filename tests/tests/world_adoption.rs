@@ -269,3 +269,21 @@ fn a_takeover_that_breaks_off_is_gone_on_with() {
         assert!(writes.iter().all(is_fine), "seed {seed}: {writes:#?}");
     }
 }
+
+#[test]
+fn an_access_point_of_another_user_is_told_and_kept() {
+    let old = before(object());
+    old.world.meddle(|a| a.access_points.values_mut().for_each(|it| it.spec.uid = 0));
+    let points = |world: &World| world.look(|a| a.access_points.keys().cloned().collect::<Vec<_>>());
+    let there = points(&old.world);
+    let mut run = Run::new(old.world.clone(), again(object(), Adoption::Adopt), defaults()).unwrap();
+    run.checks_truth = false;
+    run.until("to tell it", |run| {
+        let condition = run.condition("StorageReady");
+        condition.is_some_and(|(_, _, message)| message.contains("uid is 0, not 1000"))
+    })
+    .unwrap_or_else(|stuck| panic!("{stuck}"));
+    run.go_on_for(Duration::from_hours(1)).unwrap_or_else(|stuck| panic!("{stuck}"));
+    assert_eq!(points(&run.world), there);
+    assert!(run.condition("Stalled").is_some(), "{:#?}", run.status.conditions);
+}

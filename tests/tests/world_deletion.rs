@@ -245,6 +245,7 @@ fn a_file_system_that_others_mount_is_kept() {
             owner: None,
             file_system,
             spec,
+            secondary_gids: [].into(),
             available_at: Duration::ZERO,
             gone_at: None,
         };

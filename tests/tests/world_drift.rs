@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use larder_core::endpoint::Architecture;
+use larder_core::step::{Permission, PermissionAction};
 use larder_crds::RECREATE_FILE_SYSTEM;
-use larder_crds::spec::{DriftPolicy, SourceEvents};
-use larder_tests::world::account::{Account, Function};
+use larder_crds::spec::{DriftPolicy, S3Object, SourceEvents, Zip};
+use larder_tests::world::account::{AccessPoint, Account, Function};
 use larder_tests::world::example::{BROUGHT, BUCKET, defaults, digest, object, world};
 use larder_tests::world::run::Run;
 
@@ -38,7 +40,7 @@ fn managed(account: &Account) -> String {
 /// Somebody else's changes: what they are, and the fields that the status then names.
 type Drift = (&'static str, fn(&mut Account), &'static [&'static str]);
 
-const DRIFTS: [Drift; 22] = [
+const DRIFTS: [Drift; 28] = [
     (
         "memory and role",
         |a| {
@@ -103,8 +105,53 @@ const DRIFTS: [Drift; 22] = [
     (
         "a permission for everyone",
         |a| {
-            inference(a).alias.as_mut().unwrap().statements.insert("larder-url-public".to_owned(), true);
+            let everyone = Permission { action: PermissionAction::InvokeFunctionUrl, public: true };
+            let statements = &mut inference(a).alias.as_mut().unwrap().statements;
+            statements.insert(everyone.statement().to_owned(), everyone.into());
         },
+        &["existence"],
+    ),
+    (
+        "a permission without its condition",
+        |a| {
+            let statements = &mut inference(a).alias.as_mut().unwrap().statements;
+            statements.get_mut("larder-invoke-account").unwrap().condition = None;
+        },
+        &["existence"],
+    ),
+    ("the processor", |a| inference(a).latest.architecture = Architecture::X86_64, &["architecture"]),
+    (
+        "the model-sync function",
+        |a| {
+            let (_, sync) = a.functions.iter_mut().find(|(name, _)| name.ends_with("-sync")).unwrap();
+            let config = &mut sync.latest.config;
+            (config.memory_mib, config.timeout_seconds, config.ephemeral_mib) = (128, 3, 1024);
+            "arn:aws:iam::111122223333:role/other".clone_into(&mut config.role);
+            config.env.insert("DEBUG".to_owned(), "1".to_owned());
+            config.security_groups.insert("sg-0000000f".to_owned());
+        },
+        &["memory", "timeout", "ephemeral storage", "role", "environment variable DEBUG", "security groups"],
+    ),
+    (
+        "the model-sync function's code",
+        |a| {
+            let (_, sync) = a.functions.iter_mut().find(|(name, _)| name.ends_with("-sync")).unwrap();
+            sync.latest.code_digest = digest("other");
+        },
+        &["code"],
+    ),
+    (
+        "another target of the rule",
+        |a| {
+            a.rules.values_mut().for_each(|rule| {
+                rule.targets.values_mut().for_each(|arn| "arn:aws:sqs:eu-west-1:1:other".clone_into(arn));
+            });
+        },
+        &["target"],
+    ),
+    (
+        "the queue's policy",
+        |a| a.queues.values_mut().for_each(|queue| queue.takes_events = false),
         &["existence"],
     ),
     (
@@ -204,8 +251,15 @@ fn a_report_puts_nothing_back_and_follows_the_spec() {
         for field in fields {
             assert!(run.status.drift.iter().any(|it| it.field == *field), "{what}: {:#?}", run.status.drift);
         }
-        // A change of the spec is made, and made whole.
+        // A change of the spec is made, and made whole where it is about what has drifted.
         run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+        run.go_on_for(Duration::from_mins(10)).unwrap_or_else(|stuck| panic!("{what}: {stuck}"));
+        let is_true = |type_| run.condition(type_).is_some_and(|(status, ..)| status == "True");
+        let mut versions = ["FunctionReady", "CapacityReady", "TrafficReady"].into_iter();
+        assert_eq!(versions.all(is_true), what != "no functions", "{what}: {:#?}", run.status.conditions);
+        let rest = run.status.drift.iter().filter(|it| it.ended.is_none());
+        assert_eq!(rest.count() == 0, run.is_ready(), "{what}: {:#?}", run.status.drift);
+        run.change(|spec| spec.drift_policy = DriftPolicy::Correct).unwrap();
         settle(&mut run);
     }
 }
@@ -345,4 +399,78 @@ fn a_file_system_that_is_gone_is_not_made_anew_unasked() {
     run.world.set_outage(false);
     run.stays_quiet().unwrap_or_else(|stuck| panic!("{stuck}"));
     assert_eq!(run.world.calls("CreateFileSystem"), created + 1);
+}
+
+#[test]
+fn an_archives_runtime_and_handler_are_put_back() {
+    let mut object = object();
+    object.spec.function.image = None;
+    let (bucket, key) = ("acme-code".to_owned(), "inference.zip".to_owned());
+    let s3 = S3Object { bucket: bucket.clone(), key: key.clone(), version_id: None };
+    object.spec.function.zip = Some(Zip { s3 });
+    let world = world();
+    world.put_object(&bucket, &key, 6 << 20, "inference-1");
+    let mut run = Run::new(world, object, defaults()).unwrap();
+    settle(&mut run);
+    let end = run.end();
+    run.checks_truth = false;
+    run.world.meddle(|a| {
+        let start = &mut inference(a).latest.config.start;
+        "python3.13".clone_into(&mut start.runtime);
+        "main.handler".clone_into(&mut start.handler);
+    });
+    run.ask().unwrap();
+    run.pass().unwrap();
+    for (field, want, have) in
+        [("runtime", "provided.al2023", "python3.13"), ("handler", "bootstrap", "main.handler")]
+    {
+        let told = run.status.drift.iter().find(|it| it.field == field).unwrap();
+        assert_eq!((told.want.as_str(), told.have.as_str()), (want, have));
+    }
+    settle(&mut run);
+    assert_eq!(run.end(), end);
+}
+
+/// What EFS never changes is not put back by deleting it: it is told, with what to do.
+#[test]
+fn what_efs_never_changes_is_told_and_nothing_is_deleted() {
+    type Change = (fn(&mut Account), &'static [&'static str]);
+    let changes: [Change; 5] = [
+        (|a| access_point(a).spec.uid = 0, &["uid is 0, not 1000", "delete the access point"]),
+        (|a| access_point(a).spec.gid = 0, &["gid is 0, not 1000", "the data stays"]),
+        (|a| access_point(a).secondary_gids = [5].into(), &["secondary groups is 5, not not set"]),
+        (
+            |a| "0777".clone_into(&mut access_point(a).spec.permissions),
+            &["1000:1000 0777, not 1000:1000 0750"],
+        ),
+        (
+            |a| {
+                let id = managed(a);
+                let key = "arn:aws:kms:eu-west-1:111122223333:key/other".to_owned();
+                a.file_systems.get_mut(&id).unwrap().kms_key_id = Some(key);
+            },
+            &["is encrypted with arn:aws:kms:eu-west-1:111122223333:key/other", "kmsKeyId is 1234"],
+        ),
+    ];
+    for (change, told) in changes {
+        let mut object = object();
+        object.spec.storage.efs.managed.as_mut().unwrap().kms_key_id = Some("1234".to_owned());
+        let mut run = Run::new(world(), object, defaults()).unwrap();
+        settle(&mut run);
+        run.checks_truth = false;
+        run.world.meddle(change);
+        let writes = run.world.writes();
+        run.ask().unwrap();
+        run.go_on_for(Duration::from_hours(1)).unwrap_or_else(|stuck| panic!("{told:?}: {stuck}"));
+        assert_eq!(run.world.writes(), writes, "{told:?}: {:#?}", run.world.history());
+        let (_, reason, message) = run.condition("Stalled").unwrap();
+        assert_eq!(reason, "FileSystemFailed");
+        for part in told {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+    }
+}
+
+fn access_point(account: &mut Account) -> &mut AccessPoint {
+    account.access_points.values_mut().next().unwrap()
 }

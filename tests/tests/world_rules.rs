@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use larder_core::observed::Subnet;
+use larder_core::step::{Permission, PermissionAction};
 use larder_crds::InferenceEndpoint;
 use larder_crds::spec::{AuthType, EnvValue};
 use larder_tests::world::World;
@@ -178,7 +179,7 @@ fn an_access_point_that_leads_elsewhere_is_said_to() {
     run.ask().unwrap();
     run.until("to be told", |run| {
         run.condition("StorageReady").is_some_and(|(_, reason, message)| {
-            reason == "FileSystemFailed" && message.contains("leads to /elsewhere")
+            reason == "FileSystemFailed" && message.contains("path is /elsewhere")
         })
     })
     .unwrap_or_else(|stuck| panic!("{stuck}"));
@@ -367,7 +368,7 @@ fn what_people_change_by_hand_is_put_back() {
     fn alias(function: &mut Function) -> &mut larder_tests::world::account::Alias {
         function.alias.as_mut().unwrap()
     }
-    let drifts: [(&str, fn(&mut Function)); 13] = [
+    let drifts: [(&str, fn(&mut Function)); 14] = [
         ("memory", |f| f.latest.config.memory_mib = 128),
         ("environment", |f| f.latest.config.env.clear()),
         ("reserved concurrency", |f| f.reserved = Some(100)),
@@ -382,10 +383,14 @@ fn what_people_change_by_hand_is_put_back() {
         }),
         ("the URL's CORS", |f| alias(f).url.as_mut().unwrap().has_cors = true),
         ("a permission too many", |f| {
-            alias(f).statements.insert("larder-url-public".to_owned(), true);
+            let everyone = Permission { action: PermissionAction::InvokeFunctionUrl, public: true };
+            alias(f).statements.insert(everyone.statement().to_owned(), everyone.into());
         }),
         ("a permission of another kind", |f| {
-            alias(f).statements.insert("larder-url-account".to_owned(), false);
+            alias(f).statements.get_mut("larder-url-account").unwrap().public = true;
+        }),
+        ("a permission without its condition", |f| {
+            alias(f).statements.get_mut("larder-invoke-account").unwrap().condition = None;
         }),
         ("no permissions", |f| alias(f).statements.clear()),
         ("no provisioned concurrency", |f| f.versions.get_mut(&1).unwrap().provisioned = None),

@@ -357,6 +357,7 @@ fn a_foreign_file_system() {
         breaks: |world| {
             let fs = FileSystem {
                 is_encrypted: true,
+                kms_key_id: None,
                 token: name(),
                 owner: None,
                 mode: "elastic".to_owned(),

@@ -36,10 +36,19 @@ const MAX_ROUNDS: usize = 200;
 /// Plays the plan from `observed` to `desired` to its end.
 #[must_use]
 pub fn foresee(desired: &Desired, observed: &Observed) -> Foreseen {
+    foresee_by(desired, observed, |observed| plan(desired, observed))
+}
+
+/// Plays what `plan` makes of what is seen to its end.
+pub(crate) fn foresee_by(
+    desired: &Desired,
+    observed: &Observed,
+    mut plan: impl FnMut(&Observed) -> Plans,
+) -> Foreseen {
     let mut observed = observed.clone();
     let mut steps: Vec<(Area, Step)> = Vec::new();
     for _ in 0..MAX_ROUNDS {
-        let plans = plan(desired, &observed);
+        let plans = plan(&observed);
         let now: Vec<(Area, Step)> = plans.steps().map(|(area, step)| (area, step.clone())).collect();
         let before = observed.clone();
         for (_, step) in &now {
@@ -52,7 +61,7 @@ pub fn foresee(desired: &Desired, observed: &Observed) -> Foreseen {
             break;
         }
     }
-    let end = plan(desired, &observed);
+    let end = plan(&observed);
     Foreseen { steps, end, observed }
 }
 
@@ -72,10 +81,16 @@ fn apply(step: &Step, observed: &mut Observed) {
     match step {
         // What is then seen of it is not known yet.
         Step::TagResource { .. } => {}
-        Step::CreateFileSystem { throughput_mode, encrypted, .. } => {
+        Step::CreateFileSystem { throughput_mode, encrypted, kms_key_id, .. } => {
             let id = "fs-(new)".to_owned();
             let throughput_mode = (*throughput_mode).to_owned();
-            let it = FileSystem { id, throughput_mode, is_encrypted: *encrypted, burst_credits: None };
+            let it = FileSystem {
+                id,
+                throughput_mode,
+                is_encrypted: *encrypted,
+                kms_key_id: kms_key_id.clone(),
+                burst_credits: None,
+            };
             observed.file_system = Ok(Remote::Ready(it));
         }
         Step::UpdateFileSystem { throughput_mode, .. } => {
@@ -107,8 +122,7 @@ fn apply(step: &Step, observed: &mut Observed) {
         }
         Step::CreateAccessPoint { spec, .. } => {
             let (id, arn) = ("fsap-(new)".to_owned(), "(new access point)".to_owned());
-            let it = AccessPoint { id, arn, path: spec.path.clone() };
-            observed.access_point = Ok(Remote::Ready(it));
+            observed.access_point = Ok(Remote::Ready(AccessPoint::of(spec, id, arn)));
         }
         Step::DeleteAccessPoint { .. } => observed.access_point = Ok(Remote::Absent),
         Step::CreateLogGroup { name, .. } => {

@@ -10,7 +10,7 @@ use larder_contract::Digest;
 use larder_contract::sync::SyncReport;
 use larder_contract::upkeep::Inventory;
 
-use crate::endpoint::Architecture;
+use crate::endpoint::{AccessPointSpec, Architecture};
 use crate::retry::Problem;
 
 /// What a read gave, or why it failed.
@@ -92,6 +92,8 @@ pub struct FileSystem {
     pub is_encrypted: bool,
     /// Bytes of burst credits (`BurstCreditBalance`), of a bursting one, where CloudWatch tells them.
     pub burst_credits: Option<u64>,
+    /// The ARN of the KMS key that it is encrypted with.
+    pub kms_key_id: Option<String>,
 }
 
 /// An EFS mount target.
@@ -118,6 +120,44 @@ pub struct AccessPoint {
     pub arn: String,
     /// The folder that it leads to.
     pub path: String,
+    /// `PosixUser`: who everybody is on it; clients say it themselves when absent.
+    pub user: Option<PosixUser>,
+    /// `CreationInfo`: how the folder is made when it is not there; it is not made when absent.
+    pub creation: Option<CreationInfo>,
+}
+
+impl AccessPoint {
+    /// What is made of a spec.
+    #[must_use]
+    pub fn of(spec: &AccessPointSpec, id: String, arn: String) -> Self {
+        let AccessPointSpec { path, uid, gid, permissions } = spec;
+        let user = Some(PosixUser { uid: *uid, gid: *gid, secondary_gids: BTreeSet::new() });
+        let permissions = permissions.clone();
+        let creation = Some(CreationInfo { owner_uid: *uid, owner_gid: *gid, permissions });
+        Self { id, arn, path: path.clone(), user, creation }
+    }
+}
+
+/// Who everybody is on an access point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PosixUser {
+    /// User.
+    pub uid: i64,
+    /// Group.
+    pub gid: i64,
+    /// More groups; Larder sets none.
+    pub secondary_gids: BTreeSet<i64>,
+}
+
+/// How an access point's folder is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreationInfo {
+    /// Its user.
+    pub owner_uid: i64,
+    /// Its group.
+    pub owner_gid: i64,
+    /// Its permissions, octal.
+    pub permissions: String,
 }
 
 /// A CloudWatch log group.
@@ -409,7 +449,7 @@ pub struct Observed {
     /// Its function URL.
     pub url: Read<Option<FunctionUrl>>,
     /// The statements of the alias's resource policy whose ids begin with `larder-`, and whether each allows what its
-    /// id says.
+    /// id says, to whom and on the condition that it says.
     pub permissions: Read<BTreeMap<String, bool>>,
     /// What makes S3 tell of changes.
     pub events: ObservedEvents,

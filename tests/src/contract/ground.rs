@@ -11,10 +11,13 @@ use larder::cloud::Cloud;
 use larder::cloud::aws::{AwsCloud, Connector, Settings};
 use larder_contract::Digest;
 use larder_core::endpoint::{ImageRef, Place};
+use larder_core::names::ALIAS;
 use larder_core::observed::Subnet;
+use larder_core::step::Permission;
 use serde_json::json;
 
 use crate::stack::{ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY};
+use crate::world::account::Statement;
 use crate::world::{World, example};
 
 /// What a case stands on.
@@ -48,6 +51,13 @@ pub trait Ground: Sync {
 
     /// Puts an object.
     fn put(&self, bucket: &str, key: &str, body: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// Adds the statement of a permission to the policy of a function's alias, without its condition.
+    fn allow_unconditionally(
+        &self,
+        function: &str,
+        permission: Permission,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Pushes an image under a tag; answers what the tag is written as, and the image's digest.
     fn push(&self, tag: &str, build: &str) -> impl Future<Output = Result<(ImageRef, String)>> + Send;
@@ -116,6 +126,17 @@ impl Ground for InMemory {
 
     async fn put(&self, bucket: &str, key: &str, body: &str) -> Result<()> {
         self.world.put_text(bucket, key, body);
+        Ok(())
+    }
+
+    async fn allow_unconditionally(&self, function: &str, permission: Permission) -> Result<()> {
+        let statement = Statement { condition: None, ..permission.into() };
+        self.world.meddle(|account| {
+            let alias = account.functions.get_mut(function).and_then(|it| it.alias.as_mut());
+            if let Some(alias) = alias {
+                alias.statements.insert(permission.statement().to_owned(), statement);
+            }
+        });
         Ok(())
     }
 
@@ -223,6 +244,14 @@ impl Ground for OnTheWire {
     async fn put(&self, bucket: &str, key: &str, body: &str) -> Result<()> {
         let put = self.s3().put_object().bucket(bucket).key(key).body(body.as_bytes().to_vec().into());
         put.send().await?;
+        Ok(())
+    }
+
+    async fn allow_unconditionally(&self, function: &str, permission: Permission) -> Result<()> {
+        let lambda = aws_sdk_lambda::Client::new(&self.config);
+        let add = lambda.add_permission().function_name(function).qualifier(ALIAS);
+        let add = add.statement_id(permission.statement()).action(permission.action());
+        add.principal(if permission.public { "*" } else { ACCOUNT }).send().await?;
         Ok(())
     }
 

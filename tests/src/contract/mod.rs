@@ -106,6 +106,7 @@ cases! {
         a_function_url_is_changed
         a_function_url_goes_and_goes_again
         permissions_are_added_once_and_taken_away
+        a_permission_is_as_named_on_its_condition_alone
         alarms_that_are_not_there_are_missed;
     events:
         a_queue_takes_events_when_its_policy_lets_it

@@ -60,14 +60,16 @@ pub(super) async fn target<G: Ground>(ground: &G, file_system: &str) -> Result<M
     .await
 }
 
+fn spec() -> AccessPointSpec {
+    AccessPointSpec { path: "/larder".to_owned(), uid: 1000, gid: 1001, permissions: "0750".to_owned() }
+}
+
 fn create_point(token: &str, file_system: &str) -> Step {
-    let spec =
-        AccessPointSpec { path: "/larder".to_owned(), uid: 1000, gid: 1000, permissions: "0750".to_owned() };
     Step::CreateAccessPoint {
         token: token.to_owned(),
         owner: owner(),
         file_system: file_system.to_owned(),
-        spec,
+        spec: spec(),
     }
 }
 
@@ -232,7 +234,8 @@ pub(super) async fn an_access_point_is_made_once_for_a_token<G: Ground>(ground: 
         Ok(points(ground, &id, &owner()).await?.remove(0).it.ready().cloned())
     })
     .await?;
-    ensure!(made.path == "/larder" && made.arn.ends_with(&format!("/{}", made.id)), "{made:?}");
+    ensure!(made.arn.ends_with(&format!("/{}", made.id)), "{made:?}");
+    ensure!(made == AccessPoint::of(&spec(), made.id.clone(), made.arn.clone()), "{made:?}");
     let theirs = points(ground, &id, &other()).await?.remove(0).it;
     ensure!(theirs == Remote::Foreign { owner: owner().0, id: made.id }, "{theirs:?}");
     Ok(())

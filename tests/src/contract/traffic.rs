@@ -159,6 +159,18 @@ pub(super) async fn permissions_are_added_once_and_taken_away<G: Ground>(ground:
     Ok(())
 }
 
+pub(super) async fn a_permission_is_as_named_on_its_condition_alone<G: Ground>(ground: &G) -> Result<()> {
+    let function = serving(ground).await?;
+    for permission in Permission::ALL {
+        ground.time_passes().await;
+        ground.allow_unconditionally(&function, permission).await?;
+    }
+    let all = Permission::ALL.iter().map(|it| (it.statement().to_owned(), false));
+    let (expected, found) = (all.collect::<BTreeMap<_, _>>(), ground.cloud().permissions(&function).await?);
+    ensure!(found == expected, "without their conditions: {found:?}");
+    Ok(())
+}
+
 pub(super) async fn alarms_that_are_not_there_are_missed<G: Ground>(ground: &G) -> Result<()> {
     let function = serving(ground).await?;
     let alarms = [ground.name("alarm")];

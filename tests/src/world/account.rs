@@ -9,6 +9,7 @@ use larder_contract::{Digest, ModelSource, ObjectEntry};
 use larder_core::Class;
 use larder_core::endpoint::{AccessPointSpec, Architecture};
 use larder_core::observed::{FunctionConfig, FunctionUrl, LastUpdate, ProvisionedStatus, Subnet};
+use larder_core::step::Permission;
 
 pub use super::behaviour::{Broken, Delays};
 
@@ -39,6 +40,8 @@ pub struct FileSystem {
     pub mode: String,
     /// Encrypted at rest.
     pub is_encrypted: bool,
+    /// The ARN of its key, where the account's own is not used.
+    pub kms_key_id: Option<String>,
     /// When it is or was available.
     pub available_at: Duration,
     /// When it is gone.
@@ -77,6 +80,8 @@ pub struct AccessPoint {
     pub file_system: String,
     /// Root and user.
     pub spec: AccessPointSpec,
+    /// More groups that the user is in.
+    pub secondary_gids: BTreeSet<i64>,
     /// When it is or was available.
     pub available_at: Duration,
     /// When it is gone.
@@ -254,8 +259,38 @@ pub struct Alias {
     pub revision: u64,
     /// The function URL.
     pub url: Option<FunctionUrl>,
-    /// The policy's statements, and whether each allows what its id says.
-    pub statements: BTreeMap<String, bool>,
+    /// The policy's statements, by their ids.
+    pub statements: BTreeMap<String, Statement>,
+}
+
+/// A statement of an alias's policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What it allows, such as `lambda:InvokeFunction`.
+    pub action: String,
+    /// To everyone, or to the account.
+    pub public: bool,
+    /// On which condition: operator, key and value.
+    pub condition: Option<(String, String, String)>,
+}
+
+impl From<Permission> for Statement {
+    fn from(permission: Permission) -> Self {
+        let (operator, key, value) = permission.condition();
+        Self {
+            action: permission.action().to_owned(),
+            public: permission.public,
+            condition: Some((operator.to_owned(), key.to_owned(), value.to_owned())),
+        }
+    }
+}
+
+impl Statement {
+    /// Whether it allows what its id says.
+    #[must_use]
+    pub fn is_as_named(&self, id: &str) -> bool {
+        Permission::named(id).is_some_and(|it| *self == Self::from(it))
+    }
 }
 
 impl Alias {

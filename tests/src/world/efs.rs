@@ -66,6 +66,16 @@ pub(super) fn owned<T>(tag: Option<&String>, owner: &Owner, it: Remote<T>, id: &
     Remote::Foreign { owner: tag.cloned().unwrap_or_default(), id: id.to_owned() }
 }
 
+/// The ARN of a key: what EFS says, however it was told which.
+fn key_arn(key: &str) -> String {
+    let id = key.strip_prefix("alias/").map_or(key, |_| "of-the-alias");
+    if key.starts_with("arn:") {
+        key.to_owned()
+    } else {
+        format!("arn:aws:kms:eu-west-1:111122223333:key/{id}")
+    }
+}
+
 impl Account {
     pub(super) fn file_system_by_token(&self, token: &str, owner: &Owner) -> Remote<observed::FileSystem> {
         let found = self.file_systems.iter().find(|(_, fs)| fs.token == token);
@@ -87,6 +97,7 @@ impl Account {
                 is_encrypted: fs.is_encrypted,
                 burst_credits: (fs.mode == "bursting")
                     .then_some(self.broken.burst_credits.unwrap_or(BURST_CREDITS)),
+                kms_key_id: fs.kms_key_id.clone(),
             },
         )
     }
@@ -114,8 +125,8 @@ impl Account {
             .iter()
             .filter(|(_, ap)| ap.file_system == file_system)
             .map(|(id, ap)| {
-                let (arn, path) = (access_point_arn(id), ap.spec.path.clone());
-                let it = observed::AccessPoint { id: id.clone(), arn, path };
+                let mut it = observed::AccessPoint::of(&ap.spec, id.clone(), access_point_arn(id));
+                it.user.iter_mut().for_each(|user| user.secondary_gids.clone_from(&ap.secondary_gids));
                 let it = owned(ap.owner.as_ref(), owner, remote(ap.state(self.now), it), id);
                 larder::cloud::ListedAccessPoint { id: id.clone(), token: ap.token.clone(), it }
             })
@@ -143,6 +154,7 @@ impl Account {
         owner: &Owner,
         mode: &str,
         is_encrypted: bool,
+        kms_key_id: Option<&str>,
     ) -> Result<(), Refusal> {
         if let Some((id, _)) = self.file_systems.iter().find(|(_, fs)| fs.token == token) {
             return refuse(
@@ -157,6 +169,7 @@ impl Account {
             owner: Some(owner.0.clone()),
             mode: mode.to_owned(),
             is_encrypted,
+            kms_key_id: kms_key_id.map(key_arn),
             available_at: self.now + self.delays.file_system,
             gone_at: None,
             mode_changed_at: None,
@@ -285,6 +298,7 @@ impl Account {
             owner: Some(owner.0.clone()),
             file_system: file_system.to_owned(),
             spec: spec.clone(),
+            secondary_gids: BTreeSet::new(),
             available_at: self.now + self.delays.access_point,
             gone_at: None,
         };

@@ -189,6 +189,7 @@ impl World {
                 owner: None,
                 mode: "bursting".to_owned(),
                 is_encrypted: true,
+                kms_key_id: None,
                 available_at: Duration::ZERO,
                 gone_at: None,
                 mode_changed_at: None,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use larder_core::Class;
 use larder_core::names::Owner;
 use larder_core::observed::{self, ProvisionedStatus, Remote};
+use larder_core::step::Permission;
 
 use super::account::{Account, Alias, Provisioned, Refusal, Version, refuse};
 use super::efs::owned;
@@ -56,7 +57,8 @@ impl Account {
 
     pub(super) fn seen_permissions(&self, name: &str) -> BTreeMap<String, bool> {
         let alias = self.functions.get(name).and_then(|function| function.alias.as_ref());
-        alias.map(|alias| alias.statements.clone()).unwrap_or_default()
+        let statements = alias.iter().flat_map(|alias| &alias.statements);
+        statements.map(|(id, it)| (id.clone(), it.is_as_named(id))).collect()
     }
 
     pub(super) fn publish(&mut self, name: &str, sha256: &str, revision_id: &str) -> Result<(), Refusal> {
@@ -252,9 +254,9 @@ impl Account {
         }
     }
 
-    pub(super) fn add_permission(&mut self, name: &str, statement: &str) -> Result<(), Refusal> {
+    pub(super) fn add_permission(&mut self, name: &str, permission: Permission) -> Result<(), Refusal> {
         let others = self.broken.policy_bytes;
-        let alias = self.alias_mut(name)?;
+        let (alias, statement) = (self.alias_mut(name)?, permission.statement());
         if others + (alias.statements.len() + 1) * STATEMENT > POLICY {
             return refuse(
                 Class::Quota,
@@ -262,7 +264,7 @@ impl Account {
                 format!("the final policy size is bigger than the limit ({POLICY})"),
             );
         }
-        if alias.statements.insert(statement.to_owned(), true).is_some() {
+        if alias.statements.insert(statement.to_owned(), permission.into()).is_some() {
             return refuse(
                 Class::Conflict,
                 "ResourceConflictException",

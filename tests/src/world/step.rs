@@ -89,8 +89,8 @@ impl Account {
     pub(super) fn apply(&mut self, step: &Step) -> Result<(), Refusal> {
         match step {
             Step::TagResource { tagged, id, owner, .. } => self.tag(*tagged, id, owner),
-            Step::CreateFileSystem { token, owner, throughput_mode, encrypted, .. } => {
-                self.create_file_system(token, owner, throughput_mode, *encrypted)
+            Step::CreateFileSystem { token, owner, throughput_mode, encrypted, kms_key_id } => {
+                self.create_file_system(token, owner, throughput_mode, *encrypted, kms_key_id.as_deref())
             }
             Step::UpdateFileSystem { id, throughput_mode } => self.update_file_system(id, throughput_mode),
             Step::DeleteFileSystem { id } => self.delete_file_system(id),
@@ -212,9 +212,7 @@ impl Account {
                 self.delete_url(function);
                 Ok(())
             }
-            Step::AddPermission { function, permission } => {
-                self.add_permission(function, permission.statement())
-            }
+            Step::AddPermission { function, permission } => self.add_permission(function, *permission),
             Step::RemovePermission { function, statement } => {
                 self.remove_permission(function, statement);
                 Ok(())

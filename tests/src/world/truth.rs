@@ -51,7 +51,7 @@ pub fn untruth(world: &World, endpoint: &Endpoint, listed_since: Duration) -> Op
             Some(AuthType::AwsIam) => BTreeSet::from(["larder-url-account", "larder-invoke-account"]),
             Some(AuthType::None) => BTreeSet::from(["larder-url-public", "larder-invoke-public"]),
         };
-        let is_named = alias.statements.values().all(|is_as_named| *is_as_named);
+        let is_named = alias.statements.iter().all(|(id, it)| it.is_as_named(id));
         if !is_named || alias.statements.keys().map(String::as_str).collect::<BTreeSet<_>>() != statements {
             return Some(format!("the permissions are {:?}", alias.statements));
         }

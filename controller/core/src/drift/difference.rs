@@ -164,15 +164,15 @@ pub fn differences(step: &Step, seen: &Observed) -> Vec<Difference> {
                 .collect()
         }
         Step::CreateAlias { function, .. } => gone(format!("alias of function {function}"), "DeleteAlias"),
-        Step::UpdateAlias { function, version, .. } => {
+        Step::UpdateAlias { function, version, second, .. } => {
             let resource = format!("alias of function {function}");
             let alias = seen.alias.as_ref().ok().and_then(Option::as_ref);
             let target =
                 field(&resource, "version", version, alias.map(|alias| alias.version), "UpdateAlias");
-            let second = alias.and_then(|alias| alias.second);
-            let second = second.map(|(other, percent)| format!("{percent} % to version {other}"));
-            let weights =
-                second.and_then(|have| field(&resource, "weights", "not set", Some(have), "UpdateAlias"));
+            let shown = |(other, percent): (u64, u8)| format!("{percent} % to version {other}");
+            let want = second.map_or_else(|| "not set".to_owned(), shown);
+            let have = alias.and_then(|alias| alias.second).map(shown);
+            let weights = field(&resource, "weights", want, have, "UpdateAlias");
             target.into_iter().chain(weights).collect()
         }
         Step::DeleteAlias { function } => surplus(format!("alias of function {function}"), "CreateAlias"),

@@ -1,26 +1,33 @@
 //! Drift: AWS differs from what it was converged to, and nobody asked for that.
 //!
-//! The status keeps what was wanted when everything was last converged ([`converged`]). While the same is wanted, any
-//! step that would be taken tells of a change by somebody else; otherwise it tells of a new spec or a new model.
+//! The status keeps what was wanted of each area when it was last as wanted ([`converged`]). While the same is wanted of an
+//! area, any step that would be taken in it tells of a change by somebody else; otherwise it tells of a new spec, a new
+//! model or a new version, whatever the other areas are at.
 //!
+//! - `wanted`: what is wanted of each area, and of which of them it is what it was
 //! - [`found`]: what differs, field by field; `difference`: what a step tells of it
 //! - [`held`]: the steps that are not to be taken: none under `driftPolicy: Report`, and not the fourth within an hour
+//! - [`foresee_held`]: the plan to its end without them
 //! - [`entries`]: what the status remembers of it
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use larder_contract::Digest;
-use larder_crds::status::{ConvergedStatus, DriftStatus, InferenceEndpointStatus};
+use larder_crds::status::{DriftStatus, InferenceEndpointStatus};
 
-use crate::desired::{Desired, sync_request};
+use self::wanted::{is_as_wanted, unchanged};
+use crate::desired::Desired;
 use crate::endpoint::{DriftPolicy, Endpoint};
-use crate::foresee::foresee;
-use crate::observed::{Observed, ObservedFunction};
-use crate::plan::{Area, Plan, Plans, Reason};
+use crate::foresee::{Foreseen, foresee_by};
+use crate::observed::Observed;
+use crate::plan::{Area, Plan, Plans, Reason, plan};
 use crate::retry::Class;
+use crate::step::Step;
 
 mod difference;
+mod wanted;
+
+pub use wanted::converged;
 
 pub use difference::{Difference, differences};
 
@@ -36,65 +43,32 @@ const BETWEEN: SignedDuration = SignedDuration::from_secs(10);
 /// So many differences are kept in the status.
 const MOST_ENTRIES: usize = 50;
 
-/// What is wanted now, as far as it is known.
-#[must_use]
-pub fn wanted(desired: &Desired, observed: &Observed) -> ConvergedStatus {
-    let code = |of: &ObservedFunction| of.code.as_ref().ok().map(|code| code.digest.clone());
-    let request = sync_request(&desired.models, &observed.sources, observed.inventory());
-    ConvergedStatus {
-        spec: Digest::of(format!("{desired:?}").as_bytes()).to_string(),
-        manifest: request.map(|request| request.manifest.digest().to_string()),
-        code: code(&observed.inference),
-        sync_code: code(&observed.sync),
-    }
-}
-
-/// What was wanted when all was last converged.
-#[must_use]
-pub fn converged(
-    endpoint: &Endpoint,
-    desired: &Desired,
-    observed: &Observed,
-    plans: &Plans,
-    previous: &InferenceEndpointStatus,
-) -> Option<ConvergedStatus> {
-    if !endpoint.deleting && plans.is_converged() {
-        return Some(wanted(desired, observed));
-    }
-    previous.converged.clone()
-}
-
-/// Whether what is wanted is what AWS was last converged to. What cannot be known now is taken for unchanged.
-fn is_unchanged(desired: &Desired, observed: &Observed, previous: &InferenceEndpointStatus) -> bool {
-    let Some(before) = &previous.converged else { return false };
-    let now = wanted(desired, observed);
-    let same = |now: &Option<String>, before: &Option<String>| now.is_none() || now == before;
-    now.spec == before.spec
-        && same(&now.manifest, &before.manifest)
-        && same(&now.code, &before.code)
-        && same(&now.sync_code, &before.sync_code)
-}
-
-/// What is left over from what was asked for before, and not from somebody else.
-const fn is_own_business(area: Area) -> bool {
-    matches!(area, Area::History | Area::Upkeep)
-}
-
-/// What others have changed, each with the area that mends it.
+/// What others have changed, each with the area that mends it. `plans` are those of now.
 #[must_use]
 pub fn found(
     endpoint: &Endpoint,
     desired: &Desired,
     observed: &Observed,
+    plans: &Plans,
     previous: &InferenceEndpointStatus,
 ) -> Vec<(Area, Difference)> {
-    if endpoint.deleting || !is_unchanged(desired, observed, previous) {
+    let unchanged_now = unchanged(endpoint, desired, observed, previous);
+    if unchanged_now.iter().all(|area| is_as_wanted(plans.get(*area))) {
         return Vec::new();
     }
+    // Of each moment that is played: what is wanted may change on the way, as when models have been copied.
+    let mut steps: Vec<(Area, Step)> = Vec::new();
+    foresee_by(desired, observed, |observed| {
+        let plans = plan(desired, observed);
+        let unchanged = unchanged(endpoint, desired, observed, previous);
+        let of_others = plans.steps().filter(|(area, _)| unchanged.contains(area));
+        steps.extend(of_others.map(|(area, step)| (area, step.clone())));
+        plans
+    });
     let mut found: Vec<(Area, Difference)> = Vec::new();
-    for (area, step) in foresee(desired, observed).steps {
+    for (area, step) in steps {
         for difference in differences(&step, observed) {
-            if !is_own_business(area) && !found.iter().any(|(_, it)| it.is_about_the_same(&difference)) {
+            if !found.iter().any(|(_, it)| it.is_about_the_same(&difference)) {
                 found.push((area, difference));
             }
         }
@@ -111,15 +85,16 @@ pub fn held(
     observed: &Observed,
     previous: &InferenceEndpointStatus,
 ) -> Plans {
-    if endpoint.deleting || !is_unchanged(desired, observed, previous) {
+    if !plans.0.values().any(|plan| matches!(plan, Plan::Do(_))) {
         return plans;
     }
+    let unchanged = unchanged(endpoint, desired, observed, previous);
     let hold = |(area, plan): (Area, Plan)| match plan {
-        Plan::Do(steps) if !is_own_business(area) => {
+        Plan::Do(steps) if unchanged.contains(&area) => {
             let differs: Vec<Difference> =
                 steps.iter().flat_map(|step| differences(step, observed)).collect();
             let plan = match endpoint.drift_policy {
-                DriftPolicy::Report => Some(reported(&differs)),
+                DriftPolicy::Report => Some(reported(&steps, &differs)),
                 DriftPolicy::Correct => differs.iter().find_map(|it| contested(it, observed, previous)),
             };
             (area, plan.unwrap_or(Plan::Do(steps)))
@@ -133,8 +108,24 @@ pub fn held(
     Plans(plans.0.into_iter().map(hold).collect())
 }
 
-fn reported(differs: &[Difference]) -> Plan {
-    let words: Vec<String> = differs.iter().map(ToString::to_string).collect();
+/// The plan played to its end, without the corrections that are not to be made: what the controller will do.
+#[must_use]
+pub fn foresee_held(
+    endpoint: &Endpoint,
+    desired: &Desired,
+    observed: &Observed,
+    previous: &InferenceEndpointStatus,
+) -> Foreseen {
+    foresee_by(desired, observed, |observed| {
+        held(plan(desired, observed), endpoint, desired, observed, previous)
+    })
+}
+
+fn reported(steps: &[Step], differs: &[Difference]) -> Plan {
+    let mut words: Vec<String> = differs.iter().map(ToString::to_string).collect();
+    if words.is_empty() {
+        words = steps.iter().map(|step| format!("it would take: {step}")).collect();
+    }
     Plan::Blocked {
         reason: Reason::Drifted,
         class: Class::Invalid,

@@ -95,8 +95,8 @@ fn attainable_reserve(want: &FunctionWant, observed: &Observed) -> Option<i32> {
 /// The manifest to serve: the wanted one once it is synced, and until then the one that is served, so
 /// that a broken source does not hold up a change of, say, the memory size.
 fn manifest(desired: &Desired, observed: &Observed) -> Option<String> {
-    let is_whole = is_synced(observed) && settle::settling(desired, observed).is_none();
-    let wanted = sync_request(&desired.models, &observed.sources, observed.inventory()).filter(|_| is_whole);
+    let wanted = sync_request(&desired.models, &observed.sources, observed.inventory());
+    let wanted = wanted.filter(|_| are_models_there(desired, observed));
     wanted.map(|request| request.manifest.digest().to_string()).or_else(|| {
         let function = observed.inference.function.as_ref().ok()?.ours()?;
         function
@@ -106,6 +106,11 @@ fn manifest(desired: &Desired, observed: &Observed) -> Option<String> {
             .filter(|served| is_there(served, function, observed))
             .cloned()
     })
+}
+
+/// Whether the wanted models are on the file system, and may be served.
+pub(crate) fn are_models_there(desired: &Desired, observed: &Observed) -> bool {
+    is_synced(observed) && settle::settling(desired, observed).is_none()
 }
 
 /// Whether a manifest lies on the file system: on one that was made anew there is nothing yet.

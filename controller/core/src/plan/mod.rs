@@ -5,7 +5,7 @@
 //! no harm.
 //!
 //! - `adopt`: what bears our name and not our tag
-//! - `storage`: file system, mount targets, access point
+//! - `storage`: file system, mount targets, access point; `fixed`: what of them AWS never changes
 //! - `models`: model-sync function, sources, the copy; `settle`: whether an upload may be under way; [`spread`]:
 //!   among how many invocations the copy is shared
 //! - `function`: inference function and its versions; `lambda` converges one function, for both
@@ -29,6 +29,7 @@ mod adopt;
 mod capacity;
 mod events;
 mod exposure;
+mod fixed;
 mod function;
 mod history;
 mod lambda;
@@ -42,6 +43,7 @@ mod upkeep;
 
 pub use events::TARGET;
 pub(crate) use exposure::BUFFERED;
+pub(crate) use function::are_models_there;
 pub use function::target;
 pub use history::names_damage;
 pub use settle::settles_at;

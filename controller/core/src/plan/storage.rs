@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::adopt::foreign;
-use super::{Plan, Reason, either};
+use super::{Plan, Reason, either, fixed};
 use crate::desired::{Desired, Want};
 use crate::endpoint::{FileSystemRef, ThroughputMode};
 use crate::observed::{AccessPoint, FileSystem, MountTarget, Observed, Remote, Subnet};
@@ -101,17 +101,8 @@ fn present(desired: &Desired, wanted: &FileSystemRef, observed: &Observed) -> Re
             let resource = format!("access point with token {}", desired.names.access_point);
             return Err(foreign(desired, observed, Tagged::AccessPoint, &resource, (owner, id)));
         }
-        (Want::Present(spec), Remote::Ready(it)) if it.path != spec.path => {
-            return Err(Plan::blocked(
-                Reason::FileSystemFailed,
-                Class::Invalid,
-                format!(
-                    "access point {} leads to {}, and {} is wanted, which AWS does not change: delete it, and Larder makes another; the data stays",
-                    it.id, it.path, spec.path
-                ),
-            ));
-        }
-        (Want::Present(_), Remote::Ready(_)) | (Want::Absent | Want::Leave, _) => {}
+        (Want::Present(spec), Remote::Ready(it)) => fixed::is_as_made(spec, it)?,
+        (Want::Absent | Want::Leave, _) => {}
     }
     // Last: AWS may refuse it for hours, and nothing else waits for it.
     if let FileSystemRef::Managed { mode, .. } = wanted
@@ -133,18 +124,11 @@ fn available_file_system<'a>(
 ) -> Result<&'a FileSystem, Plan> {
     let seen = observed.file_system.as_ref().map_err(Plan::from)?;
     match (seen, wanted) {
-        (Remote::Ready(it), FileSystemRef::Managed { encrypted, .. }) if it.is_encrypted != *encrypted => {
-            let (is, be) = if it.is_encrypted { ("is", "false") } else { ("is not", "true") };
-            Err(Plan::blocked(
-                Reason::FileSystemFailed,
-                Class::Invalid,
-                format!(
-                    "file system {} {is} encrypted, spec.storage.efs.managed.encrypted is {be}, and AWS changes neither: make a new InferenceEndpoint and delete this one, or bring the file system with storage.efs.fileSystemId",
-                    it.id
-                ),
-            ))
+        (Remote::Ready(it), FileSystemRef::Managed { encrypted, kms_key_id, .. }) => {
+            fixed::is_encrypted_so(*encrypted, kms_key_id.as_deref(), it)?;
+            Ok(it)
         }
-        (Remote::Ready(it), _) => Ok(it),
+        (Remote::Ready(it), FileSystemRef::Existing(_)) => Ok(it),
         (Remote::Pending(it) | Remote::Deleting(it), _) => {
             Err(Plan::wait(Reason::Waiting, format!("file system {} to be available", it.id)))
         }

@@ -126,7 +126,12 @@ pub(super) fn summarise(
         .filter_map(|area| conditions.iter().find(|c| c.type_ == area.condition() && c.status == "False"))
         .collect();
     let mut areas = Area::ALL.into_iter().filter(|area| area.is_part_of_ready());
-    let stalled = areas.clone().find(|area| is_stalled(plans.get(*area), failures.get(area)));
+    let mut stalled = areas.clone().filter(|area| is_stalled(plans.get(*area), failures.get(area)));
+    // What others change is news beside a version that was taken back.
+    let is_drift = |area: &Area| {
+        matches!(plans.get(*area), Plan::Blocked { reason: Reason::Contested | Reason::Drifted, .. })
+    };
+    let stalled = stalled.clone().find(is_drift).or_else(|| stalled.next());
     let failed = areas.find(|area| {
         failures.contains_key(area) || matches!(plans.get(*area), Plan::Retry { .. } | Plan::Blocked { .. })
     });

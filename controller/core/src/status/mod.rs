@@ -52,11 +52,7 @@ pub fn status(
     let low = storage::low_credits(endpoint, storage.as_ref(), &models);
     let low = low.map(|words| draft("BurstCreditsLow", true, Reason::BurstCreditsLow, words));
     conditions.extend(low);
-    let converged = if failures.is_empty() {
-        drift::converged(endpoint, &desired, observed, plans, previous)
-    } else {
-        previous.converged.clone()
-    };
+    let converged = drift::converged(endpoint, &desired, observed, plans, failures, previous);
     InferenceEndpointStatus {
         observed_generation: Some(endpoint.generation),
         url: match &observed.url {
@@ -103,7 +99,7 @@ fn drift_of(
     previous: &InferenceEndpointStatus,
     now: Timestamp,
 ) -> Vec<DriftStatus> {
-    let found = drift::found(endpoint, desired, observed, previous);
+    let found = drift::found(endpoint, desired, observed, plans, previous);
     let is_corrected = |area: &Area, it: &Difference| {
         let Plan::Do(steps) = plans.get(*area) else { return false };
         endpoint.management == Management::Apply

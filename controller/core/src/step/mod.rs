@@ -405,6 +405,46 @@ pub enum PermissionAction {
 }
 
 impl Permission {
+    /// All that there are.
+    pub const ALL: [Self; 4] = [
+        Self { action: PermissionAction::InvokeFunctionUrl, public: true },
+        Self { action: PermissionAction::InvokeFunctionUrl, public: false },
+        Self { action: PermissionAction::InvokeFunction, public: true },
+        Self { action: PermissionAction::InvokeFunction, public: false },
+    ];
+
+    /// The one that a statement's id names.
+    #[must_use]
+    pub fn named(statement: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.statement() == statement)
+    }
+
+    /// What it allows, as policies write it.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self.action {
+            PermissionAction::InvokeFunctionUrl => "lambda:InvokeFunctionUrl",
+            PermissionAction::InvokeFunction => "lambda:InvokeFunction",
+        }
+    }
+
+    /// The one condition on which it does so: operator, key and value. Without it everyone might invoke the function by
+    /// other ways than its URL.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html>
+    #[must_use]
+    pub const fn condition(self) -> (&'static str, &'static str, &'static str) {
+        match (self.action, self.public) {
+            (PermissionAction::InvokeFunctionUrl, true) => {
+                ("StringEquals", "lambda:FunctionUrlAuthType", "NONE")
+            }
+            (PermissionAction::InvokeFunctionUrl, false) => {
+                ("StringEquals", "lambda:FunctionUrlAuthType", "AWS_IAM")
+            }
+            (PermissionAction::InvokeFunction, _) => ("Bool", "lambda:InvokedViaFunctionUrl", "true"),
+        }
+    }
+
     /// The statement's id. It tells the statement's whole content, so a differing one has another id.
     #[must_use]
     pub const fn statement(self) -> &'static str {

@@ -432,12 +432,10 @@ fn observed(endpoint: &Endpoint) -> impl Strategy<Value = Observed> + use<> {
         throughput_mode: mode.to_owned(),
         is_encrypted: true,
         burst_credits: (mode == "bursting").then_some(1 << 30),
+        kms_key_id: None,
     });
-    let access_point = Just(AccessPoint {
-        id: "fsap-1".to_owned(),
-        arn: "arn:ap".to_owned(),
-        path: endpoint.access_point.path.clone(),
-    });
+    let access_point =
+        Just(AccessPoint::of(&endpoint.access_point, "fsap-1".to_owned(), "arn:ap".to_owned()));
     let source = || {
         (0u8..3, 0u8..8, 0i64..100).prop_map(|(n, kind, age)| match kind {
             0 => Source::Empty,
@@ -606,6 +604,7 @@ fn mend(endpoint: &mut Endpoint, seen: &mut Observed) {
             throughput_mode: "bursting".to_owned(),
             is_encrypted: false,
             burst_credits: None,
+            kms_key_id: None,
         };
         seen.file_system = Ok(Remote::Ready(it));
         let target = |(subnet, zone): &(&str, &str)| MountTarget {

@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use larder_core::Class;
 use larder_core::names::OWNER_TAG;
 use larder_core::names::Owner;
-use larder_core::observed::{AccessPoint, FileSystem, MountTarget, Remote};
+use larder_core::observed::{AccessPoint, CreationInfo, FileSystem, MountTarget, PosixUser, Remote};
 
 use super::clients::Clients;
 use super::error::Call;
@@ -53,6 +53,7 @@ impl Clients {
             throughput_mode,
             is_encrypted: found.encrypted.unwrap_or_default(),
             burst_credits,
+            kms_key_id: found.kms_key_id.filter(|key| !key.is_empty()),
         };
         let remote = life(found.life_cycle_state.as_str(), it);
         Ok(match query {
@@ -115,9 +116,24 @@ impl Clients {
             return Ok(Page { items: Vec::new(), next: None });
         };
         let items = answer.access_points.unwrap_or_default().into_iter().filter_map(|found| {
-            let path = found.root_directory.and_then(|root| root.path).unwrap_or_else(|| "/".to_owned());
+            let root = found.root_directory;
+            let (path, creation) = root.map_or((None, None), |root| (root.path, root.creation_info));
             let id = found.access_point_id?;
-            let it = AccessPoint { id: id.clone(), arn: found.access_point_arn?, path };
+            let it = AccessPoint {
+                id: id.clone(),
+                arn: found.access_point_arn?,
+                path: path.unwrap_or_else(|| "/".to_owned()),
+                user: found.posix_user.map(|it| PosixUser {
+                    uid: it.uid,
+                    gid: it.gid,
+                    secondary_gids: it.secondary_gids.unwrap_or_default().into_iter().collect(),
+                }),
+                creation: creation.map(|it| CreationInfo {
+                    owner_uid: it.owner_uid,
+                    owner_gid: it.owner_gid,
+                    permissions: it.permissions,
+                }),
+            };
             let state = found.life_cycle_state.as_ref().map_or("creating", |state| state.as_str());
             let it = owned(life(state, it), owner, owner_tag(found.tags.as_deref().unwrap_or_default()), &id);
             Some(ListedAccessPoint { id, token: found.client_token.unwrap_or_default(), it })

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use larder_core::Class;
 use larder_core::names::{ALIAS, OWNER_TAG, Owner};
 use larder_core::observed::{Alias, Function, FunctionUrl, Provisioned, ProvisionedStatus, Remote};
+use larder_core::step::Permission;
 
 use serde_json::Value;
 
@@ -171,23 +172,31 @@ fn statements(policy: &str, account: &str) -> Option<BTreeMap<String, bool>> {
 }
 
 fn allows_as_named(statement: &Value, id: &str, account: &str) -> bool {
-    let action = match id {
-        "larder-url-public" | "larder-url-account" => "lambda:InvokeFunctionUrl",
-        "larder-invoke-public" | "larder-invoke-account" => "lambda:InvokeFunction",
-        _ => return false,
-    };
+    let Some(permission) = Permission::named(id) else { return false };
     // AWS writes an account as the ARN of its root, and everyone bare or by type.
     let principal = statement.get("Principal").map(|it| it.get("AWS").unwrap_or(it)).and_then(Value::as_str);
     let is_named = |principal: &str| {
-        if id.ends_with("-public") {
+        if permission.public {
             principal == "*"
         } else {
             principal == account || principal.ends_with(&format!("::{account}:root"))
         }
     };
     statement.get("Effect").and_then(Value::as_str) == Some("Allow")
-        && statement.get("Action").and_then(Value::as_str) == Some(action)
+        && statement.get("Action").and_then(Value::as_str) == Some(permission.action())
         && principal.is_some_and(is_named)
+        && is_on_condition(statement, permission)
+}
+
+/// Whether a statement has the condition of a permission, and no other.
+fn is_on_condition(statement: &Value, permission: Permission) -> bool {
+    fn only<'a>(it: &'a Value, key: &str) -> Option<&'a Value> {
+        it.as_object().filter(|it| it.len() == 1)?.get(key)
+    }
+    let (operator, key, wanted) = permission.condition();
+    let value = statement.get("Condition").and_then(|it| only(it, operator)).and_then(|it| only(it, key));
+    // A policy may write a truth as a text or as JSON does.
+    value.is_some_and(|it| it.as_str() == Some(wanted) || (it == &Value::Bool(true) && wanted == "true"))
 }
 
 #[cfg(test)]
@@ -216,11 +225,27 @@ mod tests {
 
     #[test]
     fn only_our_statements_are_read() {
+        let when = |id: &str, principal: &str, action: &str, condition: &str| {
+            format!(
+                r#"{{"Sid":"{id}","Effect":"Allow","Principal":{principal},"Action":"lambda:{action}"{condition}}}"#
+            )
+        };
+        let (iam, none, via) = (
+            r#","Condition":{"StringEquals":{"lambda:FunctionUrlAuthType":"AWS_IAM"}}"#,
+            r#","Condition":{"StringEquals":{"lambda:FunctionUrlAuthType":"NONE"}}"#,
+            r#","Condition":{"Bool":{"lambda:InvokedViaFunctionUrl":"true"}}"#,
+        );
         let ours = |id: &str, principal: &str, action: &str| {
-            format!(r#"{{"Sid":"{id}","Effect":"Allow","Principal":{principal},"Action":"lambda:{action}"}}"#)
+            let condition = match id {
+                "larder-url-public" => none,
+                "larder-url-account" => iam,
+                _ => via,
+            };
+            when(id, principal, action, condition)
         };
         let of = |statement: String| format!(r#"{{"Statement":[{statement},{{"Sid":"other"}},{{}}]}}"#);
         let (url, account) = ("InvokeFunctionUrl", r#"{"AWS":"arn:aws:iam::1:root"}"#);
+        let invoke = "InvokeFunction";
         for (policy, read) in [
             (of(ours("larder-url-public", r#""*""#, url)), Some(vec![("larder-url-public", true)])),
             (of(ours("larder-url-account", account, url)), Some(vec![("larder-url-account", true)])),
@@ -230,6 +255,28 @@ mod tests {
             ),
             (of(ours("larder-invoke-account", account, "*")), Some(vec![("larder-invoke-account", false)])),
             (of(ours("larder-else", account, url)), Some(vec![("larder-else", false)])),
+            (of(ours("larder-invoke-public", r#""*""#, invoke)), Some(vec![("larder-invoke-public", true)])),
+            (
+                of(when("larder-invoke-public", r#""*""#, invoke, &via.replace(r#""true""#, "true"))),
+                Some(vec![("larder-invoke-public", true)]),
+            ),
+            (
+                of(when("larder-invoke-public", r#""*""#, invoke, "")),
+                Some(vec![("larder-invoke-public", false)]),
+            ),
+            (
+                of(when("larder-invoke-public", r#""*""#, invoke, &via.replace("true", "false"))),
+                Some(vec![("larder-invoke-public", false)]),
+            ),
+            (
+                of(when("larder-invoke-public", r#""*""#, invoke, none)),
+                Some(vec![("larder-invoke-public", false)]),
+            ),
+            (of(when("larder-url-account", account, url, none)), Some(vec![("larder-url-account", false)])),
+            (
+                of(when("larder-url-account", account, url, &iam.replace("}}", r#","aws:x":"y"}}"#))),
+                Some(vec![("larder-url-account", false)]),
+            ),
             (r#"{"Statement":[]}"#.to_owned(), Some(vec![])),
             (r#"{"Version":"2012-10-17"}"#.to_owned(), None),
             ("<html>".to_owned(), None),

@@ -1,5 +1,6 @@
 //! Writes to what leads requests to a version: alias, function URL and its permissions.
 
+use aws_sdk_lambda::operation::add_permission::builders::AddPermissionFluentBuilder;
 use aws_sdk_lambda::types::{AliasRoutingConfiguration, Cors, FunctionUrlAuthType, InvokeMode};
 use larder_core::names::ALIAS;
 use larder_core::step::{Permission, PermissionAction};
@@ -68,33 +69,33 @@ impl Clients {
     /// <https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html>
     pub(super) async fn add_permission(&self, function: &str, permission: Permission) -> Result<()> {
         let call = Call::new("AddPermission", statement(function, permission.statement()));
-        let (principal, auth_type) = if permission.public {
-            ("*", FunctionUrlAuthType::None)
-        } else {
-            (self.account.as_str(), FunctionUrlAuthType::AwsIam)
-        };
-        let request = self
-            .lambda
-            .add_permission()
-            .function_name(function)
-            .qualifier(ALIAS)
-            .statement_id(permission.statement())
-            .principal(principal);
-        let request = match permission.action {
-            PermissionAction::InvokeFunctionUrl => {
-                request.action("lambda:InvokeFunctionUrl").function_url_auth_type(auth_type)
-            }
-            PermissionAction::InvokeFunction => {
-                request.action("lambda:InvokeFunction").invoked_via_function_url(true)
-            }
-        };
-        call.done(request.send().await)
+        let request = self.lambda.add_permission().function_name(function).qualifier(ALIAS);
+        call.done(allow(request, permission, &self.account).send().await)
     }
 
     pub(super) async fn remove_permission(&self, function: &str, id: &str) -> Result<()> {
         let call = Call::new("RemovePermission", statement(function, id));
         let request = self.lambda.remove_permission().function_name(function).qualifier(ALIAS);
         call.done(request.statement_id(id).send().await)
+    }
+}
+
+/// Writes what a permission allows, to whom and on which condition.
+fn allow(
+    request: AddPermissionFluentBuilder,
+    permission: Permission,
+    account: &str,
+) -> AddPermissionFluentBuilder {
+    let (principal, auth_type) = if permission.public {
+        ("*", FunctionUrlAuthType::None)
+    } else {
+        (account, FunctionUrlAuthType::AwsIam)
+    };
+    let request = request.statement_id(permission.statement()).action(permission.action());
+    let request = request.principal(principal);
+    match permission.action {
+        PermissionAction::InvokeFunctionUrl => request.function_url_auth_type(auth_type),
+        PermissionAction::InvokeFunction => request.invoked_via_function_url(true),
     }
 }
 
@@ -108,4 +109,31 @@ fn url(function: &str) -> String {
 
 fn statement(function: &str, id: &str) -> String {
     format!("permission {id} of function {function}")
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_lambda::config::BehaviorVersion;
+
+    use super::*;
+
+    #[test]
+    fn every_permission_is_given_on_its_condition() {
+        let config = aws_sdk_lambda::Config::builder().behavior_version(BehaviorVersion::latest()).build();
+        let lambda = aws_sdk_lambda::Client::from_conf(config);
+        for permission in Permission::ALL {
+            let request = allow(lambda.add_permission(), permission, "111122223333");
+            let auth_type = request.get_function_url_auth_type().as_ref().map(|it| it.as_str().to_owned());
+            let is_by_url = request.get_invoked_via_function_url().as_ref().map(ToString::to_string);
+            let (_, key, value) = permission.condition();
+            let (wanted_auth, wanted_url) = match key {
+                "lambda:FunctionUrlAuthType" => (Some(value.to_owned()), None),
+                _ => (None, Some(value.to_owned())),
+            };
+            assert_eq!((auth_type, is_by_url), (wanted_auth, wanted_url), "{permission:?}");
+            let principal = if permission.public { "*" } else { "111122223333" };
+            assert_eq!(request.get_principal().as_deref(), Some(principal));
+            assert_eq!(request.get_action().as_deref(), Some(permission.action()));
+        }
+    }
 }

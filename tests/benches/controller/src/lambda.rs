@@ -187,11 +187,16 @@ impl Function {
                 self.url.clone()?
             }
             "AddPermission" => {
+                let condition = match ask.body["FunctionUrlAuthType"].as_str() {
+                    Some(auth) => json!({"StringEquals": {"lambda:FunctionUrlAuthType": auth}}),
+                    None => json!({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}),
+                };
                 self.statements.push(json!({
                     "Sid": ask.body["StatementId"],
                     "Effect": "Allow",
                     "Action": ask.body["Action"],
                     "Principal": {"AWS": ask.body["Principal"]},
+                    "Condition": condition,
                 }));
                 json!({"Statement": "{}"})
             }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use larder_core::step::{Permission, PermissionAction};
+
 use super::super::account::{AccessPoint, Account, Alias, FileSystem, Function};
 use super::super::example::{BROUGHT, SUBNET_A, digest};
 
@@ -37,7 +39,7 @@ const fn untag(what: &'static str, happens: fn(&mut Account)) -> ByHand {
 }
 
 /// All of them.
-pub const BY_HAND: [ByHand; 29] = [
+pub const BY_HAND: [ByHand; 30] = [
     drift("sets the memory to 128 MiB", |a| functions(a).for_each(|f| f.latest.config.memory_mib = 128)),
     drift("empties the environment", |a| inference(a, |f| f.latest.config.env.clear())),
     drift("unmounts the file system", |a| inference(a, |f| f.latest.config.mount = None)),
@@ -61,13 +63,17 @@ pub const BY_HAND: [ByHand; 29] = [
     drift("opens the function URL to everyone", |a| {
         alias(a, |alias| {
             alias.url.iter_mut().for_each(|url| "NONE".clone_into(&mut url.auth_type));
-            alias.statements.insert("larder-url-public".to_owned(), true);
+            let everyone = Permission { action: PermissionAction::InvokeFunctionUrl, public: true };
+            alias.statements.insert(everyone.statement().to_owned(), everyone.into());
         });
     }),
     drift("deletes the function URL", |a| alias(a, |alias| alias.url = None)),
     drift("takes the permissions away", |a| alias(a, |alias| alias.statements.clear())),
     drift("turns a permission into another", |a| {
-        alias(a, |alias| alias.statements.values_mut().for_each(|is_as_named| *is_as_named = false));
+        alias(a, |alias| alias.statements.values_mut().for_each(|it| "lambda:*".clone_into(&mut it.action)));
+    }),
+    drift("takes the conditions off the permissions", |a| {
+        alias(a, |alias| alias.statements.values_mut().for_each(|it| it.condition = None));
     }),
     drift("keeps logs for ever", |a| a.log_groups.values_mut().for_each(|group| group.retention_days = None)),
     // Lambda may make them again before Larder does, and gives them no tag.

@@ -85,6 +85,16 @@ pub(super) fn goal<'a>(desired: &Desired, observed: &'a Observed) -> Result<Goal
     }
 }
 
+/// Which version is to serve, where that is known: the one that the spec asks for, whatever its number, or else the
+/// number of the one in its place.
+pub(crate) fn to_serve(desired: &Desired, observed: &Observed) -> Option<String> {
+    let goal = goal(desired, observed).ok()?;
+    Some(match goal.way {
+        Way::Rollout | Way::Promotion => "of the spec".to_owned(),
+        Way::Retreat { .. } => goal.version.number.to_string(),
+    })
+}
+
 /// Why a version must take no requests, if that is so.
 fn refusal(desired: &Desired, alias: Option<&Alias>, number: u64) -> Option<(Reason, String)> {
     rejection(desired, number).or_else(|| match record(alias)? {
@@ -230,13 +240,17 @@ pub(super) fn advance(
     goal: &Goal<'_>,
 ) -> Result<Plan, Plan> {
     let (number, at) = (goal.version.number, observed.at);
-    let done = Record::Done { version: number, since: at };
+    let done = |version| match (record(alias), &goal.way) {
+        // Why the version that the spec asks for takes no requests stays known.
+        (Some(aborted @ Record::Aborted { .. }), Way::Retreat { .. }) => aborted,
+        _ => Record::Done { version, since: at },
+    };
     let Some(alias) = alias else {
         fit(desired, observed, None, goal)?;
         return Ok(Plan::Do(vec![Step::CreateAlias {
             function: desired.names.function.clone(),
             version: number,
-            description: done.to_string(),
+            description: done(number).to_string(),
         }]));
     };
     let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
@@ -246,11 +260,9 @@ pub(super) fn advance(
     match alias.second {
         None if alias.version == number => Ok(Plan::Converged),
         // The spec has come back to what serves.
-        Some(_) if alias.version == number => moved(number, None, &done),
+        Some(_) if alias.version == number => moved(number, None, &done(number)),
         // The spec has changed in the middle of a rollout.
-        Some((second, _)) if second != number => {
-            moved(alias.version, None, &Record::Done { version: alias.version, since: at })
-        }
+        Some((second, _)) if second != number => moved(alias.version, None, &done(alias.version)),
         Some((_, percent)) if !steps.is_empty() => go_on(desired, observed, alias, number, percent),
         Some(_) | None => {
             let share = alias.second.filter(|(second, _)| *second == number);
@@ -270,7 +282,7 @@ pub(super) fn advance(
                         Record::Step { version: number, step: 0, since: at, begun: at, paused: None };
                     moved(alias.version, Some((number, step.percent)), &record)
                 }
-                None => moved(number, None, &done),
+                None => moved(number, None, &done(number)),
             }
         }
     }
