@@ -270,6 +270,9 @@ pub struct Plan {
     /// The namespace, where a file names none.
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
+    /// As the controller is told: any role, or those that the annotation larder.dev/allowed-roles of a Namespace names.
+    #[arg(long, env = "LARDER_ROLE_POLICY", value_enum, default_value_t = Roles::Any)]
+    pub role_policy: Roles,
     /// What to print.
     #[arg(short, long, value_enum, default_value_t = PlanOutput::Text)]
     pub output: PlanOutput,

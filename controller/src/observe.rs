@@ -102,7 +102,7 @@ pub async fn observe_beyond<C: Cloud>(
     };
     let mut observed = Observed {
         at,
-        was_converged: was_converged(previous),
+        was_converged: previous.was_converged(),
         subnets,
         file_system,
         known_file_system,
@@ -407,16 +407,11 @@ pub(crate) async fn sources<C: Cloud>(
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
 }
 
-/// Whether everything was once as wanted.
-fn was_converged(previous: &InferenceEndpointStatus) -> bool {
-    previous.converged.as_ref().is_some_and(|it| it.everything)
-}
-
 /// Whether there may be a rule that no status tells of: an earlier object's, whose spec wanted events.
 fn is_inherited(endpoint: &Endpoint, previous: &InferenceEndpointStatus) -> bool {
     let consents = endpoint.adoption == Adoption::Adopt || endpoint.adopt_from.is_some();
     let has_events = endpoint.models.iter().any(|model| model.has_events) && !endpoint.deleting;
-    consents && !has_events && previous.events.is_none() && !was_converged(previous)
+    consents && !has_events && previous.events.is_none() && !previous.was_converged()
 }
 
 /// What an earlier object has left of its events. Who may not look has none.

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use larder_core::foresee::{Foreseen, foresee};
-use larder_core::plan::Plan as AreaPlan;
+use larder_core::foresee::Foreseen;
+use larder_core::plan::{Plan as AreaPlan, Reason};
 use larder_core::step::Effect;
-use larder_core::{Area, Desired, Endpoint};
-use larder_crds::InferenceEndpoint;
+use larder_core::tenants::{self, RolePolicy};
+use larder_core::{Area, Desired, Endpoint, drift};
+use larder_crds::{ALLOWED_ROLES, InferenceEndpoint};
 
 use crate::args::{Plan, PlanOutput};
 use crate::cloud::aws::Connector;
@@ -36,6 +38,8 @@ pub struct Planned {
     pub name: String,
     /// The object is not in the cluster yet.
     pub is_new: bool,
+    /// Why the controller takes none of the steps, if that is so.
+    pub held: Option<String>,
     /// Its steps, or why they are not known, in one line.
     pub foreseen: Result<Foreseen, String>,
 }
@@ -45,7 +49,11 @@ impl Planned {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match &self.foreseen {
-            Ok(foreseen) if foreseen.steps.is_empty() && foreseen.end.is_converged() => Verdict::NothingToDo,
+            Ok(foreseen)
+                if foreseen.steps.is_empty() && foreseen.end.is_converged() && self.held.is_none() =>
+            {
+                Verdict::NothingToDo
+            }
             Ok(_) => Verdict::SomethingToDo,
             Err(_) => Verdict::Unknown,
         }
@@ -66,10 +74,7 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
     let aws = Connector::new(args.shared.settings()).await?;
     let mut all = Vec::new();
     for object in &written {
-        let mut is_new = false;
-        let foreseen = Box::pin(foreseen(args, &kube, &cluster, &aws, object, &mut is_new)).await;
-        let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
-        all.push(Planned { name, is_new, foreseen: foreseen.map_err(|error| format!("{error:#}")) });
+        all.push(Box::pin(planned(args, &kube, &cluster, &aws, object)).await);
     }
     let text = match args.output {
         PlanOutput::Text => {
@@ -82,22 +87,56 @@ pub async fn plan(args: &Plan, out: &mut impl std::io::Write) -> anyhow::Result<
     Ok(all.iter().map(Planned::verdict).max().unwrap_or(Verdict::NothingToDo))
 }
 
+async fn planned(
+    args: &Plan,
+    kube: &Client,
+    cluster: &str,
+    aws: &Connector,
+    written: &InferenceEndpoint,
+) -> Planned {
+    let name = format!("{}/{}", written.namespace().unwrap_or_default(), written.name_any());
+    let mut planned = Planned { name, is_new: false, held: None, foreseen: Err(String::new()) };
+    let foreseen = foreseen(args, kube, cluster, aws, written, &mut planned).await;
+    planned.foreseen = foreseen.map_err(|error| format!("{error:#}"));
+    planned
+}
+
 async fn foreseen(
     args: &Plan,
     kube: &Client,
     cluster: &str,
     aws: &Connector,
     written: &InferenceEndpoint,
-    is_new: &mut bool,
+    planned: &mut Planned,
 ) -> anyhow::Result<Foreseen> {
     let (object, exists) = admitted(kube, written).await?;
-    *is_new = !exists;
+    planned.is_new = !exists;
     let endpoint = Endpoint::parse(&object, &args.shared.defaults(cluster.to_owned()))?;
+    planned.held = not_allowed(kube, args.role_policy.into(), &endpoint).await?;
     let cloud = aws.connect(&endpoint.place).await?;
     let status = object.status.clone().unwrap_or_default();
     let observed =
         Box::pin(observe(&cloud, &endpoint, &Listings::new(), &status, jiff::Timestamp::now())).await;
-    Ok(foresee(&Desired::of(&endpoint), &observed))
+    Ok(drift::foresee_held(&endpoint, &Desired::of(&endpoint), &observed, &status))
+}
+
+/// Why the controller does not work on an endpoint, when its Namespace does not allow it its roles.
+async fn not_allowed(
+    kube: &Client,
+    policy: RolePolicy,
+    endpoint: &Endpoint,
+) -> anyhow::Result<Option<String>> {
+    let namespace = match policy {
+        RolePolicy::Any => return Ok(None),
+        RolePolicy::Annotated => &endpoint.identity.namespace,
+    };
+    let api: Api<Namespace> = Api::all(kube.clone());
+    let found = api.get_metadata_opt(namespace).await.with_context(|| {
+        format!("namespace {namespace} cannot be read: allow get of it, or write --role-policy any")
+    })?;
+    let allowed = found.as_ref().and_then(|it| it.annotations().get(ALLOWED_ROLES));
+    let checked = tenants::check(policy, endpoint, allowed.map(String::as_str));
+    Ok(checked.err().map(|why| format!("{}: {why}; until then nothing is done", Reason::RoleNotAllowed)))
 }
 
 /// The object as the API server would store it: validated, defaulted, with the UID of the one that
@@ -127,6 +166,9 @@ pub fn render(planned: &Planned, is_coloured: bool) -> String {
     let mut text = format!("{}\n", paint("1", &format!("InferenceEndpoint {}", planned.name)));
     if planned.is_new {
         let _ = writeln!(text, "{NEW}");
+    }
+    if let Some(held) = &planned.held {
+        let _ = writeln!(text, "{}", paint("35", &format!("! {held}")));
     }
     let foreseen = match &planned.foreseen {
         Ok(foreseen) => foreseen,

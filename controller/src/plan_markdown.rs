@@ -54,6 +54,9 @@ fn one(planned: &Planned, text: &mut String) {
     if planned.is_new {
         let _ = writeln!(text, "{NEW}");
     }
+    if let Some(held) = &planned.held {
+        fenced("", &[one_line(held)], text);
+    }
     let mut lines = Vec::new();
     for area in Area::ALL {
         let steps = foreseen.steps.iter().filter(|(of, _)| *of == area);
@@ -96,7 +99,8 @@ mod tests {
     #[test]
     fn texts_of_others_stay_in_their_block() {
         let why = "it says\n```\n# Approved\n```".to_owned();
-        let planned = Planned { name: "vision/signs".to_owned(), is_new: false, foreseen: Err(why) };
+        let planned =
+            Planned { name: "vision/signs".to_owned(), is_new: false, held: None, foreseen: Err(why) };
         let text = markdown(&[planned]);
         assert_eq!(
             text,

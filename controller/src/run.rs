@@ -359,7 +359,7 @@ async fn handed_over(
     context: &Context,
     now: Now,
 ) -> Result<Result<Endpoint, Held>, kube::Error> {
-    let is_about_to = endpoint.management == Management::Apply && before.converged.is_none();
+    let is_about_to = endpoint.management == Management::Apply && !before.was_converged();
     let Some(place) = endpoint.predecessor().filter(|_| is_about_to) else { return Ok(Ok(endpoint)) };
     let api: Api<InferenceEndpoint> = Api::namespaced(context.kube.clone(), &place.namespace);
     let is_seen =

@@ -62,6 +62,14 @@ pub struct InferenceEndpointStatus {
     pub plan: Vec<String>,
 }
 
+impl InferenceEndpointStatus {
+    /// Whether everything was once as wanted at the same time.
+    #[must_use]
+    pub fn was_converged(&self) -> bool {
+        self.converged.as_ref().is_some_and(|it| it.everything)
+    }
+}
+
 /// The columns of `kubectl get`.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

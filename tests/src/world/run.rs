@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use larder::known::JUST_NOW;
+use larder::observe::{Listings, observe};
 use larder::reconcile::{Memory, Now, pass};
-use larder_core::{Defaults, Endpoint};
+use larder_core::drift::foresee_held;
+use larder_core::foresee::Foreseen;
+use larder_core::{Defaults, Desired, Endpoint};
 use larder_crds::spec::InferenceEndpointSpec;
 use larder_crds::{ADOPT_FROM, InferenceEndpoint, InferenceEndpointStatus, RECONCILE_AT};
 
@@ -195,6 +199,17 @@ impl Run {
         annotations.insert(ADOPT_FROM.to_owned(), place);
         self.object.metadata.namespace = Some(namespace.to_owned());
         self.make_again()
+    }
+
+    /// What `larder plan` foretells of the object as it is now; none while a call waits.
+    #[must_use]
+    pub fn foretold(&self) -> Option<Foreseen> {
+        let (listings, status) = (Listings::new(), &self.status);
+        let mut looking = Box::pin(observe(&self.world, &self.endpoint, &listings, status, self.timestamp()));
+        let Poll::Ready(seen) = looking.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            return None;
+        };
+        Some(foresee_held(&self.endpoint, &Desired::of(&self.endpoint), &seen, status))
     }
 
     fn timestamp(&self) -> Timestamp {

@@ -53,7 +53,7 @@ pub fn found(
     previous: &InferenceEndpointStatus,
 ) -> Vec<(Area, Difference)> {
     let unchanged_now = unchanged(endpoint, desired, observed, previous);
-    if unchanged_now.iter().all(|area| is_as_wanted(plans.get(*area))) {
+    if unchanged_now.iter().all(|area| is_as_wanted(*area, plans.get(*area))) {
         return Vec::new();
     }
     // Of each moment that is played: what is wanted may change on the way, as when models have been copied.

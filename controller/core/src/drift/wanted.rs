@@ -28,7 +28,7 @@ pub fn converged(
     }
     let mut now = previous.converged.clone().unwrap_or_default();
     for (area, wanted) in wanted(desired, observed, previous) {
-        if is_as_wanted(plans.get(area)) && !failures.contains_key(&area) {
+        if is_as_wanted(area, plans.get(area)) && !failures.contains_key(&area) {
             now.areas.retain(|it| it.condition != wanted.condition);
             now.areas.push(wanted);
         }
@@ -62,16 +62,16 @@ pub(super) fn unchanged(
     wanted.into_iter().filter(|(_, now)| is_unchanged(now)).map(|(area, _)| area).collect()
 }
 
-/// Whether AWS holds what is wanted of an area, be it that it does not work.
-pub(super) const fn is_as_wanted(plan: &Plan) -> bool {
+/// Whether AWS holds what is wanted of an area, be it that it does not work: a version that was taken back, does not
+/// start or does not get warm.
+pub(super) const fn is_as_wanted(area: Area, plan: &Plan) -> bool {
     match plan {
         Plan::Converged => true,
         Plan::Blocked { reason, .. } => matches!(
-            reason,
-            Reason::RolloutAborted
-                | Reason::RolledBack
-                | Reason::FunctionFailed
-                | Reason::ProgressDeadlineExceeded
+            (area, reason),
+            (Area::Traffic, Reason::RolloutAborted | Reason::RolledBack)
+                | (Area::Function, Reason::FunctionFailed)
+                | (Area::Capacity, Reason::ProgressDeadlineExceeded)
         ),
         Plan::Do(_) | Plan::Retry { .. } | Plan::Wait { .. } => false,
     }
