@@ -300,7 +300,8 @@ fn a_rollout_is_no_drift() {
         run.is_ready()
     })
     .unwrap();
-    for run in vec![aborted(), rolled_back(), paused(), paused_at_rest()] {
+    for come in [aborted, rolled_back, paused, paused_at_rest] {
+        let run = come();
         assert!(!told(&run), "{:#?}", run.status.drift);
     }
     // Nor is what a person wants of one.

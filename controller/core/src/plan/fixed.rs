@@ -95,6 +95,8 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut AccessPoint);
+
     #[test]
     fn every_field_of_an_access_point_is_told() {
         let spec = AccessPointSpec {
@@ -106,7 +108,6 @@ mod tests {
         let made = || AccessPoint::of(&spec, "fsap-1".to_owned(), "arn".to_owned());
         let short = AccessPointSpec { permissions: "750".to_owned(), ..spec.clone() };
         assert_eq!(is_as_made(&short, &made()), Ok(()), "permissions are a number");
-        type Change = fn(&mut AccessPoint);
         let changes: [(Change, &str); 7] = [
             (|it| "/".clone_into(&mut it.path), "path is /, not /larder/a"),
             (|it| it.user.as_mut().unwrap().uid = 0, "uid is 0, not 1000"),

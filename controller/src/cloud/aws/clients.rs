@@ -142,10 +142,14 @@ impl Connector {
         let answer = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
         // A role that is not assumed in time: what it was to sign was never sent.
         let was_unsigned = matches!(&answer, Err(SdkError::DispatchFailure(failure)) if failure.is_other());
-        let operation =
-            if was_unsigned && place.role_arn.is_some() { "AssumeRole" } else { "GetCallerIdentity" };
-        let call = Call::new(operation, who);
-        let identity = call.answer(answer)?;
+        let was_unsigned = was_unsigned && place.role_arn.is_some();
+        let call = Call::new("GetCallerIdentity", who);
+        let identity = call.answer(answer).map_err(|mut error| {
+            if was_unsigned {
+                error.problem.operation = "AssumeRole";
+            }
+            error
+        })?;
         let account = identity.account.ok_or_else(|| call.lacks("account"))?;
         let budget = self.budget(&account, &place.region).await;
         Ok(AwsCloud(Arc::new(Clients::new(config, place, account, budget, self.sources.clone()))))
