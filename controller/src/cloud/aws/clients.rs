@@ -141,8 +141,8 @@ impl Connector {
         let who = place.role_arn.as_deref().unwrap_or("the controller's own role");
         let answer = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
         // A role that is not assumed in time: what it was to sign was never sent.
-        let was_unsigned = matches!(&answer, Err(SdkError::DispatchFailure(failure)) if failure.is_other());
-        let was_unsigned = was_unsigned && place.role_arn.is_some();
+        let was_unsigned = place.role_arn.is_some()
+            && matches!(&answer, Err(SdkError::DispatchFailure(failure)) if failure.is_other());
         let call = Call::new("GetCallerIdentity", who);
         let identity = call.answer(answer).map_err(|mut error| {
             if was_unsigned {

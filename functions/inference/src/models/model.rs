@@ -208,8 +208,10 @@ impl Model {
             ApiError::busy(message, 1)
         })?;
         let (first, rest) = match input {
-            Input::Pictures(pictures) => aside("decoding", move || parts(pictures)).await?,
-            Input::Texts(_) | Input::Tensors(_) => (input, Vec::new()),
+            Input::Pictures(pictures) if pictures.len() > 1 => {
+                aside("decoding", move || parts(pictures)).await?
+            }
+            Input::Pictures(_) | Input::Texts(_) | Input::Tensors(_) => (input, Vec::new()),
         };
         let mut answer = self.answer_part(first, &asked).await?;
         for part in rest {

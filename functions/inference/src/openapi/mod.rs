@@ -96,11 +96,8 @@ fn contents(contents: &[Content], generator: &mut SchemaGenerator) -> Map<String
     }
     let described = |(media, (mut schemas, examples)): (&str, (Vec<Value>, Vec<Value>))| {
         let mut described = Map::new();
-        if let Some(schema) = schemas.pop() {
-            let any = [schemas, vec![schema.clone()]].concat();
-            let schema = if any.len() == 1 { schema } else { json!({"anyOf": any}) };
-            described.insert("schema".to_owned(), schema);
-        }
+        let schema = if schemas.len() > 1 { Some(json!({"anyOf": schemas})) } else { schemas.pop() };
+        described.extend(schema.map(|schema| ("schema".to_owned(), schema)));
         let example = |(nth, value): (usize, Value)| (format!("{}", nth + 1), json!({"value": value}));
         let examples: Map<String, Value> = examples.into_iter().enumerate().map(example).collect();
         if !examples.is_empty() {

@@ -20,7 +20,7 @@ pub(crate) fn body(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiErr
     bytes.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let message = format!("the body is larger than {MAX_BODY} bytes; send a smaller one, or a link");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+            ApiError::too_large(message)
         }
         _ => ApiError::bad_request(format!("the body cannot be read: {rejection}")),
     })

@@ -49,6 +49,13 @@ pub(crate) fn run_python(arguments: &[&std::ffi::OsStr]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Runs `onnx_files.py`; returns what it prints.
+pub(crate) fn write_models(arguments: &[&std::ffi::OsStr]) -> String {
+    let writer = model_writer();
+    let all: Vec<_> = std::iter::once(writer.as_os_str()).chain(arguments.iter().copied()).collect();
+    run_python(&all)
+}
+
 /// A model of `tests/models`.
 pub(crate) fn export(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models").join(name)

@@ -83,6 +83,16 @@ fn manifest_of(root: &Path, models: &[(&str, Vec<PathBuf>)]) -> impl Fn(&Path) -
     }
 }
 
+/// The real program, serving from a slow mount of a root; none where nothing can be mounted.
+fn served_slowly(root: &Path, of: impl Fn(&Path) -> [String; 4]) -> Option<(Mount, Running)> {
+    let slowness = Slowness { latency: Duration::from_micros(500), bandwidth: BANDWIDTH };
+    let mount = Mount::of(root, slowness)?;
+    let mut command = program(&["--log-format", "json", "serve", "--listen", "127.0.0.1:0"], &[]);
+    command.args(of(mount.path()));
+    let running = Running::start(command);
+    Some((mount, running))
+}
+
 /// The real program, serving from such a file system: what it has read when each model has answered.
 #[test]
 fn nothing_is_read_twice() {
@@ -95,11 +105,7 @@ fn nothing_is_read_twice() {
     let prepared = program(&["prepare"], &[]).args(of(root.path())).status().unwrap();
     assert!(prepared.success());
 
-    let slowness = Slowness { latency: Duration::from_micros(500), bandwidth: BANDWIDTH };
-    let Some(mount) = Mount::of(root.path(), slowness) else { return };
-    let mut command = program(&["--log-format", "json", "serve", "--listen", "127.0.0.1:0"], &[]);
-    command.args(of(mount.path()));
-    let running = Running::start(command);
+    let Some((mount, running)) = served_slowly(root.path(), of) else { return };
     let address = running.address();
     let ids = |name: &str| json!({"name": name, "shape": [1, 4], "datatype": "INT64", "data": [1, 1, 1, 1]});
     let tensors = ["input_ids", "attention_mask", "token_type_ids"].map(ids);
@@ -132,16 +138,10 @@ fn weights_beside_a_graph_are_read_once_and_in_many_pieces_together() {
     let folder = tempfile::tempdir().unwrap();
     let [graph, weights] = ["model.onnx", "model.onnx_data"].map(|name| folder.path().join(name));
     let arguments = ["layers", graph.to_str().unwrap(), "--seed", "1", "--width", "1024", "--external"];
-    let writer = common::model_writer();
-    let all: Vec<&OsStr> = std::iter::once(writer.as_os_str()).chain(arguments.map(OsStr::new)).collect();
-    common::run_python(&all);
+    common::write_models(&arguments.map(OsStr::new));
     let root = tempfile::tempdir().unwrap();
     let of = manifest_of(root.path(), &[("layers", vec![graph, weights.clone()])]);
-    let slowness = Slowness { latency: Duration::from_micros(500), bandwidth: BANDWIDTH };
-    let Some(mount) = Mount::of(root.path(), slowness) else { return };
-    let mut command = program(&["--log-format", "json", "serve", "--listen", "127.0.0.1:0"], &[]);
-    command.args(of(mount.path()));
-    let running = Running::start(command);
+    let Some((mount, running)) = served_slowly(root.path(), of) else { return };
     let address = running.address();
     let x = json!({"name": "x", "shape": [1, 1024], "datatype": "FP32", "data": vec![0.5; 1024]});
     let body = json!({"inputs": [x]}).to_string();

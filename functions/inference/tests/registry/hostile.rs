@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::program::{Server, write_models};
+use crate::common::write_models;
+use crate::program::Server;
 
 #[test]
 fn a_hostile_model_fails_alone() {

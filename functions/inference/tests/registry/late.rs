@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::program::{Server, write_models};
+use crate::common::write_models;
+use crate::program::Server;
 
 /// Rows and columns of what the loop multiplies: one round takes less than a millisecond.
 const WIDTH: usize = 64;

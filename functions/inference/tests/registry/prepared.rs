@@ -7,8 +7,8 @@ use std::process::Command;
 use larder_inference::onnx::{Level, sealed};
 use serde_json::Value;
 
-use crate::common::{self, program::says_opened};
-use crate::program::{Server, models, reference_of, write_models};
+use crate::common::{self, program::says_opened, write_models};
+use crate::program::{Server, models, reference_of};
 
 /// Runs `prepare` and returns the prepared folders.
 fn prepare(models: &std::path::Path, root: &std::path::Path) -> Vec<PathBuf> {

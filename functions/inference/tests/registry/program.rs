@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::common;
 use crate::common::program::{Running, send};
+use crate::common::{self, write_models};
 
 /// The program as a server, ended when the test is.
 pub(crate) struct Server {
@@ -67,12 +67,6 @@ pub(crate) struct Reference {
     shape: Vec<i64>,
     step: usize,
     values: Vec<f32>,
-}
-
-pub(crate) fn write_models(arguments: &[&OsStr]) -> String {
-    let writer = common::model_writer();
-    let all: Vec<&OsStr> = std::iter::once(writer.as_os_str()).chain(arguments.iter().copied()).collect();
-    common::run_python(&all)
 }
 
 /// What onnxruntime answers with one file.

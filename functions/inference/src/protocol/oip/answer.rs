@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
+use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -87,7 +87,7 @@ pub fn write(answer: &Answer) -> Result<Written, ApiError> {
         let message = format!(
             "the outputs take more than {MAX_BODY} bytes; ask for fewer \"outputs\", or send a smaller batch"
         );
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+        ApiError::too_large(message)
     };
     let sizes: usize = binary().map(binary::size).sum();
     let body = Body {

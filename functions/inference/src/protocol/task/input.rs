@@ -183,7 +183,7 @@ pub(crate) fn few(count: usize, field: &str) -> Result<(), ApiError> {
         _ => {
             let message =
                 format!("field {field:?} has {count} members, the most is {MOST_INPUTS}; send fewer at once");
-            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+            Err(ApiError::too_large(message))
         }
     }
 }
@@ -207,7 +207,7 @@ async fn pictures_of(served: &Served, items: Vec<Item>) -> Result<Vec<Bytes>, Ap
                 let message = format!(
                     "field \"inputs\": the links up to member {at} bring {linked} bytes, the most is {MOST_LINKED}; send fewer at once"
                 );
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+                return Err(ApiError::too_large(message));
             }
             pictures.push(picture);
         } else {

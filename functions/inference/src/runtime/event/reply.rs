@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use axum::body::{Body, to_bytes};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE};
 use axum::http::response::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -188,7 +188,7 @@ fn failed(error: &dyn std::error::Error) -> Diagnostic {
 
 fn too_large(bytes: usize) -> ApiError {
     let message = format!("the answer takes {bytes} bytes, the most is {MAX_BODY}; send a smaller batch");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    ApiError::too_large(message)
 }
 
 fn is_text(headers: &HeaderMap) -> bool {
