@@ -280,7 +280,7 @@ fn an_access_point_of_another_user_is_told_and_kept() {
     run.checks_truth = false;
     run.until("to tell it", |run| {
         let condition = run.condition("StorageReady");
-        condition.is_some_and(|(_, _, message)| message.contains("uid is 0, not 1000"))
+        condition.is_some_and(|(_, _, message)| message.contains("uid is 0, should be 1000"))
     })
     .unwrap_or_else(|stuck| panic!("{stuck}"));
     run.go_on_for(Duration::from_hours(1)).unwrap_or_else(|stuck| panic!("{stuck}"));

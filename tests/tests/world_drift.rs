@@ -436,12 +436,12 @@ fn an_archives_runtime_and_handler_are_put_back() {
 fn what_efs_never_changes_is_told_and_nothing_is_deleted() {
     type Change = (fn(&mut Account), &'static [&'static str]);
     let changes: [Change; 5] = [
-        (|a| access_point(a).spec.uid = 0, &["uid is 0, not 1000", "delete the access point"]),
-        (|a| access_point(a).spec.gid = 0, &["gid is 0, not 1000", "the data stays"]),
-        (|a| access_point(a).secondary_gids = [5].into(), &["secondary groups is 5, not not set"]),
+        (|a| access_point(a).spec.uid = 0, &["uid is 0, should be 1000", "delete the access point"]),
+        (|a| access_point(a).spec.gid = 0, &["gid is 0, should be 1000", "the data stays"]),
+        (|a| access_point(a).secondary_gids = [5].into(), &["secondary groups is 5, should be none"]),
         (
             |a| "0777".clone_into(&mut access_point(a).spec.permissions),
-            &["1000:1000 0777, not 1000:1000 0750"],
+            &["1000:1000 0777, should be 1000:1000 0750"],
         ),
         (
             |a| {

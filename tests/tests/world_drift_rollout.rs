@@ -313,3 +313,96 @@ fn a_rollout_is_no_drift() {
     })
     .unwrap();
 }
+
+/// How somebody takes the shares of a canary away: by the weights alone, as a deployment tool does; by other weights; by
+/// the whole alias with its description, as who declares it elsewhere does.
+const TAKINGS: [(&str, fn(&mut Account)); 4] = [
+    ("no weights", |a| inference(a).alias.as_mut().unwrap().second = None),
+    ("more", |a| inference(a).alias.as_mut().unwrap().second = Some((2, 90))),
+    ("less", |a| inference(a).alias.as_mut().unwrap().second = Some((2, 5))),
+    ("the whole alias", |a| {
+        let alias = inference(a).alias.as_mut().unwrap();
+        (alias.version, alias.second) = (1, None);
+        alias.description.clear();
+    }),
+];
+
+/// A canary that has taken its first share.
+fn canary(policy: DriftPolicy) -> Run {
+    let mut run = serving();
+    run.change(|spec| {
+        spec.drift_policy = policy;
+        spec.rollout.steps[0].hold_seconds = 300;
+    })
+    .unwrap();
+    run.settle().unwrap();
+    roll_out(&mut run);
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    run.pass().unwrap();
+    run.checks_truth = false;
+    run
+}
+
+#[test]
+fn who_takes_the_shares_of_a_canary_again_and_again_is_not_fought() {
+    for (what, takes) in TAKINGS {
+        let mut run = canary(DriftPolicy::Correct);
+        let end = run.world.now() + Duration::from_mins(45);
+        let mut corrections = 0;
+        while run.world.now() < end {
+            run.world.meddle(takes);
+            let taken = traffic(&run);
+            let again = run.pass().unwrap_or_else(|stuck| panic!("{what}: {stuck}"));
+            corrections += usize::from(traffic(&run) != taken);
+            run.world.advance(again);
+        }
+        assert_eq!(corrections, 3, "{what}");
+        let (_, reason, message) = run.condition("Stalled").unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(reason, "Contested", "{what}: {message}");
+        for part in ["weights", "10 % to version 2", "CloudTrail", "UpdateAlias", "after 3 corrections"] {
+            assert!(message.contains(part), "{what}: {part} is not in {message}");
+        }
+        // Left alone, it ends what it began.
+        let now = time_of_day(run.world.now()).to_string();
+        run.annotate(larder_crds::RECONCILE_AT, Some(&now)).unwrap();
+        run.settle().unwrap_or_else(|stuck| panic!("{what}: {stuck}"));
+        assert_eq!(traffic(&run), (2, None), "{what}");
+    }
+}
+
+#[test]
+fn a_share_that_was_taken_once_is_given_again_and_held_anew() {
+    for (what, takes) in TAKINGS {
+        let mut run = canary(DriftPolicy::Correct);
+        run.world.meddle(takes);
+        run.until("to give it again", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+        let told = run.status.drift.clone();
+        let [entry] = &told[..] else { panic!("{what}: {told:#?}") };
+        assert_eq!((entry.field.as_str(), entry.want.as_str()), ("weights", "10 % to version 2"), "{what}");
+        assert_eq!(entry.corrections.len(), 1, "{what}: {entry:?}");
+        let given = run.world.now();
+        run.until("to take all", |run| traffic(run) == (2, None)).unwrap();
+        assert!(run.world.now() - given >= Duration::from_secs(290), "{what}: {:?}", run.world.now() - given);
+        assert!(run.condition("Stalled").is_none(), "{what}: {:#?}", run.status.conditions);
+    }
+}
+
+#[test]
+fn a_report_gives_no_share_again_but_takes_back_what_fails() {
+    for (what, takes) in TAKINGS {
+        let mut run = canary(DriftPolicy::Report);
+        run.world.meddle(takes);
+        let (taken, writes) = (traffic(&run), run.world.writes());
+        // What has a share is taken back at the rollout's deadline, as ever.
+        run.go_on_for(Duration::from_mins(50)).unwrap_or_else(|stuck| panic!("{what}: {stuck}"));
+        assert_eq!((traffic(&run), run.world.writes()), (taken, writes), "{what}");
+        let (_, reason, message) = run.condition("Stalled").unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(reason, "Drifted", "{what}: {message}");
+        assert!(message.contains("weights") && message.contains("10 % to version 2"), "{what}: {message}");
+    }
+    let mut run = canary(DriftPolicy::Report);
+    run.world.meddle(TAKINGS[1].1);
+    run.world.meddle(|account| account.broken.serving.insert(digest("inference 2")));
+    run.until("to be taken back", |run| traffic(run) == (1, None)).unwrap();
+    run.until("to say so", |run| is(run, "TrafficReady", "RolloutAborted")).unwrap();
+}

@@ -224,6 +224,7 @@ fn a_person_holds_hurries_and_turns_a_rollout_round() {
     assert_eq!(warm(&run, 1), Some(2));
     run.go_on_for(Duration::from_mins(10)).unwrap();
     assert_eq!(traffic(&run), (1, None));
+    assert_eq!(run.status.summary.capacity, "2/2", "of the version that serves");
     // A new spec is a new version, which nobody has rejected.
     run.change(|spec| spec.function.memory_mib = 4096).unwrap();
     run.settle().unwrap();

@@ -106,6 +106,8 @@ pub fn mutated(root: &Path, mutations: &[Mutation]) -> Result<BTreeMap<String, S
             end = place + from.len();
         }
         text += &source[end..];
+        // What asks the environment is no constant.
+        let text = text.replace("const fn", "fn");
         mutated.insert(file.to_owned(), text);
     }
     Ok(mutated)

@@ -56,7 +56,7 @@ pub fn build(root: &Path, dir: &Path, mutations: &[Mutation]) -> Result<Built> {
     }
     let programs = mutations.iter().map(|it| Ok(it.test()?.0)).collect::<Result<BTreeSet<&str>>>()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["test", "--workspace", "--locked", "--no-run", "--lib", "--message-format=json"]);
+    cargo.args(["test", "--workspace", "--locked", "--no-run", "--lib", "--message-format=json-render-diagnostics"]);
     for program in programs.iter().filter(|program| !program.starts_with("larder")) {
         cargo.args(["--test", program]);
     }

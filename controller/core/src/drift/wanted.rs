@@ -9,7 +9,7 @@ use larder_crds::status::{ConvergedArea, ConvergedStatus, InferenceEndpointStatu
 use crate::desired::{Desired, sync_request};
 use crate::endpoint::Endpoint;
 use crate::observed::{Observed, ObservedFunction};
-use crate::plan::rollout::to_serve;
+use crate::plan::rollout::{is_disturbed, to_serve};
 use crate::plan::{Area, Plan, Plans, Reason, are_models_there};
 use crate::status::Failures;
 
@@ -59,7 +59,12 @@ pub(super) fn unchanged(
         })
     };
     let wanted = wanted(desired, observed, previous);
-    wanted.into_iter().filter(|(_, now)| is_unchanged(now)).map(|(area, _)| area).collect()
+    let mut unchanged: BTreeSet<Area> =
+        wanted.into_iter().filter(|(_, now)| is_unchanged(now)).map(|(area, _)| area).collect();
+    if is_disturbed(desired, observed, previous.rollout.as_ref()) {
+        unchanged.insert(Area::Traffic);
+    }
+    unchanged
 }
 
 /// Whether AWS holds what is wanted of an area, be it that it does not work: a version that was taken back, does not

@@ -83,6 +83,7 @@ pub fn explain(
     };
     let mut conditions = special::obstacles(written.unwrap_or(status));
     conditions.extend(special::drifted(status));
+    conditions.extend(special::slow(written.unwrap_or(status)));
     for area in Area::ALL {
         let Some(condition) = condition(status, area.condition()) else { continue };
         let failed = written

@@ -59,6 +59,12 @@ pub(super) fn drifted(status: &InferenceEndpointStatus) -> Option<Branch> {
     Some(branch(drifted, state, calls))
 }
 
+/// What makes everything slow, and is no failure of anything.
+pub(super) fn slow(status: &InferenceEndpointStatus) -> Option<Branch> {
+    let low = condition(status, "BurstCreditsLow").filter(|c| c.status == "True")?;
+    Some(branch(low, State::Progressing, vec!["GetMetricData".to_owned()]))
+}
+
 /// The call that shows how a resource is, which is named as in `status.drift`.
 fn shown_by(resource: &str) -> &'static str {
     match resource.split(' ').next().unwrap_or_default() {
@@ -136,6 +142,17 @@ mod tests {
         ] {
             assert_eq!(lines(obstacles(&told(&conditions))), lines_, "{conditions:?}");
         }
+    }
+
+    #[test]
+    fn a_file_system_that_is_out_of_breath_is_told() {
+        let low = told(&[("BurstCreditsLow", "True", "BurstCreditsLow", "1.0 GiB left")]);
+        let line = slow(&low).into_iter().collect();
+        assert_eq!(
+            lines(line),
+            [("BurstCreditsLow".to_owned(), State::Progressing, "GetMetricData".to_owned())]
+        );
+        assert_eq!(slow(&told(&[])), None);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) fn is_as_made(spec: &AccessPointSpec, it: &AccessPoint) -> Result<(),
         .into_iter()
         .zip(fields(&wanted))
         .filter(|((_, have), (_, want))| have != want)
-        .map(|((field, have), (_, want))| format!("{field} is {have}, not {want}"))
+        .map(|((field, have), (_, want))| format!("{field} is {have}, should be {want}"))
         .collect();
     if told.is_empty() {
         return Ok(());
@@ -71,7 +71,7 @@ fn fields(it: &AccessPoint) -> Vec<(&'static str, String)> {
         ("path", it.path.clone()),
         ("uid", user.map_or_else(none, |it| it.uid.to_string())),
         ("gid", user.map_or_else(none, |it| it.gid.to_string())),
-        ("secondary groups", if groups.is_empty() { none() } else { groups.join(",") }),
+        ("secondary groups", if groups.is_empty() { "none".to_owned() } else { groups.join(",") }),
         ("owner and permissions of a new folder", creation),
     ]
 }
@@ -109,19 +109,19 @@ mod tests {
         let short = AccessPointSpec { permissions: "750".to_owned(), ..spec.clone() };
         assert_eq!(is_as_made(&short, &made()), Ok(()), "permissions are a number");
         let changes: [(Change, &str); 7] = [
-            (|it| "/".clone_into(&mut it.path), "path is /, not /larder/a"),
-            (|it| it.user.as_mut().unwrap().uid = 0, "uid is 0, not 1000"),
-            (|it| it.user.as_mut().unwrap().gid = 0, "gid is 0, not 1000"),
-            (|it| it.user = None, "uid is not set, not 1000; gid is not set, not 1000"),
+            (|it| "/".clone_into(&mut it.path), "path is /, should be /larder/a"),
+            (|it| it.user.as_mut().unwrap().uid = 0, "uid is 0, should be 1000"),
+            (|it| it.user.as_mut().unwrap().gid = 0, "gid is 0, should be 1000"),
+            (|it| it.user = None, "uid is not set, should be 1000; gid is not set, should be 1000"),
             (
                 |it| it.user.as_mut().unwrap().secondary_gids = [5, 6].into(),
-                "secondary groups is 5,6, not not set",
+                "secondary groups is 5,6, should be none",
             ),
             (
                 |it| "0777".clone_into(&mut it.creation.as_mut().unwrap().permissions),
-                "owner and permissions of a new folder is 1000:1000 0777, not 1000:1000 0750",
+                "owner and permissions of a new folder is 1000:1000 0777, should be 1000:1000 0750",
             ),
-            (|it| it.creation = None, "of a new folder is not set, not 1000:1000 0750"),
+            (|it| it.creation = None, "of a new folder is not set, should be 1000:1000 0750"),
         ];
         for (change, told) in changes {
             let mut it = made();

@@ -13,7 +13,8 @@ use crate::desired::{Desired, Want, copy_of, sync_request};
 use crate::endpoint::Endpoint;
 use crate::names::ALIAS;
 use crate::observed::{Observed, ProvisionedStatus, Read, Source, Version};
-use crate::plan::{Area, Plan, Plans, target};
+use crate::plan::rollout::version_to_serve;
+use crate::plan::{Area, Plan, Plans};
 
 /// The version that the alias points at.
 pub(super) fn serving(observed: &Observed) -> Option<u64> {
@@ -162,9 +163,9 @@ pub(super) fn function(
     })
 }
 
-/// The provisioned concurrency of the wanted version, or while that is not there, of the one that serves.
-pub(super) fn newest_provisioned(desired: &Desired, observed: &Observed) -> Option<CapacityStatus> {
-    let version = target(desired, observed).ok().or_else(|| {
+/// The provisioned concurrency of the version that is to serve, or while that is not there, of the one that does.
+pub(super) fn provisioned(desired: &Desired, observed: &Observed) -> Option<CapacityStatus> {
+    let version = version_to_serve(desired, observed).or_else(|| {
         let serving = serving(observed)?;
         versions(observed).iter().find(|v| v.number == serving)
     })?;

@@ -40,7 +40,7 @@ pub fn status(
     let desired = Desired::of(endpoint);
     let models = details::models(endpoint, observed, previous, now);
     let serving = details::serving(observed);
-    let provisioned = details::newest_provisioned(&desired, observed);
+    let provisioned = details::provisioned(&desired, observed);
     let storage = storage::storage(endpoint, observed, previous);
     let drift = drift_of(endpoint, &desired, observed, plans, failures, previous, now);
     let mut conditions = vec![draft("Accepted", true, Reason::Accepted, "the spec is valid".to_owned())];
@@ -80,7 +80,7 @@ pub fn status(
         function: details::function(endpoint, observed, serving),
         capacity: provisioned,
         events: details::events(endpoint, &desired, plans),
-        rollout: rollout::rollout(&desired, observed),
+        rollout: rollout::rollout(&desired, observed, previous.rollout.as_ref()),
         traffic: details::traffic(observed),
         history: details::history(observed),
         drift,

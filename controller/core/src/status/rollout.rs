@@ -4,14 +4,18 @@ use larder_crds::status::RolloutStatus;
 
 use crate::desired::Desired;
 use crate::observed::{Alias, Observed};
-use crate::plan::rollout::Record;
+use crate::plan::rollout::{Record, is_disturbed};
 
 fn alias(observed: &Observed) -> Option<&Alias> {
     observed.alias.as_ref().ok()?.as_ref()
 }
 
 /// The rollout that is under way, or how the last one ended.
-pub(super) fn rollout(desired: &Desired, observed: &Observed) -> Option<RolloutStatus> {
+pub(super) fn rollout(
+    desired: &Desired,
+    observed: &Observed,
+    previous: Option<&RolloutStatus>,
+) -> Option<RolloutStatus> {
     let alias = alias(observed)?;
     let steps = i32::try_from(desired.rollout.steps.len()).unwrap_or(i32::MAX);
     let told = |version: u64, state: &str, step, since: jiff::Timestamp, message: String| RolloutStatus {
@@ -22,7 +26,11 @@ pub(super) fn rollout(desired: &Desired, observed: &Observed) -> Option<RolloutS
         since: Some(format!("{since:.0}")),
         message,
     };
-    Some(match Record::parse(&alias.description)? {
+    let Some(record) = Record::parse(&alias.description) else {
+        // Somebody else has written over the alias: how far it was is known from here alone.
+        return previous.filter(|_| is_disturbed(desired, observed, previous)).cloned();
+    };
+    Some(match record {
         Record::Step { version, step, since, .. } => {
             let state = if desired.controls.is_paused { "Paused" } else { "Progressing" };
             told(version, state, i32::try_from(step + 1).ok(), since, String::new())

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use larder_crds::status::RolloutStatus;
 
 use super::{Plan, Reason, capacity, function, target};
 use crate::desired::{Desired, Want};
@@ -93,6 +94,11 @@ pub(crate) fn to_serve(desired: &Desired, observed: &Observed) -> Option<String>
         Way::Rollout | Way::Promotion => "of the spec".to_owned(),
         Way::Retreat { .. } => goal.version.number.to_string(),
     })
+}
+
+/// The version that is to serve, where that is known.
+pub(crate) fn version_to_serve<'a>(desired: &Desired, observed: &'a Observed) -> Option<&'a Version> {
+    goal(desired, observed).ok().map(|goal| goal.version)
 }
 
 /// Why a version must take no requests, if that is so.
@@ -278,9 +284,7 @@ pub(super) fn advance(
             }
             match steps.first() {
                 Some(step) => {
-                    let record =
-                        Record::Step { version: number, step: 0, since: at, begun: at, paused: None };
-                    moved(alias.version, Some((number, step.percent)), &record)
+                    moved(alias.version, Some((number, step.percent)), &first(number, 0, step.percent, at))
                 }
                 None => moved(number, None, &done(number)),
             }
@@ -299,22 +303,25 @@ fn go_on(
     let (steps, at) = (&desired.rollout.steps, observed.at);
     let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
     let stays = |record: &Record| moved(alias.version, Some((number, percent)), record);
-    let Some(Record::Step { version, step, since, begun, paused }) =
+    let Some(Record::Step { version, step, since, begun, paused, .. }) =
         record(Some(alias)).filter(|record| is_true(record, number, percent, desired, at))
     else {
-        // The steps were changed, or somebody else moved the alias: the hold begins again.
-        let step = steps.iter().rposition(|it| it.percent <= percent).unwrap_or_default();
-        let share = steps.get(step).map_or(percent, |it| it.percent);
-        let record = Record::Step { version: number, step, since: at, begun: at, paused: None };
-        return moved(alias.version, Some((number, share)), &record);
+        // The steps were changed, or somebody else moved the alias: the hold begins again, at the share that was given.
+        let given = match record(Some(alias)) {
+            Some(Record::Step { version, percent, .. }) if version == number => percent,
+            Some(Record::Step { .. } | Record::Done { .. } | Record::Aborted { .. }) | None => percent,
+        };
+        let step = steps.iter().rposition(|it| it.percent <= given).unwrap_or_default();
+        let share = steps.get(step).map_or(given, |it| it.percent);
+        return moved(alias.version, Some((number, share)), &first(number, step, share, at));
     };
     match (desired.controls.is_paused, paused) {
         (true, Some(_)) => return Err(held(number, &format!("{percent} %"))),
-        (true, None) => return stays(&Record::Step { version, step, since, begun, paused: Some(at) }),
+        (true, None) => return stays(&Record::Step { version, step, percent, since, begun, paused: Some(at) }),
         // The time that it was held counts for nothing.
         (false, Some(from)) => {
             let (since, begun) = (later(since, elapsed(from, at)), later(begun, elapsed(from, at)));
-            return stays(&Record::Step { version, step, since, begun, paused: None });
+            return stays(&Record::Step { version, step, percent, since, begun, paused: None });
         }
         (false, None) => {}
     }
@@ -341,11 +348,38 @@ fn go_on(
     }
     match steps.get(step + 1) {
         Some(next) => {
-            let record = Record::Step { version, step: step + 1, since: at, begun, paused: None };
-            moved(alias.version, Some((number, next.percent)), &record)
+            let (step, percent) = (step + 1, next.percent);
+            let record = Record::Step { version, step, percent, since: at, begun, paused: None };
+            moved(alias.version, Some((number, percent)), &record)
         }
         None => moved(number, None, &Record::Done { version, since: at }),
     }
+}
+
+/// A version takes a share as of now.
+const fn first(version: u64, step: usize, percent: u8, at: Timestamp) -> Record {
+    Record::Step { version, step, percent, since: at, begun: at, paused: None }
+}
+
+/// Whether somebody else has moved the alias while the version that is to serve took its first shares: what the alias
+/// does is not what its description says, or that is gone together with the share that `told`, the last status, knew.
+pub(crate) fn is_disturbed(desired: &Desired, observed: &Observed, told: Option<&RolloutStatus>) -> bool {
+    let Ok(Some(alias)) = &observed.alias else { return false };
+    let is_taking = |number: u64| {
+        told.is_some_and(|told| told.step.is_some() && told.version == number.to_string())
+            && alias.second.is_none()
+    };
+    let Some(goal) = goal(desired, observed).ok().filter(|goal| goal.way == Way::Rollout) else { return false };
+    let number = goal.version.number;
+    let is_moved = match record(Some(alias)) {
+        Some(Record::Step { version, percent, .. }) if version == number => {
+            alias.second != Some((number, percent))
+        }
+        Some(Record::Step { .. } | Record::Done { .. } | Record::Aborted { .. }) => false,
+        None => is_taking(number),
+    };
+    // What is unfit is taken back, whoever moved it.
+    is_moved && alias.version != number && take_back(desired, observed, alias).is_none()
 }
 
 /// What was not judged is not let through: a version that is suspected waits for the invocations that decide.
@@ -364,9 +398,9 @@ fn judged(on: &AbortOn, health: &Health) -> Result<(), Plan> {
 /// Whether a record tells how `number` came to its share of the requests.
 fn is_true(record: &Record, number: u64, percent: u8, desired: &Desired, at: Timestamp) -> bool {
     match record {
-        Record::Step { version, step, since, .. } => {
+        Record::Step { version, step, percent: given, since, .. } => {
             let step = desired.rollout.steps.get(*step);
-            *version == number && *since <= at && step.is_some_and(|step| step.percent == percent)
+            *version == number && *given == percent && *since <= at && step.is_some_and(|it| it.percent == percent)
         }
         Record::Done { .. } | Record::Aborted { .. } => false,
     }

@@ -20,6 +20,8 @@ pub enum Record {
         version: u64,
         /// Its step, from 0.
         step: usize,
+        /// Its share of the requests, in percent: any other is somebody else's.
+        percent: u8,
         /// Since when.
         since: Timestamp,
         /// When it took its first.
@@ -64,7 +66,8 @@ impl Record {
         Some(match field("step") {
             Some(step) => {
                 let step = step.parse::<usize>().ok()?.checked_sub(1)?;
-                Self::Step { version, step, since, begun: time("begun")?, paused: time("paused") }
+                let percent = field("percent")?.parse().ok()?;
+                Self::Step { version, step, percent, since, begun: time("begun")?, paused: time("paused") }
             }
             None => Self::Done { version, since },
         })
@@ -74,10 +77,10 @@ impl Record {
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Self::Step { version, step, since, begun, paused } => {
+            Self::Step { version, step, percent, since, begun, paused } => {
                 let paused = paused.map(|at| format!(" paused={at:.0}")).unwrap_or_default();
                 format!(
-                    "{MARK} version={version} step={} since={since:.0} begun={begun:.0}{paused}",
+                    "{MARK} version={version} step={} percent={percent} since={since:.0} begun={begun:.0}{paused}",
                     step + 1
                 )
             }
@@ -100,6 +103,7 @@ mod tests {
             Record::Step {
                 version: 7,
                 step: 1,
+                percent: 50,
                 since: at(1_800_000_100),
                 begun: at(1_800_000_000),
                 paused: None,
@@ -107,6 +111,7 @@ mod tests {
             Record::Step {
                 version: 7,
                 step: 0,
+                percent: 10,
                 since: at(1_800_000_000),
                 begun: at(1_800_000_000),
                 paused: Some(at(1_800_000_050)),
@@ -134,7 +139,8 @@ mod tests {
             "larder:",
             "larder: version=x since=2026-01-01T00:00:00Z",
             "larder: version=7",
-            "larder: version=7 step=0 since=2026-01-01T00:00:00Z begun=2026-01-01T00:00:00Z",
+            "larder: version=7 step=0 percent=10 since=2026-01-01T00:00:00Z begun=2026-01-01T00:00:00Z",
+            "larder: version=7 step=1 since=2026-01-01T00:00:00Z begun=2026-01-01T00:00:00Z",
             "larder: aborted=7 why=at=2026-01-01T00:00:00Z",
         ] {
             assert_eq!(Record::parse(text), None, "{text}");
