@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use larder_contract::layout::MAX_SOURCE_CA;
 use larder_core::Defaults;
 use larder_core::endpoint::{CodeRef, ImageRef};
+use larder_core::plan::spread::WORKER_RATE;
 use larder_core::tenants::RolePolicy;
 
 use crate::cloud::aws::Settings;
@@ -95,6 +96,10 @@ pub struct Shared {
     /// public ones; up to 3,000 bytes, because model-sync gets them in its environment.
     #[arg(long, env = "LARDER_SOURCE_CA_FILE", value_name = "FILE", value_parser = authorities)]
     pub source_ca: Option<String>,
+    /// Bytes that one invocation of model-sync is taken to copy in a second. What one cannot copy in half of its time
+    /// is shared among several.
+    #[arg(long, default_value_t = WORKER_RATE, value_parser = clap::value_parser!(u64).range(1..))]
+    pub sync_bytes_per_second: u64,
     /// AWS control-plane calls a second, for each account and region.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub calls_per_second: u32,
@@ -135,6 +140,7 @@ impl Shared {
             sync_code: self.sync_code.clone(),
             source_hosts: self.allow_source_host.clone(),
             source_ca: self.source_ca.clone(),
+            sync_bytes_per_second: self.sync_bytes_per_second,
         }
     }
 }
@@ -345,6 +351,7 @@ impl Explain {
             sync_code: self.sync_code.clone()?,
             allow_source_host: self.allow_source_host.clone(),
             source_ca: self.source_ca.clone(),
+            sync_bytes_per_second: WORKER_RATE,
             calls_per_second: self.calls_per_second,
         })
     }

@@ -135,3 +135,54 @@ async fn a_revision_is_shared_collected_read_again_and_replaced() {
     controller.stop().await;
     scenario.stack.stop().await;
 }
+
+/// A file of so many bytes that are all unlike each other.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(bytes / 8).flatten().collect()
+}
+
+/// Where one invocation is said to be slow, several of them share a model: each is started once, each part is fetched once,
+/// and the last to finish makes the revision whole.
+#[tokio::test]
+async fn a_model_is_spread_among_invocations() {
+    const WEIGHTS: usize = 80 << 20;
+    let scenario = Scenario::start(Timings::default()).await.unwrap();
+    // In half of 15 minutes one copies 28.1 MiB, so four copy a little more than 80.
+    let controller = scenario.controller("larder", &["--sync-bytes-per-second", "65536"]).await.unwrap();
+    scenario.upload_det(BUCKET, "kept/", Ocr::V4).await.unwrap();
+    let weights = noise(WEIGHTS);
+    let put = scenario.stack.s3().put_object().bucket(BUCKET).key("kept/weights.bin");
+    put.body(weights.clone().into()).send().await.unwrap();
+    let objects = scenario.stack.s3().list_objects_v2().bucket(BUCKET).prefix("kept/").send().await.unwrap();
+    let sizes = objects.contents().iter().map(|object| object.size().unwrap().unsigned_abs());
+    let parts: u64 = sizes.map(|size| size.div_ceil(8 << 20).max(1)).sum();
+
+    scenario.stack.clear_calls();
+    scenario.apply(&object()).await.unwrap();
+    let endpoint = scenario.until(NAME, "to be ready", 180, |it| is_ready_at(it, "1")).await.unwrap();
+    assert_eq!(scenario.stack.count("s3", "GetObject"), parts);
+    let log = fs::read_to_string(&controller.log).unwrap();
+    for worker in 1..=4 {
+        let started = format!("worker {worker} of 4: ");
+        assert_eq!(log.matches(&started).count(), 1, "{started:?} in {log}");
+    }
+
+    let arn = endpoint.status.unwrap().storage.unwrap().access_point_arn.unwrap();
+    let root = scenario.stack.access_point_dir(arn.rsplit('/').next().unwrap());
+    let revision = revisions(&root).pop_first().unwrap();
+    assert!(
+        fs::read(revision.join("weights.bin")).unwrap() == weights,
+        "the bytes are not those of the source"
+    );
+    let mut left = fs::read_dir(root.join("staging")).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(left.find(|path| path.is_dir()), None, "no part is left over");
+    controller.stop().await;
+    scenario.stack.stop().await;
+}

@@ -314,9 +314,11 @@ fn a_rollout_is_no_drift() {
     .unwrap();
 }
 
+type Taking = (&'static str, fn(&mut Account));
+
 /// How somebody takes the shares of a canary away: by the weights alone, as a deployment tool does; by other weights; by
 /// the whole alias with its description, as who declares it elsewhere does.
-const TAKINGS: [(&str, fn(&mut Account)); 4] = [
+const TAKINGS: [Taking; 4] = [
     ("no weights", |a| inference(a).alias.as_mut().unwrap().second = None),
     ("more", |a| inference(a).alias.as_mut().unwrap().second = Some((2, 90))),
     ("less", |a| inference(a).alias.as_mut().unwrap().second = Some((2, 5))),
@@ -382,7 +384,8 @@ fn a_share_that_was_taken_once_is_given_again_and_held_anew() {
         assert_eq!(entry.corrections.len(), 1, "{what}: {entry:?}");
         let given = run.world.now();
         run.until("to take all", |run| traffic(run) == (2, None)).unwrap();
-        assert!(run.world.now() - given >= Duration::from_secs(290), "{what}: {:?}", run.world.now() - given);
+        let held = run.world.now().saturating_sub(given);
+        assert!(held >= Duration::from_secs(290), "{what}: {held:?}");
         assert!(run.condition("Stalled").is_none(), "{what}: {:#?}", run.status.conditions);
     }
 }

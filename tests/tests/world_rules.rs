@@ -70,7 +70,9 @@ fn a_create_that_was_not_seen_yet_recovers_from_already_exists() {
     run.world.plan_fault(Fault { on: On::Operation("CreateFileSystem", 1), trouble: Trouble::KilledAfter });
     run.world.plan_fault(Fault { on: On::Operation("DescribeFileSystems", 2), trouble: Trouble::Stale });
     settle(&mut run);
-    assert!(run.world.refused().iter().any(|told| told.contains("FileSystemAlreadyExists")));
+    let refused = run.world.refused();
+    let twice = refused.iter().filter(|told| told.contains("FileSystemAlreadyExists"));
+    assert_eq!(twice.count(), 1, "what is there is looked for after that: {refused:#?}");
     assert_eq!(run.end(), ready().end());
 }
 

@@ -56,6 +56,8 @@ pub struct Desired {
     pub security_groups: BTreeSet<String>,
     /// The model-sync function.
     pub sync: Want<FunctionWant>,
+    /// Bytes that one invocation of it is taken to copy in a second.
+    pub sync_bytes_per_second: u64,
     /// The models.
     pub models: Vec<Model>,
     /// Seconds for which a source must not have changed before it is copied.
@@ -205,6 +207,7 @@ impl Desired {
             subnets: endpoint.subnets.clone(),
             security_groups: endpoint.security_groups.clone(),
             sync: Want::unless_deleting(sync, deletion, false),
+            sync_bytes_per_second: endpoint.sync_bytes_per_second,
             models: endpoint.models.clone(),
             settle_seconds: endpoint.settle_seconds,
             retain_revisions: endpoint.retain_revisions,

@@ -56,16 +56,22 @@ pub fn build(root: &Path, dir: &Path, mutations: &[Mutation]) -> Result<Built> {
     }
     let programs = mutations.iter().map(|it| Ok(it.test()?.0)).collect::<Result<BTreeSet<&str>>>()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["test", "--workspace", "--locked", "--no-run", "--lib", "--message-format=json-render-diagnostics"]);
+    cargo.args(["test", "--workspace", "--locked", "--no-run", "--lib", "--message-format=json"]);
     for program in programs.iter().filter(|program| !program.starts_with("larder")) {
         cargo.args(["--test", program]);
     }
     cargo.current_dir(&tree).env("CARGO_TARGET_DIR", dir.join("target"));
     let built = cargo.stderr(Stdio::inherit()).output().context("cargo")?;
-    ensure!(built.status.success(), "the mutated sources in {} do not build", tree.display());
+    let messages = String::from_utf8(built.stdout)?;
+    let messages =
+        messages.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
+    if !built.status.success() {
+        let errors = messages.iter().map(|it| &it["message"]).filter(|it| it["level"] == "error");
+        let errors: Vec<&str> = errors.filter_map(|it| it["rendered"].as_str()).collect();
+        bail!("the mutated sources in {} do not build:\n{}", tree.display(), errors.join("\n"));
+    }
     let mut found = BTreeMap::new();
-    for line in String::from_utf8(built.stdout)?.lines() {
-        let message: serde_json::Value = serde_json::from_str(line)?;
+    for message in &messages {
         let (name, program) = (&message["target"]["name"], &message["executable"]);
         let (Some(name), Some(program)) = (name.as_str(), program.as_str()) else { continue };
         if message["profile"]["test"] == true {

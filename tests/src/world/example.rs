@@ -2,6 +2,7 @@
 
 use larder_core::Defaults;
 use larder_core::endpoint::{CodeRef, ImageRef, ImageReference};
+use larder_core::plan::spread::WORKER_RATE;
 use larder_crds::InferenceEndpoint;
 use serde_json::json;
 
@@ -38,6 +39,7 @@ pub fn defaults() -> Defaults {
     Defaults {
         source_hosts: Vec::new(),
         source_ca: None,
+        sync_bytes_per_second: WORKER_RATE,
         cluster: "test".to_owned(),
         scope: None,
         region: Some("eu-west-1".to_owned()),

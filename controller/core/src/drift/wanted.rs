@@ -107,7 +107,8 @@ fn wanted(
         provisioned,
         url,
         events,
-        // When to copy and what to keep.
+        // How and when to copy, and what to keep.
+        sync_bytes_per_second: _,
         settle_seconds: _,
         retain_revisions: _,
         collect_after_seconds: _,

@@ -31,6 +31,8 @@ pub struct Defaults {
     pub source_hosts: Vec<String>,
     /// Certificate authorities of sources, in PEM, beside the public ones.
     pub source_ca: Option<String>,
+    /// Bytes that one invocation of model-sync is taken to copy in a second.
+    pub sync_bytes_per_second: u64,
 }
 
 /// Why an object cannot be worked on: the field, its value and the remedy.
@@ -287,6 +289,8 @@ pub struct Endpoint {
     pub source_hosts: Vec<String>,
     /// Certificate authorities of sources, in PEM, beside the public ones.
     pub source_ca: Option<String>,
+    /// Bytes that one invocation of model-sync is taken to copy in a second.
+    pub sync_bytes_per_second: u64,
     /// Warm sandboxes.
     pub provisioned: Option<i32>,
     /// The most at once.

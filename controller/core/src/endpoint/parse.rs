@@ -70,6 +70,7 @@ impl Endpoint {
             sync_code: defaults.sync_code.clone(),
             source_hosts: defaults.source_hosts.clone(),
             source_ca: defaults.source_ca.clone(),
+            sync_bytes_per_second: defaults.sync_bytes_per_second,
             provisioned: spec.capacity.provisioned,
             reserved: spec.capacity.reserved,
             rollout: rollout::rollout(&spec.rollout)?,

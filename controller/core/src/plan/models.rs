@@ -49,7 +49,12 @@ fn present(desired: &Desired, want: &FunctionWant, observed: &Observed) -> Resul
     };
     let all = || {
         let timeout = Duration::from_secs(want.timeout_seconds.unsigned_abs().into());
-        let workers = spread::workers(bytes_left(observed, report), timeout, function.reserved);
+        let workers = spread::workers(
+            bytes_left(observed, report),
+            desired.sync_bytes_per_second,
+            timeout,
+            function.reserved,
+        );
         spread::to_start(report, workers).into_iter().map(start).collect()
     };
     let stalled = spread::stalled(report);

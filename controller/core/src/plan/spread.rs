@@ -9,7 +9,7 @@ use std::time::Duration;
 use larder_contract::Worker;
 use larder_contract::sync::{ModelState, SyncReport, WorkerState};
 
-/// Bytes a second that one invocation is taken to copy. Assumed: AWS documents no figure for an invocation's
+/// Bytes a second that one invocation is taken to copy, unless the controller is told another figure. Assumed: AWS documents no figure for an invocation's
 /// network, and the program itself copies ten times as much (docs/sync-speed.md). One that is faster ends sooner,
 /// one that is half as fast still ends in time.
 pub const WORKER_RATE: u64 = 64 << 20;
@@ -18,11 +18,11 @@ pub const WORKER_RATE: u64 = 64 << 20;
 /// <https://docs.aws.amazon.com/efs/latest/ug/limits.html>
 pub const MOST_WORKERS: u16 = 16;
 
-/// How many invocations share a copy of so many bytes, each of which may take `timeout`. With a reserved
+/// How many invocations share a copy of so many bytes, each of which copies `rate` bytes a second and may take `timeout`. With a reserved
 /// concurrency one is left for questions about progress.
 #[must_use]
-pub fn workers(bytes: u64, timeout: Duration, reserved: Option<i32>) -> u16 {
-    let share = WORKER_RATE.saturating_mul(timeout.as_secs() / 2).max(1);
+pub fn workers(bytes: u64, rate: u64, timeout: Duration, reserved: Option<i32>) -> u16 {
+    let share = rate.saturating_mul(timeout.as_secs() / 2).max(1);
     let wanted = u16::try_from(bytes.div_ceil(share)).unwrap_or(u16::MAX);
     let room = reserved.map_or(MOST_WORKERS, |most| u16::try_from(most.saturating_sub(1)).unwrap_or(0));
     wanted.min(room).clamp(1, MOST_WORKERS)
@@ -86,7 +86,7 @@ mod tests {
             (100, Some(1), 1),
             (100, Some(0), 1),
         ] {
-            assert_eq!(workers(gib * GIB, LIMIT, reserved), want, "{gib} GiB, {reserved:?}");
+            assert_eq!(workers(gib * GIB, WORKER_RATE, LIMIT, reserved), want, "{gib} GiB, {reserved:?}");
         }
     }
 
@@ -136,7 +136,7 @@ mod tests {
     proptest! {
         #[test]
         fn there_is_always_somebody_to_start(bytes in any::<u64>(), reserved in prop::option::of(any::<i32>())) {
-            let of = workers(bytes, LIMIT, reserved);
+            let of = workers(bytes, WORKER_RATE, LIMIT, reserved);
             prop_assert!((1..=MOST_WORKERS).contains(&of));
             prop_assert!(reserved.is_none_or(|most| i32::from(of) < most.max(2)));
             prop_assert_eq!(to_start(&report(&[&[]]), of).len(), usize::from(of));

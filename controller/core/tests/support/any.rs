@@ -107,6 +107,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             let defaults = Defaults {
                 source_hosts: Vec::new(),
                 source_ca: None,
+                sync_bytes_per_second: 64 << 20,
                 cluster: "c".to_owned(),
                 scope: None,
                 region: Some("eu-west-1".to_owned()),
@@ -528,7 +529,14 @@ fn at(seconds: i64) -> Timestamp {
 fn description() -> impl Strategy<Value = String> {
     let record =
         (1u64..5, 0usize..3, -7200i64..100, 0u8..3).prop_map(|(version, step, since, kind)| match kind {
-            0 => Record::Step { version, step, percent: 10, since: at(since), begun: at(since - 60), paused: None },
+            0 => Record::Step {
+                version,
+                step,
+                percent: 10,
+                since: at(since),
+                begun: at(since - 60),
+                paused: None,
+            },
             1 => Record::Done { version, since: at(since) },
             _ => Record::Aborted { version, at: at(since), why: "it failed".to_owned() },
         });

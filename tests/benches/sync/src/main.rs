@@ -43,6 +43,9 @@ struct Cli {
     /// are fetched at once.
     #[arg(long, value_delimiter = ',')]
     variants: Vec<String>,
+    /// Each program on one processor of its own, which is what an invocation of Lambda has with 1,769 MB.
+    #[arg(long)]
+    one_processor: bool,
     /// AWS's S3 transfer manager, to compare with it, too: see tests/benches/transfer-manager.
     #[arg(long, env = "LARDER_BENCH_TRANSFER_MANAGER")]
     transfer_manager: Option<PathBuf>,
@@ -99,7 +102,7 @@ fn main() -> Result<()> {
                 // Each round begins with another program.
                 let tool = &tools[(round + turn) % tools.len()];
                 let to = cli.dir.join(format!("copied-{}", folders.len()));
-                let run = measure::run(tool, &server.url(), &to)?;
+                let run = measure::run(tool, &server.url(), &to, cli.one_processor)?;
                 if round == 0 {
                     objects
                         .check(&tool.files_in(&to)?)

@@ -23,15 +23,15 @@ pub(crate) struct Run {
 /// Clock ticks a second in `/proc` (proc(5)); the same on every Linux that we run on.
 const TICKS: f64 = 100.0;
 
-/// Runs `tool` into the new folder `to`.
-pub(crate) fn run(tool: &Tool, url: &str, to: &Path) -> Result<Run> {
+/// Runs `tool` into the new folder `to`, on one processor if so wanted.
+pub(crate) fn run(tool: &Tool, url: &str, to: &Path, one_processor: bool) -> Result<Run> {
     if to.exists() {
         fs::remove_dir_all(to)?;
     }
     fs::create_dir_all(to)?;
     rustix::fs::syncfs(File::open(to)?)?;
     let log = tool.log();
-    let mut command = tool.command(url, to);
+    let mut command = tool.command(url, to, one_processor);
     command.stdin(Stdio::null()).stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
     let before = cpu_of_children()?;
     let begun = Instant::now();

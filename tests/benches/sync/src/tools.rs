@@ -69,8 +69,12 @@ impl Tool {
         self.dir.join(format!("{}.log", self.name))
     }
 
-    pub(crate) fn command(&self, url: &str, to: &Path) -> Command {
-        let mut command = Command::new(&self.program);
+    pub(crate) fn command(&self, url: &str, to: &Path, one_processor: bool) -> Command {
+        let mut command =
+            Command::new(if one_processor { Path::new("/usr/bin/taskset") } else { &self.program });
+        if one_processor {
+            command.args(["--cpu-list", "0"]).arg(&self.program);
+        }
         command.env_clear().envs([
             ("PATH", "/usr/bin:/bin"),
             ("HOME", "/nonexistent"),

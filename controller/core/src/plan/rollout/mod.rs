@@ -317,7 +317,9 @@ fn go_on(
     };
     match (desired.controls.is_paused, paused) {
         (true, Some(_)) => return Err(held(number, &format!("{percent} %"))),
-        (true, None) => return stays(&Record::Step { version, step, percent, since, begun, paused: Some(at) }),
+        (true, None) => {
+            return stays(&Record::Step { version, step, percent, since, begun, paused: Some(at) });
+        }
         // The time that it was held counts for nothing.
         (false, Some(from)) => {
             let (since, begun) = (later(since, elapsed(from, at)), later(begun, elapsed(from, at)));
@@ -369,7 +371,9 @@ pub(crate) fn is_disturbed(desired: &Desired, observed: &Observed, told: Option<
         told.is_some_and(|told| told.step.is_some() && told.version == number.to_string())
             && alias.second.is_none()
     };
-    let Some(goal) = goal(desired, observed).ok().filter(|goal| goal.way == Way::Rollout) else { return false };
+    let Some(goal) = goal(desired, observed).ok().filter(|goal| goal.way == Way::Rollout) else {
+        return false;
+    };
     let number = goal.version.number;
     let is_moved = match record(Some(alias)) {
         Some(Record::Step { version, percent, .. }) if version == number => {
@@ -400,7 +404,10 @@ fn is_true(record: &Record, number: u64, percent: u8, desired: &Desired, at: Tim
     match record {
         Record::Step { version, step, percent: given, since, .. } => {
             let step = desired.rollout.steps.get(*step);
-            *version == number && *given == percent && *since <= at && step.is_some_and(|it| it.percent == percent)
+            *version == number
+                && *given == percent
+                && *since <= at
+                && step.is_some_and(|it| it.percent == percent)
         }
         Record::Done { .. } | Record::Aborted { .. } => false,
     }
