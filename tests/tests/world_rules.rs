@@ -76,6 +76,23 @@ fn a_create_that_was_not_seen_yet_recovers_from_already_exists() {
     assert_eq!(run.end(), ready().end());
 }
 
+/// What it took from its last look is not what AWS knows: a failure tells so, and all is looked at again.
+#[test]
+fn what_a_refused_step_relied_on_is_looked_at_again() {
+    let world = world();
+    world.meddle(|a| a.delays.mount_target = Duration::from_secs(30));
+    let mut run = run_of(world, object());
+    run.checks_truth = false;
+    run.until("to make an access point", |run| run.world.look(|a| !a.access_points.is_empty())).unwrap();
+    // It is seen, and then only the mount targets are waited for.
+    run.go_on_for(Duration::from_secs(15)).unwrap();
+    run.world.meddle(|a| a.access_points.clear());
+    settle(&mut run);
+    let refused = run.world.refused();
+    assert_eq!(refused.len(), 1, "{refused:#?}");
+    assert!(refused[0].starts_with("create function"), "{refused:#?}");
+}
+
 #[test]
 fn two_subnets_of_one_zone_share_a_mount_target() {
     let world = world();
