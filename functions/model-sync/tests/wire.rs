@@ -61,6 +61,36 @@ fn assert_copied(bucket: &Bucket, output: &Output) -> serde_json::Value {
     summary
 }
 
+/// The SDK's first calls show what all have in common, unless the bucket wants to hear of the SDK alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn most_calls_are_made_without_the_sdk() {
+    const FILES: usize = 200;
+    for wants_the_sdk in [false, true] {
+        let keys: Vec<String> = (0..FILES).map(|n| format!("ocr/ü+=&%2F{n}.onnx")).collect();
+        let objects: Vec<(&str, usize)> =
+            keys.iter().zip(300..).map(|(key, size)| (key.as_str(), size)).collect();
+        let bucket = Arc::new(Bucket { wants_the_sdk, ..Bucket::new(&objects) });
+        let url = bucket.serve().await;
+        let dir = tempfile::tempdir().unwrap();
+        let output = output(copy(&url, "ocr/", dir.path())).await;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let folder = PathBuf::from(summary["directory"].as_str().unwrap());
+        for (key, bytes) in bucket.objects.lock().unwrap().iter() {
+            assert!(std::fs::read(folder.join(&key["ocr/".len()..])).unwrap() == *bytes, "{key} differs");
+        }
+        let (gets, of_the_sdk) =
+            (bucket.gets.load(Ordering::SeqCst), bucket.of_the_sdk.load(Ordering::SeqCst));
+        assert_eq!((gets, &summary["retries"]), (FILES, &serde_json::json!(0)));
+        if wants_the_sdk {
+            assert_eq!(of_the_sdk, FILES);
+        } else {
+            // Those that began before the first was sent.
+            assert!((1..=32).contains(&of_the_sdk), "{of_the_sdk} of {FILES}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_through_faults_and_sums_up() {
     let bucket = Arc::new(Bucket::new(OBJECTS));

@@ -2,35 +2,134 @@
 
 use std::error::Error;
 
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId as _;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
+use aws_smithy_runtime_api::http::Headers;
 use aws_smithy_types::base64;
 
 use crate::checksum::{Algorithm, Checksum};
 use crate::expected::{Expected, MAX_PARTS};
 use crate::source::{Class, SourceError, Store};
 
-/// What an answer to `HeadObject` or `GetObject` says of the object's bytes: both have the same fields.
-macro_rules! expected {
-    ($bucket:expr, $answer:expr, $etag:expr) => {
-        $crate::s3::answer::strongest(&[
-            ($crate::checksum::Algorithm::Sha512, $answer.checksum_sha512()),
-            ($crate::checksum::Algorithm::Sha256, $answer.checksum_sha256()),
-            ($crate::checksum::Algorithm::Crc64Nvme, $answer.checksum_crc64_nvme()),
-            ($crate::checksum::Algorithm::Sha1, $answer.checksum_sha1()),
-            ($crate::checksum::Algorithm::Md5, $answer.checksum_md5()),
-            ($crate::checksum::Algorithm::Crc32C, $answer.checksum_crc32_c()),
-            ($crate::checksum::Algorithm::Crc32, $answer.checksum_crc32()),
-        ])
-        .or_else(|| {
-            let plain = $crate::s3::answer::is_plain(
-                $answer.server_side_encryption(),
-                $answer.sse_customer_algorithm(),
-            );
-            $crate::s3::answer::md5_of($bucket, $etag, plain)
-        })
+/// What an answer of the SDK to `HeadObject` or `GetObject` says of the object's bytes: both have the same fields.
+macro_rules! said {
+    ($answer:expr) => {
+        $crate::s3::answer::Said {
+            checksums: [
+                $answer.checksum_sha512,
+                $answer.checksum_sha256,
+                $answer.checksum_crc64_nvme,
+                $answer.checksum_sha1,
+                $answer.checksum_md5,
+                $answer.checksum_crc32_c,
+                $answer.checksum_crc32,
+            ],
+            encryption: $answer.server_side_encryption,
+            customer_algorithm: $answer.sse_customer_algorithm,
+        }
     };
+}
+
+/// The checksums that S3 may know, the stronger first, and the headers that it tells them in.
+const CHECKSUMS: [(Algorithm, &str); 7] = [
+    (Algorithm::Sha512, "x-amz-checksum-sha512"),
+    (Algorithm::Sha256, "x-amz-checksum-sha256"),
+    (Algorithm::Crc64Nvme, "x-amz-checksum-crc64nvme"),
+    (Algorithm::Sha1, "x-amz-checksum-sha1"),
+    (Algorithm::Md5, "x-amz-checksum-md5"),
+    (Algorithm::Crc32C, "x-amz-checksum-crc32c"),
+    (Algorithm::Crc32, "x-amz-checksum-crc32"),
+];
+
+/// What an answer says of the object's bytes.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// In the order of [`CHECKSUMS`].
+    pub(super) checksums: [Option<String>; CHECKSUMS.len()],
+    pub(super) encryption: Option<ServerSideEncryption>,
+    pub(super) customer_algorithm: Option<String>,
+}
+
+impl Said {
+    fn of_http(headers: &Headers) -> Self {
+        let header = |name: &str| headers.get(name).map(ToOwned::to_owned);
+        Self {
+            checksums: CHECKSUMS.map(|(_, name)| header(name)),
+            encryption: header("x-amz-server-side-encryption").as_deref().map(ServerSideEncryption::from),
+            customer_algorithm: header("x-amz-server-side-encryption-customer-algorithm"),
+        }
+    }
+
+    /// What the bytes must hash to, if anything is known of it.
+    pub(super) fn expected(&self, bucket: &str, etag: &str) -> Option<Expected> {
+        let stored = CHECKSUMS.iter().zip(&self.checksums);
+        let stored: Vec<_> = stored.map(|((algorithm, _), text)| (*algorithm, text.as_deref())).collect();
+        let is_plain = is_plain(self.encryption.as_ref(), self.customer_algorithm.as_deref());
+        strongest(&stored).or_else(|| md5_of(bucket, etag, is_plain))
+    }
+}
+
+/// What `GetObject` answers, as far as it matters here.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) etag: Option<String>,
+    pub(super) content_range: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) body: ByteStream,
+    pub(super) said: Said,
+}
+
+/// The most of an answer that tells of a failure.
+const MOST_OF_A_FAILURE: usize = 64 << 10;
+
+impl Answer {
+    pub(super) fn of_sdk(answer: GetObjectOutput) -> Self {
+        Self {
+            request_id: answer.request_id().map(ToOwned::to_owned),
+            etag: answer.e_tag,
+            content_range: answer.content_range,
+            body: answer.body,
+            said: said!(answer),
+        }
+    }
+
+    /// # Errors
+    /// When it tells of a failure: its class, its code, and the request's id.
+    pub(super) async fn of_http(answer: HttpResponse) -> Result<Self, (Class, String, Option<String>)> {
+        let header = |name: &str| answer.headers().get(name).map(ToOwned::to_owned);
+        let (status, request_id) = (answer.status(), header("x-amz-request-id"));
+        if status.is_success() {
+            return Ok(Self {
+                request_id,
+                etag: header("etag"),
+                content_range: header("content-range"),
+                said: Said::of_http(answer.headers()),
+                body: ByteStream::new(answer.into_body()),
+            });
+        }
+        let status = status.as_u16();
+        let code = code_of(ByteStream::new(answer.into_body())).await;
+        let class = class(code.as_deref(), Some(status), false);
+        Err((class, code.unwrap_or_else(|| format!("HTTP {status}")), request_id))
+    }
+}
+
+/// What an answer that tells of a failure calls it, if its body does.
+async fn code_of(mut body: ByteStream) -> Option<String> {
+    let mut text = Vec::new();
+    while let Some(Ok(bytes)) = body.next().await {
+        text.extend_from_slice(&bytes);
+        if text.len() > MOST_OF_A_FAILURE {
+            return None;
+        }
+    }
+    let text = std::str::from_utf8(&text).ok()?;
+    let code = text.split_once("<Code>")?.1.split_once("</Code>")?.0.trim();
+    (!code.is_empty()).then(|| code.to_owned())
 }
 
 pub(super) fn unquoted(etag: &str) -> &str {
@@ -85,7 +184,7 @@ pub(super) fn is_plain(encryption: Option<&ServerSideEncryption>, customer_key: 
 pub(super) fn failed<E>(
     operation: &'static str,
     resource: String,
-    error: SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+    error: SdkError<E, HttpResponse>,
 ) -> SourceError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -182,10 +281,10 @@ mod tests {
             (head().checksum_crc32(&sha1), "x-2", None),
         ] {
             let answer = answer.build();
-            assert_eq!(expected!("models", answer, etag), want);
+            assert_eq!(said!(answer).expected("models", etag), want);
         }
         let answer = head().build();
-        assert_eq!(expected!("models--use1-az4--x-s3", answer, md5), None);
+        assert_eq!(said!(answer).expected("models--use1-az4--x-s3", md5), None);
     }
 
     #[test]

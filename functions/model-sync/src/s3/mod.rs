@@ -1,7 +1,11 @@
-//! Amazon S3, or what speaks like it. [`answer`] reads what it says: checksums, errors.
+//! Amazon S3, or what speaks like it.
+//!
+//! - [`answer`]: reads what it says: checksums, errors.
+//! - [`direct`]: `GetObject` at a fraction of what the SDK takes for it.
 
 #[macro_use]
 mod answer;
+mod direct;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,16 +16,16 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
-use aws_sdk_s3::operation::RequestId as _;
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, EncodingType, Object};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::StreamExt as _;
 use larder_contract::source::S3Prefix;
 
-use answer::{failed, innermost, unquoted};
+use answer::{Answer, failed, innermost, unquoted};
 use larder_contract::key::url_decoded;
+
+use direct::Direct;
 
 use crate::expected::Expected;
 use crate::source::{Body, Class, Listed, Page, Source, SourceError, Store, Whole};
@@ -68,13 +72,14 @@ const CUT_SHORT: &str = "the listing is cut short";
 pub struct S3 {
     client: Client,
     place: S3Prefix,
+    direct: Direct,
 }
 
 impl S3 {
     /// Looks at `place` through `client`.
     #[must_use]
-    pub const fn new(client: Client, place: S3Prefix) -> Self {
-        Self { client, place }
+    pub fn new(client: Client, place: S3Prefix) -> Self {
+        Self { client, place, direct: Direct::default() }
     }
 }
 
@@ -135,7 +140,7 @@ impl Source for S3 {
             .send()
             .await
             .map_err(|e| failed("HeadObject", self.address(key), e))?;
-        Ok(expected!(&self.place.bucket, answer, etag))
+        Ok(said!(answer).expected(&self.place.bucket, etag))
     }
 
     /// `HeadObject` with a part's number needs `s3:GetObject` alone; `GetObjectAttributes` would need a right of
@@ -154,47 +159,72 @@ impl Source for S3 {
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
     async fn read(&self, key: &str, etag: &str, range: Range<u64>) -> Result<Body, SourceError> {
-        let request = self.client.get_object().bucket(&self.place.bucket).key(key).if_match(quoted(etag));
-        let wanted = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
-        let answer =
-            request.range(wanted).send().await.map_err(|e| failed("GetObject", self.address(key), e))?;
-        self.same(key, etag, &answer)?;
+        let (start, last) = (range.start, range.end.saturating_sub(1));
+        let answer = self.get(key, etag, ("range", format!("bytes={start}-{last}"))).await?;
         // Servers exist that do not know Range.
-        let expected = format!("bytes {}-{}/", range.start, range.end.saturating_sub(1));
-        if !answer.content_range().is_some_and(|is| is.starts_with(&expected)) && range.start > 0 {
-            let is = answer.content_range().unwrap_or("absent");
+        let expected = format!("bytes {start}-{last}/");
+        if !answer.content_range.as_deref().is_some_and(|is| is.starts_with(&expected)) && start > 0 {
+            let is = answer.content_range.as_deref().unwrap_or("absent");
             let code = format!("Content-Range is {is}, not {expected}…");
-            return Err(self.refused(key, Class::Invalid, code, &answer));
+            return Err(self.refused(key, Class::Invalid, code, answer.request_id));
         }
         Ok(body(answer.body, self.address(key)))
     }
 
     /// As [`S3::read`]. The checksum is asked for behind the SDK's back, which would else compute it too.
     async fn read_whole(&self, key: &str, etag: &str) -> Result<Whole, SourceError> {
-        let request = self.client.get_object().bucket(&self.place.bucket).key(key).if_match(quoted(etag));
-        let answer = request
-            .customize()
-            .mutate_request(|request| {
-                request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
-            })
-            .send()
-            .await
-            .map_err(|e| failed("GetObject", self.address(key), e))?;
-        self.same(key, etag, &answer)?;
-        let expected = expected!(&self.place.bucket, answer, etag);
+        let answer = self.get(key, etag, ("x-amz-checksum-mode", "ENABLED".to_owned())).await?;
+        let expected = answer.said.expected(&self.place.bucket, etag);
         Ok(Whole { expected, body: body(answer.body, self.address(key)) })
     }
 }
 
 impl S3 {
-    /// Servers exist that do not know If-Match.
-    fn same(&self, key: &str, etag: &str, answer: &GetObjectOutput) -> Result<(), SourceError> {
-        match answer.e_tag() {
-            Some(is) if unquoted(is) != etag => {
-                Err(self.refused(key, Class::Changed, format!("ETag is {is}, not {etag}"), answer))
+    /// Gets an object, if it is still this one, with another header beside.
+    async fn get(
+        &self,
+        key: &str,
+        etag: &str,
+        header: (&'static str, String),
+    ) -> Result<Answer, SourceError> {
+        let failed_so = |class, code, request_id| self.refused(key, class, code, request_id);
+        let headers = [("if-match", quoted(etag)), header];
+        let answer = match self.direct.get(key, &headers).await {
+            Some(answer) => {
+                let answer = answer.map_err(|e| {
+                    let failed = failed_so(Class::Transient, innermost(&*e), None);
+                    SourceError { source: Some(e), ..failed }
+                })?;
+                Answer::of_http(answer).await.map_err(|(class, code, id)| failed_so(class, code, id))?
             }
-            Some(_) | None => Ok(()),
+            None => self.get_by_sdk(key, headers).await?,
+        };
+        // Servers exist that do not know If-Match.
+        match answer.etag.as_deref() {
+            Some(is) if unquoted(is) != etag => {
+                Err(failed_so(Class::Changed, format!("ETag is {is}, not {etag}"), answer.request_id))
+            }
+            Some(_) | None => Ok(answer),
         }
+    }
+
+    /// The SDK's first request shows what all have in common.
+    async fn get_by_sdk(
+        &self,
+        key: &str,
+        headers: [(&'static str, String); 2],
+    ) -> Result<Answer, SourceError> {
+        let request = self.client.get_object().bucket(&self.place.bucket).key(key);
+        let mut request = request.customize().mutate_request(move |request| {
+            for (name, value) in &headers {
+                request.headers_mut().insert(*name, value.clone());
+            }
+        });
+        if let Some(learn) = self.direct.learn(key, CONNECT_TIMEOUT) {
+            request = request.interceptor(learn);
+        }
+        let answer = request.send().await.map_err(|e| failed("GetObject", self.address(key), e))?;
+        Ok(Answer::of_sdk(answer))
     }
 
     /// A page of the listing that cannot be used.
@@ -210,14 +240,14 @@ impl S3 {
         }
     }
 
-    fn refused(&self, key: &str, class: Class, code: String, answer: &GetObjectOutput) -> SourceError {
+    fn refused(&self, key: &str, class: Class, code: String, request_id: Option<String>) -> SourceError {
         SourceError {
             operation: "GetObject",
             resource: self.address(key),
             class,
             store: Store::S3,
             code,
-            request_id: answer.request_id().map(ToOwned::to_owned),
+            request_id,
             source: None,
         }
     }

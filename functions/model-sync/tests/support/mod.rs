@@ -4,6 +4,7 @@
 
 pub(crate) mod lambda;
 mod run;
+mod signature;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -28,6 +29,7 @@ pub(crate) use run::{bytes, copied, copy_from, output, sha256};
 
 /// The server's state; one bucket named `models`.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a test turns one of them on, or none")]
 pub(crate) struct Bucket {
     pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
     /// How many `GetObject` there were.
@@ -54,6 +56,10 @@ pub(crate) struct Bucket {
     pub(crate) uploaded_in: Option<usize>,
     /// Whether it keeps no checksum of any object.
     pub(crate) keeps_no_checksum: bool,
+    /// Whether it denies every `GetObject` that the SDK did not make.
+    pub(crate) wants_the_sdk: bool,
+    /// How many `GetObject` the SDK made.
+    pub(crate) of_the_sdk: AtomicUsize,
     /// How often the length of such a part was asked for.
     pub(crate) part_lengths: AtomicUsize,
 }
@@ -124,6 +130,8 @@ impl Bucket {
             tells_no_etag: false,
             uploaded_in: None,
             keeps_no_checksum: false,
+            wants_the_sdk: false,
+            of_the_sdk: AtomicUsize::new(0),
             part_lengths: AtomicUsize::new(0),
         }
     }
@@ -222,6 +230,7 @@ fn error(status: StatusCode, code: &str) -> Response {
 }
 
 async fn answer(State(bucket): State<Arc<Bucket>>, request: Request) -> Response {
+    signature::check(&request);
     let path = unescaped(request.uri().path().trim_start_matches('/'));
     let (name, key) = path.split_once('/').unwrap_or((&path, ""));
     if bucket.is_denied {
@@ -250,6 +259,11 @@ async fn answer(State(bucket): State<Arc<Bucket>>, request: Request) -> Response
         }
         let part = query.split('&').find_map(|pair| pair.strip_prefix("partNumber=")?.parse().ok());
         return bucket.facts(&bytes, part).into_response();
+    }
+    if request.headers().contains_key("amz-sdk-invocation-id") {
+        bucket.of_the_sdk.fetch_add(1, Ordering::SeqCst);
+    } else if bucket.wants_the_sdk {
+        return error(StatusCode::FORBIDDEN, "AccessDenied");
     }
     get(&bucket, key, &bytes, request.headers()).await
 }
