@@ -1,7 +1,7 @@
 //! What Larder's three programs say to each other.
 //!
 //! - [`digest`]: SHA-256 content addresses.
-//! - [`key`]: object keys as listings give them.
+//! - [`key`]: object keys as listings give them; [`listing`]: whether a page of one is whole.
 //! - [`revision`]: what a model's content *is*, computed alike by controller and model-sync.
 //! - [`source`]: where a model's files are.
 //! - [`task`]: what a model does, and how.
@@ -17,6 +17,7 @@
 pub mod digest;
 pub mod key;
 pub mod layout;
+pub mod listing;
 pub mod manifest;
 pub mod revision;
 pub mod source;

@@ -11,6 +11,7 @@ use aws_smithy_types::base64;
 use jiff::Timestamp;
 use larder_contract::Digest;
 use larder_contract::key::url_decoded;
+use larder_contract::listing::{CutShort, next_page};
 use larder_core::Class;
 use larder_core::observed::{Code, Package};
 use sha2::{Digest as _, Sha256};
@@ -107,16 +108,10 @@ impl Clients {
         let call = Call::new("ListObjectsV2", format!("bucket {bucket}"));
         let request = self.s3.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(page);
         let answer = call.answer(request.encoding_type(EncodingType::Url).send().await)?;
-        // The SDK reads an answer that was cut short as a shorter one: it must hold all that it announces.
-        let next = match (answer.is_truncated, answer.next_continuation_token) {
-            (Some(true), Some(next)) => Some(next),
-            (Some(false), _) => None,
-            (Some(true) | None, _) => return Err(call.lacks("end")),
-        };
         let contents = answer.contents.unwrap_or_default();
-        if answer.key_count.is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
-            return Err(call.lacks("end"));
-        }
+        let (is_truncated, next) = (answer.is_truncated, answer.next_continuation_token);
+        let next = next_page(is_truncated, next, answer.key_count, contents.len());
+        let next = next.map_err(|CutShort| call.lacks("end"))?;
         let is_encoded = matches!(answer.encoding_type, Some(EncodingType::Url));
         let items = contents.into_iter().map(|object| {
             let key = object.key.ok_or_else(|| call.lacks("key"))?;

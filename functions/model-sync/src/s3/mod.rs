@@ -24,6 +24,7 @@ use larder_contract::source::S3Prefix;
 
 use answer::{Answer, failed, innermost, unquoted};
 use larder_contract::key::url_decoded;
+use larder_contract::listing::{CutShort, next_page};
 
 use direct::Direct;
 
@@ -63,9 +64,6 @@ pub fn client(config: &SdkConfig) -> Client {
         .build();
     Client::from_conf(config)
 }
-
-/// What is said of a listing that does not hold what it announces.
-const CUT_SHORT: &str = "the listing is cut short";
 
 /// One place on S3.
 #[derive(Debug, Clone)]
@@ -107,21 +105,15 @@ impl Source for S3 {
             .send()
             .await
             .map_err(|e| failed("ListObjectsV2", self.place(), e))?;
-        // The SDK reads an answer that was cut short as a shorter one: it must hold all that it announces.
-        let next = match (answer.is_truncated, answer.next_continuation_token) {
-            (Some(true), Some(next)) => Some(next),
-            (Some(false), _) => None,
-            (Some(true) | None, _) => return Err(self.unlisted(Class::Transient, CUT_SHORT.to_owned())),
-        };
         let contents = answer.contents.unwrap_or_default();
-        if answer.key_count.is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
-            return Err(self.unlisted(Class::Transient, CUT_SHORT.to_owned()));
-        }
+        let (is_truncated, next) = (answer.is_truncated, answer.next_continuation_token);
+        let next = next_page(is_truncated, next, answer.key_count, contents.len());
+        let next = next.map_err(|cut_short| self.unlisted(Class::Transient, cut_short.to_string()))?;
         let is_encoded = matches!(answer.encoding_type, Some(EncodingType::Url));
         let listed = |object: Object| {
             let size = object.size.and_then(|size| u64::try_from(size).ok());
             let (Some(key), Some(size), Some(etag)) = (object.key, size, object.e_tag) else {
-                return Err(self.unlisted(Class::Transient, CUT_SHORT.to_owned()));
+                return Err(self.unlisted(Class::Transient, CutShort.to_string()));
             };
             let key = if is_encoded { url_decoded(&key).ok_or(key) } else { Ok(key) };
             let key = key
