@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
@@ -27,6 +27,8 @@ use aws_smithy_runtime_api::client::auth::{AuthScheme as _, AuthSchemeId};
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorSettings, SharedHttpConnector};
 use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
 use aws_smithy_runtime_api::http::Headers;
+
+use super::CONNECT_TIMEOUT;
 
 /// How plain requests are signed.
 const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=";
@@ -67,9 +69,9 @@ impl Direct {
     }
 
     /// What finds out how, from a request for `key`; none when that was tried.
-    pub(super) fn learn(&self, key: &str, connect_timeout: Duration) -> Option<Learn> {
+    pub(super) fn learn(&self, key: &str) -> Option<Learn> {
         let is_known = self.0.pattern.get().is_some();
-        (!is_known).then(|| Learn { key: key.to_owned(), connect_timeout, direct: self.clone() })
+        (!is_known).then(|| Learn { key: key.to_owned(), direct: self.clone() })
     }
 }
 
@@ -77,7 +79,6 @@ impl Direct {
 #[derive(Debug)]
 pub(super) struct Learn {
     key: String,
-    connect_timeout: Duration,
     direct: Direct,
 }
 
@@ -93,7 +94,7 @@ impl Intercept for Learn {
         components: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let pattern = || Pattern::of(context.request(), &self.key, components, self.connect_timeout);
+        let pattern = || Pattern::of(context.request(), &self.key, components);
         self.direct.0.pattern.get_or_init(pattern);
         Ok(())
     }
@@ -139,13 +140,9 @@ impl Shape {
 }
 
 impl Pattern {
-    fn of(
-        request: &HttpRequest,
-        key: &str,
-        components: &RuntimeComponents,
-        connect_timeout: Duration,
-    ) -> Option<Self> {
-        let settings = HttpConnectorSettings::builder().connect_timeout(connect_timeout).build();
+    fn of(request: &HttpRequest, key: &str, components: &RuntimeComponents) -> Option<Self> {
+        // The SDK's own, so that its connections are shared.
+        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
         Some(Self {
             shape: Shape::of(request.uri(), request.headers(), key)?,
             connector: components.http_client()?.http_connector(&settings, components),
@@ -158,11 +155,7 @@ impl Pattern {
     ///
     /// # Errors
     /// When there are no credentials, or no answer.
-    pub(super) async fn get(
-        &self,
-        key: &str,
-        headers: &[(&'static str, String)],
-    ) -> Result<HttpResponse, BoxError> {
+    async fn get(&self, key: &str, headers: &[(&'static str, String)]) -> Result<HttpResponse, BoxError> {
         let cache = self.components.identity_cache();
         let bag = ConfigBag::base();
         let identity = cache.resolve_cached_identity(self.identity.clone(), &self.components, &bag).await?;

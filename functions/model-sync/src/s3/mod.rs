@@ -212,7 +212,7 @@ impl S3 {
                 request.headers_mut().insert(*name, value.clone());
             }
         });
-        if let Some(learn) = self.direct.learn(key, CONNECT_TIMEOUT) {
+        if let Some(learn) = self.direct.learn(key) {
             request = request.interceptor(learn);
         }
         let answer = request.send().await.map_err(|e| failed("GetObject", self.address(key), e))?;

@@ -307,10 +307,7 @@ fn go_on(
         record(Some(alias)).filter(|record| is_true(record, number, percent, desired, at))
     else {
         // The steps were changed, or somebody else moved the alias: the hold begins again, at the share that was given.
-        let given = match record(Some(alias)) {
-            Some(Record::Step { version, percent, .. }) if version == number => percent,
-            Some(Record::Step { .. } | Record::Done { .. } | Record::Aborted { .. }) | None => percent,
-        };
+        let given = given(alias, number).unwrap_or(percent);
         let step = steps.iter().rposition(|it| it.percent <= given).unwrap_or_default();
         let share = steps.get(step).map_or(given, |it| it.percent);
         return moved(alias.version, Some((number, share)), &first(number, step, share, at));
@@ -363,6 +360,14 @@ const fn first(version: u64, step: usize, percent: u8, at: Timestamp) -> Record 
     Record::Step { version, step, percent, since: at, begun: at, paused: None }
 }
 
+/// The share that a version was given, as the alias's description has it.
+fn given(alias: &Alias, number: u64) -> Option<u8> {
+    match record(Some(alias))? {
+        Record::Step { version, percent, .. } => (version == number).then_some(percent),
+        Record::Done { .. } | Record::Aborted { .. } => None,
+    }
+}
+
 /// Whether somebody else has moved the alias while the version that is to serve took its first shares: what the alias
 /// does is not what its description says, or that is gone together with the share that `told`, the last status, knew.
 pub(crate) fn is_disturbed(desired: &Desired, observed: &Observed, told: Option<&RolloutStatus>) -> bool {
@@ -375,12 +380,9 @@ pub(crate) fn is_disturbed(desired: &Desired, observed: &Observed, told: Option<
         return false;
     };
     let number = goal.version.number;
-    let is_moved = match record(Some(alias)) {
-        Some(Record::Step { version, percent, .. }) if version == number => {
-            alias.second != Some((number, percent))
-        }
-        Some(Record::Step { .. } | Record::Done { .. } | Record::Aborted { .. }) => false,
-        None => is_taking(number),
+    let is_moved = match given(alias, number) {
+        Some(percent) => alias.second != Some((number, percent)),
+        None => record(Some(alias)).is_none() && is_taking(number),
     };
     // What is unfit is taken back, whoever moved it.
     is_moved && alias.version != number && take_back(desired, observed, alias).is_none()
