@@ -83,6 +83,9 @@ def place(root, tree, mutants, left):
             text += "\n#[allow(missing_docs)]\npub mod mutants;\n"
         write(tree / name, text.encode())
     write(tree / CORE / "src/mutants.rs", SWITCH.encode())
+    for path in (tree / CORE / "src").rglob("*.rs"):
+        if str(path.relative_to(tree)) not in {*files, CORE + "src/mutants.rs"}:
+            path.unlink()
     return lines, reasons
 
 

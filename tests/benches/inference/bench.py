@@ -1,8 +1,9 @@
 """Compares larder-inference with the Python function that a user would write.
 
-    bench.py PROGRAM [--quick] [--minutes 7] [--out FOLDER]
+    bench.py PROGRAM [--beside PROGRAM] [--quick] [--minutes 7] [--out FOLDER]
 
-PROGRAM is the release build of larder-inference. Both sides run as AWS Lambda runs them, started by a Runtime
+PROGRAM is the release build of larder-inference; `--beside` takes another build of it, and tells how that compares
+(`beside`, as ratios to PROGRAM). All sides run as AWS Lambda runs them, started by a Runtime
 API on 127.0.0.1, with clean environments, the same models and the same pictures; what is compared takes turns,
 request by request, so that whatever else the machine does meets all alike. Texts must be the same, or it fails.
 
@@ -10,6 +11,7 @@ Writes OUT/inference.json and OUT/inference.svg (OUT: target/bench). `make bench
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -97,8 +99,8 @@ class Place:
 class Sides:
     """How each side is started. Nothing of the caller's environment but PATH reaches it."""
 
-    def __init__(self, program: Path, place: Place, logs: Path):
-        self.program, self.place, self.logs = program, place, logs
+    def __init__(self, program: Path, beside: Path | None, place: Place, logs: Path):
+        self.program, self.beside, self.place, self.logs = program, beside, place, logs
         [library] = (package("onnxruntime") / "capi").glob("libonnxruntime.so*")
         self.lambda_ = {
             "PATH": os.environ["PATH"],
@@ -126,24 +128,29 @@ class Sides:
         command = [sys.executable, "-m", "awslambdaric", f"{module}.handler"]
         return Function(command, environment, HERE / "functions", self.logs / f"{name}.log")
 
-    def ours(self, name: str, manifest: str, **more: str) -> Function:
+    def names(self) -> list[str]:
+        """The sides that read pictures."""
+        return [*PYTHON, "ours", *(["beside"] if self.beside else [])]
+
+    def ours(self, name: str, manifest: str, program: Path | None = None, **more: str) -> Function:
         environment = self.lambda_ | {
             "LARDER_ROOT": str(self.place.folder),
             "LARDER_MANIFEST": manifest,
             "ORT_DYLIB_PATH": str(self.library),
             **more,
         }
-        return Function([str(self.program)], environment, self.place.folder, self.logs / f"{name}.log")
+        command = [str(program or self.program)]
+        return Function(command, environment, self.place.folder, self.logs / f"{name}.log")
 
     def ocr(self, side: str, **more: str) -> Function:
-        if side == "ours":
-            return self.ours(side, self.place.ocr, **more)
+        if side not in PYTHON:
+            return self.ours(side, self.place.ocr, self.beside if side == "beside" else None, **more)
         models = {"DETECTOR": str(self.place.detector), "RECOGNISER": str(self.place.recogniser)}
         tuned = {"TUNED": "1", "THREADS": str(THREADS)} if side == "python_tuned" else {}
         return self.python(side, "ocr", **models, **tuned)
 
 
-OCR_SIDES = ["python_default", "python_tuned", "ours"]
+PYTHON = ["python_default", "python_tuned"]
 
 
 def texts(answer: dict) -> list[str]:
@@ -160,7 +167,7 @@ def ocr_round(sides: Sides, turn: int, raw: dict, read: dict) -> None:
     running: dict[str, Function] = {}
     pictures = sides.place.pictures
     try:
-        for side in in_turn(OCR_SIDES, turn):
+        for side in in_turn(sides.names(), turn):
             running[side] = sides.ocr(side)
             _, _, ended = running[side].invoke(pictures[0])
             raw[side]["cold"].append(ended - running[side].started)
@@ -168,7 +175,7 @@ def ocr_round(sides: Sides, turn: int, raw: dict, read: dict) -> None:
         for function, picture in itertools.product(running.values(), pictures):
             function.invoke(picture)
         for number, picture in enumerate(pictures):
-            for side in in_turn(OCR_SIDES, turn + number):
+            for side in in_turn(sides.names(), turn + number):
                 before = running[side].processor_seconds()
                 answer, seconds, _ = running[side].invoke(picture)
                 raw[side]["warm"].append(seconds)
@@ -215,12 +222,13 @@ def embedding_rounds(sides: Sides, rounds: int, slice_seconds: float) -> dict | 
         event("/v1/embeddings", "application/json", json.dumps({"model": "minilm", "input": text}).encode())
         for text in TEXTS
     ]
-    rates = {"python_default": [], "ours": []}
-    with (
-        sides.python("embeddings_python", "embeddings", MODEL=str(folder)) as python,
-        sides.ours("embeddings_ours", manifest) as ours,
-    ):
-        running = {"python_default": python, "ours": ours}
+    with contextlib.ExitStack() as stack:
+        begin = stack.enter_context
+        running = {"python_default": begin(sides.python("embeddings_python", "embeddings", MODEL=str(folder)))}
+        running["ours"] = begin(sides.ours("embeddings_ours", manifest))
+        if sides.beside:
+            running["beside"] = begin(sides.ours("embeddings_beside", manifest, sides.beside))
+        rates = {side: [] for side in running}
         for sent in events * 3:
             vectors = [f.invoke(sent)[0]["data"][0]["embedding"] for f in running.values()]
             far = max(abs(a - b) for a, b in zip(*vectors, strict=True))
@@ -247,8 +255,8 @@ def summary(raw: dict, shares: list[float], rates: dict | None) -> dict:
         return statistics.median(raw[side][key])
 
     # Start to first answer, less what the same picture takes once warm.
-    overhead = {side: middle(side, "cold") - middle(side, "warm_0") for side in OCR_SIDES}
-    warm = {side: middle(side, "warm") for side in OCR_SIDES}
+    overhead = {side: middle(side, "cold") - middle(side, "warm_0") for side in raw}
+    warm = {side: middle(side, "warm") for side in raw}
     found = {
         "cold_overhead_ratio": overhead["ours"] / overhead["python_default"],
         "warm_ratio_default": warm["ours"] / warm["python_default"],
@@ -265,7 +273,7 @@ def summary(raw: dict, shares: list[float], rates: dict | None) -> dict:
             "warm_processor_ms": statistics.mean(raw[side]["processor"]) * 1e3,
             "peak_mib": middle(side, "peak_mib"),
         }
-        for side in OCR_SIDES
+        for side in raw
     }
     if rates:
         for side, measured in rates.items():
@@ -273,12 +281,16 @@ def summary(raw: dict, shares: list[float], rates: dict | None) -> dict:
         found["embedding_rps_ratio"] = statistics.median(rates["ours"]) / statistics.median(
             rates["python_default"]
         )
+    if "beside" in raw:
+        ours, beside = found["medians"]["ours"], found["medians"]["beside"]
+        found["beside"] = {key: beside[key] / ours[key] for key in ours}
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compares larder-inference with a Python function.")
     parser.add_argument("program", type=Path)
+    parser.add_argument("--beside", type=Path, help="another build of larder-inference")
     parser.add_argument("--quick", action="store_true", help="three rounds, three pictures")
     parser.add_argument("--minutes", type=float, default=7.0, help="begin no round after this time")
     parser.add_argument("--pictures", type=int, default=6)
@@ -289,7 +301,8 @@ def main() -> None:
     count = 3 if arguments.quick else arguments.pictures
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), count)
-        sides = Sides(arguments.program.resolve(), place, arguments.out)
+        beside = arguments.beside and arguments.beside.resolve()
+        sides = Sides(arguments.program.resolve(), beside, place, arguments.out)
         sides.prepare(place.ocr)
         # Once for the page cache, not counted.
         ocr_round(sides, 0, defaultdict(lambda: defaultdict(list)), {})
@@ -310,7 +323,7 @@ def main() -> None:
     found["versions"]["larder-inference"] = program.stdout.split()[-1]
     found["machine"] = {"processor": processor_name(), "processors": os.cpu_count(), "threads": THREADS}
     found["counts"] = {"rounds": rounds, "pictures": count, "warm_requests": len(raw["ours"]["warm"])}
-    found["seconds"] = {side: dict(raw[side]) for side in OCR_SIDES}
+    found["seconds"] = {side: dict(measured) for side, measured in raw.items()}
     text = json.dumps(found, indent=1, ensure_ascii=False)
     (arguments.out / "inference.json").write_text(text + "\n", encoding="utf-8")
     (arguments.out / "inference.svg").write_text(plot(found), encoding="utf-8")

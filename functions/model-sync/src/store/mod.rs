@@ -37,6 +37,7 @@ mod heartbeat;
 pub mod journal;
 pub mod marks;
 pub mod record;
+mod staged;
 mod staging;
 
 use std::fs;
@@ -51,10 +52,14 @@ pub use begin::{Begun, begin, is_fetched, progress};
 pub use disk::StoreError;
 pub(crate) use heartbeat::is_fresh;
 pub use heartbeat::{Heartbeat, bytes_per_second, is_running, workers};
+pub use staged::{Cache, Piece, StagedFile};
 pub use staging::Staging;
 
 use begin::divided;
 use disk::write_whole;
+
+/// What files have when they are complete.
+const READ_ONLY: u32 = 0o444;
 
 /// The size of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

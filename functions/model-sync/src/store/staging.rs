@@ -12,13 +12,11 @@ use larder_contract::{Digest, ObjectEntry, RelativePath, layout};
 use super::disk::{StoreError, make_folders, remove, reserve, sync_all_with, sync_folder, write_beside};
 use super::journal::{Done, Entry, OnDisk};
 use super::record::{self, Recorded};
-use super::{Size, is_present, record_path, size_path};
+use super::staged::{Cache, StagedFile};
+use super::{READ_ONLY, Size, is_present, record_path, size_path};
 use crate::checksum::{Algorithm, Checksum};
 use crate::listing::Listing;
 use crate::plan::Division;
-
-/// What files have when they are complete.
-const READ_ONLY: u32 = 0o444;
 
 /// The folder of what was taken out of staged layers.
 const UNPACKED: &str = "unpacked";
@@ -31,7 +29,7 @@ pub struct Staging {
     objects: Vec<ObjectEntry>,
     division: Division,
     /// The handles that are in use, one for all parts of a file.
-    open: Vec<Mutex<Weak<File>>>,
+    open: Vec<Mutex<Weak<StagedFile>>>,
     journal: Mutex<Journal>,
     lock: File,
 }
@@ -116,11 +114,11 @@ impl Staging {
     }
 
     /// A staged file for writing at offsets, at its full length. All who have it at the same time have the same
-    /// handle.
+    /// handle, opened as the first of them asked.
     ///
     /// # Errors
     /// When the file system does not let us.
-    pub fn open(&self, file: u32) -> Result<Arc<File>, StoreError> {
+    pub fn open(&self, file: u32, cache: Cache) -> Result<Arc<StagedFile>, StoreError> {
         let object = &self.objects[file as usize];
         let mut open = self.open[file as usize].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.upgrade() {
@@ -137,7 +135,7 @@ impl Staging {
         if file.metadata().map_err(at("look at"))?.len() != object.size {
             reserve(&file, object.size).map_err(at("reserve"))?;
         }
-        let file = Arc::new(file);
+        let file = Arc::new(StagedFile::new(path, file, cache));
         *open = Arc::downgrade(&file);
         Ok(file)
     }
@@ -146,9 +144,9 @@ impl Staging {
     ///
     /// # Errors
     /// When the file system does not let us.
-    pub fn open_anew(&self, file: u32) -> Result<Arc<File>, StoreError> {
+    pub fn open_anew(&self, file: u32) -> Result<Arc<StagedFile>, StoreError> {
         remove(&self.path_of(&self.objects[file as usize]))?;
-        self.open(file)
+        self.open(file, Cache::Past)
     }
 
     /// Makes a file with all of its content, read-only from the start.

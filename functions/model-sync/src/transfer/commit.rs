@@ -5,7 +5,6 @@
 //! file system.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::part::Fetched;
 use super::{Job, TransferError};
 use crate::plan;
 use crate::source::Source;
-use crate::store::{Staging, StoreError};
+use crate::store::{StagedFile, Staging, StoreError};
 
 /// After how many parts, bytes or how long.
 const PARTS: usize = 1_024;
@@ -58,15 +57,12 @@ pub(super) async fn commit_all<S: Source>(
 /// Answers which files have all their parts now, and are not verified. Files that others write to as well are not
 /// among them: they are looked at when everything is there.
 fn commit(staging: &Staging, part_bytes: u64, batch: Vec<Fetched>) -> Result<Vec<u32>, StoreError> {
-    let open: BTreeMap<u32, &Arc<File>> =
+    let open: BTreeMap<u32, &Arc<StagedFile>> =
         batch.iter().filter_map(|fetched| Some((fetched.part.file, fetched.open.as_ref()?))).collect();
     if open.len() > SYNCED_ALONE || batch.iter().any(|fetched| fetched.open.is_none()) {
         staging.sync()?;
     } else {
-        for (number, file) in open {
-            let path = || staging.path_of(&staging.objects()[number as usize]);
-            file.sync_data().map_err(|e| StoreError::at("sync", &path())(e))?;
-        }
+        open.into_values().try_for_each(|file| file.sync())?;
     }
     let mut files: Vec<u32> = batch.iter().map(|fetched| fetched.part.file).collect();
     files.sort_unstable();

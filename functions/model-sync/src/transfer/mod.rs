@@ -1,6 +1,6 @@
 //! Parts of files, many at once, from the source to their offsets on disk.
 //!
-//! - [`part`]: one part, hashed as it comes and written without being copied again.
+//! - [`part`]: one part, hashed as it comes and written past the page cache.
 //! - [`commit`]: finished parts, made durable and noted together.
 //! - [`writers`]: small files, made by as few threads as keep up.
 //!

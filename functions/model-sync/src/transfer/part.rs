@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +14,7 @@ use crate::expected::Expected;
 use crate::plan::Part;
 use crate::retry::retrying;
 use crate::source::{Body, Source};
-use crate::store::StoreError;
+use crate::store::{Cache, Piece, StagedFile};
 use crate::store::journal::{Entry, OnDisk};
 
 /// What is written at once.
@@ -28,11 +27,11 @@ pub(super) struct Fetched {
     /// What is to be noted of it.
     pub(super) entries: Vec<Entry>,
     /// The file, where it is still open.
-    pub(super) open: Option<Arc<File>>,
+    pub(super) open: Option<Arc<StagedFile>>,
 }
 
 impl Fetched {
-    fn new(part: Part, sums: Vec<Checksum>, open: Option<Arc<File>>) -> Self {
+    fn new(part: Part, sums: Vec<Checksum>, open: Option<Arc<StagedFile>>) -> Self {
         let on_disk = OnDisk { length: part.length, sums };
         Self { part, entries: vec![Entry::Part { file: part.file, index: part.index, part: on_disk }], open }
     }
@@ -50,12 +49,8 @@ fn hashes(others: Option<Algorithm>, length: u64) -> Vec<Hash> {
     all.into_iter().flatten().map(|algorithm| Hash::of_length(algorithm, length)).collect()
 }
 
-fn take_in(hashes: &mut [Hash], piece: &[Bytes]) {
-    for hash in hashes {
-        for chunk in piece {
-            hash.update(chunk);
-        }
-    }
+fn take_in(hashes: &mut [Hash], chunk: &[u8]) {
+    hashes.iter_mut().for_each(|hash| hash.update(chunk));
 }
 
 fn sums(hashes: Vec<Hash>) -> Vec<Checksum> {
@@ -63,10 +58,12 @@ fn sums(hashes: Vec<Hash>) -> Vec<Checksum> {
 }
 
 async fn fetch_range<S: Source>(job: &Arc<Job<S>>, part: Part) -> Result<Fetched, TransferError> {
+    let algorithm = job.expected(part.file).await?.map(Expected::algorithm);
+    // Only of CRCs do those of the parts give that of the file: for any other it is read back.
+    let cache = if algorithm.is_none_or(Algorithm::is_crc) { Cache::Past } else { Cache::Through };
+    let algorithm = algorithm.filter(|algorithm| algorithm.is_crc());
     let staging = Arc::clone(&job.staging);
-    let opened = blocking(move || staging.open(part.file));
-    let (file, expected) = tokio::try_join!(opened, job.expected(part.file))?;
-    let algorithm = expected.map(Expected::algorithm).filter(|algorithm| algorithm.is_crc());
+    let file = blocking(move || staging.open(part.file, cache)).await?;
     let object = &job.staging.objects()[part.file as usize];
     let key = job.key(object.path.as_str());
     let attempt = async || {
@@ -133,7 +130,7 @@ async fn attempt_whole<S: Source>(
         let piece = receiving.gather(whole.body).await?;
         let mut hashes = receiving.done();
         let sums = job.writers.write(move || {
-            take_in(&mut hashes, &piece);
+            piece.iter().for_each(|chunk| take_in(&mut hashes, chunk));
             staging.write_at_once(part.file, |file| write_all(file, &piece, 0))?;
             Ok(sums(hashes))
         });
@@ -142,13 +139,7 @@ async fn attempt_whole<S: Source>(
         let file = blocking(move || staging.open_anew(part.file)).await?;
         receiving.write(whole.body, &file).await?;
         let (sums, open) = (sums(receiving.done()), Arc::clone(&file));
-        let staging = Arc::clone(&job.staging);
-        blocking(move || {
-            let path = || staging.path_of(&staging.objects()[part.file as usize]);
-            let read_only = std::fs::Permissions::from_mode(0o444);
-            file.set_permissions(read_only).map_err(|e| StoreError::at("make read-only", &path())(e))
-        })
-        .await?;
+        blocking(move || file.make_read_only()).await?;
         Fetched::new(part, sums, Some(open))
     };
     Ok((whole.expected, fetched))
@@ -207,17 +198,19 @@ impl<'a, S: Source> Receiving<'a, S> {
         Ok(piece)
     }
 
-    async fn write(&mut self, mut body: Body, file: &Arc<File>) -> Result<(), TransferError> {
+    async fn write(&mut self, mut body: Body, file: &Arc<StagedFile>) -> Result<(), TransferError> {
         let mut at = self.part.offset;
+        let mut piece = Piece::new(WRITE_BYTES);
+        let mut chunk = Bytes::new();
         loop {
-            let (mut piece, mut length) = (Vec::new(), 0);
-            while length < WRITE_BYTES
-                && let Some(chunk) = self.next(&mut body).await?
-            {
-                length += chunk.len();
-                piece.push(chunk);
+            while !piece.is_full() {
+                if chunk.is_empty() {
+                    let Some(next) = self.next(&mut body).await? else { break };
+                    chunk = next;
+                }
+                piece.take(&mut chunk);
             }
-            if length == 0 {
+            if piece.is_empty() {
                 return Ok(());
             }
             let (file, staging) = (Arc::clone(file), Arc::clone(&self.job.staging));
@@ -226,11 +219,13 @@ impl<'a, S: Source> Receiving<'a, S> {
             // waits for it any more.
             let written = blocking(move || {
                 take_in(&mut hashes, &piece);
-                write_all(&file, &piece, at).map_err(StoreError::at("write below", &staging.folder()))?;
-                Ok(hashes)
+                file.write(&piece, at)?;
+                drop(staging);
+                Ok((hashes, piece))
             });
-            self.hashes = written.await?;
-            at += length as u64;
+            (self.hashes, piece) = written.await?;
+            at += piece.len() as u64;
+            piece.clear();
         }
     }
 }
