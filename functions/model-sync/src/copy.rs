@@ -8,18 +8,19 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use larder_contract::Digest;
 use larder_contract::sync::ModelState;
+use larder_sources::Image;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::image::{ImageError, unpack};
+use crate::image::{ImageError, Skipped, Unpacking, unpack};
 use crate::judge::{Judgement, judge};
 use crate::listing::{Listing, ListingError};
 use crate::plan;
 use crate::retry::{Budget, retrying};
 use crate::share::{link_twins, share, twins};
 use crate::source::{Class, Source};
-use crate::store::{self, Begun, Heartbeat, Staging, StoreError};
+use crate::store::{self, Begun, Heartbeat, Staging, StoreError, Unpacked};
 use crate::transfer::{Job, Progress, ROUNDS, Settings, TransferError, blocking, fetch};
 
 /// How many files are looked at at once.
@@ -158,32 +159,23 @@ async fn attempt<S: Source>(
         expected: listing.objects.iter().map(|_| OnceCell::new()).collect(),
         writers: Arc::default(),
     });
-    let complete = complete(&job, &sizes).await;
+    let ready = ready(&job, &sizes, listing.image.as_ref()).await;
     progress.retries.fetch_add(job.budget.used().into(), Ordering::Relaxed);
     drop(job);
-    let ending = match complete {
-        Ok(true) if worker.is_some() => {
-            heartbeat.end_done().await;
-            unlock(staging).await;
-            return Ok(Ending::Shared);
-        }
-        other => other,
-    };
-    let ready = match (ending, &listing.image) {
-        (Ok(true), Some(image)) => match unpack(&staging, image, stop).await {
-            Ok(unpacked) => Ok(unpacked.map(Some)),
-            Err(error) => Err(error.into()),
-        },
-        (Ok(is_there), _) => Ok(is_there.then_some(None)),
-        (Err(error), _) => Err(error),
-    };
+    if matches!(ready, Ok(Ready::Share)) {
+        heartbeat.end_done().await;
+        unlock(staging).await;
+        return Ok(Ending::Shared);
+    }
     heartbeat.end().await;
+    let publish = async |unpacked| {
+        let staging = Arc::clone(&staging);
+        Ok(blocking(move || staging.publish(unpacked)).await.map(|()| Ending::Copied)?)
+    };
     let ending = match ready {
-        Ok(Some(unpacked)) => {
-            let staging = Arc::clone(&staging);
-            Ok(blocking(move || staging.publish(unpacked)).await.map(|()| Ending::Copied)?)
-        }
-        Ok(None) => Ok(Ending::Stopped),
+        Ok(Ready::Files) => publish(None).await,
+        Ok(Ready::Unpacked(unpacked)) => publish(Some(unpacked)).await,
+        Ok(Ready::Stopped | Ready::Share) => Ok(Ending::Stopped),
         Err(error) => Err(error),
     };
     unlock(staging).await;
@@ -224,21 +216,68 @@ async fn unlock(staging: Arc<Staging>) {
     tracing::warn!(revision = %staging.revision(), "a write is still under way and holds the lock");
 }
 
-/// Makes every file right, each content once; false when stopped before.
-async fn complete<S: Source>(job: &Arc<Job<S>>, sizes: &[u64]) -> Result<bool, CopyError> {
+/// What is ready to be published.
+enum Ready {
+    /// The files.
+    Files,
+    /// What was taken out of them.
+    Unpacked(Unpacked),
+    /// A worker's share; others have the rest.
+    Share,
+    /// Nothing: stopped before.
+    Stopped,
+}
+
+/// Makes everything right; of an image without the layers whose files are here already.
+async fn ready<S: Source>(
+    job: &Arc<Job<S>>,
+    sizes: &[u64],
+    image: Option<&Image>,
+) -> Result<Ready, CopyError> {
+    let is_share = job.settings.worker.is_some();
+    // Workers must agree on what is fetched, and what is here may change meanwhile.
+    let mut skipped = match image {
+        Some(image) if !is_share => Skipped::find(&job.staging, image).await?,
+        Some(_) | None => Skipped::default(),
+    };
+    loop {
+        let left = || (0..).zip(sizes).filter(|(layer, _)| !skipped.has(*layer)).map(|(_, size)| size);
+        job.progress.bytes_total.store(left().sum(), Ordering::Relaxed);
+        job.progress.files_total.store(left().count() as u64, Ordering::Relaxed);
+        if !complete(job, sizes, |layer| !skipped.has(layer)).await? {
+            return Ok(Ready::Stopped);
+        }
+        let Some(image) = image.filter(|_| !is_share) else {
+            return Ok(if is_share { Ready::Share } else { Ready::Files });
+        };
+        match unpack(&job.staging, image, skipped, &job.progress, &job.stop).await? {
+            Unpacking::Done(unpacked) => return Ok(Ready::Unpacked(unpacked)),
+            Unpacking::Missing(rest) => skipped = rest,
+            Unpacking::Stopped => return Ok(Ready::Stopped),
+        }
+    }
+}
+
+/// Makes every file right that `is_wanted`, each content once; false when stopped before.
+async fn complete<S: Source>(
+    job: &Arc<Job<S>>,
+    sizes: &[u64],
+    is_wanted: impl Fn(u32) -> bool,
+) -> Result<bool, CopyError> {
     job.progress.parts_found.store(job.staging.done(|done| done.parts() as u64), Ordering::Relaxed);
     if !share(job).await? {
         return Ok(false);
     }
-    let twins = twins(&job.staging);
-    if !fetch_all(job, sizes, |file| !twins.contains_key(&file)).await? {
+    let mut twins = twins(&job.staging);
+    twins.retain(|file, _| is_wanted(*file));
+    if !fetch_all(job, sizes, |file| is_wanted(file) && !twins.contains_key(&file)).await? {
         return Ok(false);
     }
     if twins.is_empty() {
         return Ok(true);
     }
     // What could not be linked is fetched after all.
-    Ok(link_twins(job, twins).await? && fetch_all(job, sizes, |_| true).await?)
+    Ok(link_twins(job, twins).await? && fetch_all(job, sizes, is_wanted).await?)
 }
 
 /// Fetches and verifies until every file that `is_wanted` is right; false when stopped before.

@@ -196,7 +196,7 @@ fn entries(file: u32, parts: Vec<OnDisk>, want: Expected) -> Vec<Entry> {
 }
 
 /// The parts of a file with their checksums, if it is what was recorded; none when it is not, or when stopped.
-fn hashed(
+pub(crate) fn hashed(
     path: &Path,
     recorded: &Recorded,
     part_bytes: u64,

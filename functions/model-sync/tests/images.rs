@@ -13,6 +13,7 @@ mod registry;
 mod support;
 
 use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -189,6 +190,83 @@ async fn an_index_leads_to_an_image_and_workers_share_its_layers() {
     }
     let whole = copied(copy_from(&registry.address("v1"), dir.path()), &files).await.unwrap();
     assert_eq!(whole["alreadyPresent"], true);
+}
+
+/// A layer of these files; a name alone is one without bytes, such as the mark that takes another away.
+fn layer(files: &[(&str, &[u8])]) -> Vec<u8> {
+    archive(
+        &files.iter().map(|(path, content)| entry(EntryType::Regular, path, "", content)).collect::<Vec<_>>(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_whose_files_are_here_is_not_fetched_again() {
+    let registry = Registry::start(false).await;
+    let model = bytes(700_007, 1);
+    let weights =
+        layer(&[("models/model.onnx", &model), ("models/note", b"of the weights"), ("etc/x", b"x")]);
+    let push = async |tag: &str, layers: &[&Vec<u8>]| {
+        let packed: Vec<_> = layers.iter().map(|layer| (gzip(layer), Digest::of(layer))).collect();
+        let layers: Vec<_> = packed.iter().map(|(packed, id)| (GZIP, packed.as_slice(), *id)).collect();
+        registry.push_image(tag, &layers).await;
+        registry.address(tag)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let copy = async |address: &str, files: &[(&str, &[u8])], fetched: u64, linked: u64| {
+        let summary = copied(copy_from(address, dir.path()), files).await.unwrap();
+        assert_eq!(
+            (&summary["partsFetched"], &summary["filesLinked"]),
+            (&fetched.into(), &linked.into()),
+            "{address}"
+        );
+        Path::new(summary["directory"].as_str().unwrap()).to_owned()
+    };
+    let whole = ("model.onnx", model.as_slice());
+    let note = ("note", &b"of the weights"[..]);
+
+    let first = push("v1", &[&weights, &layer(&[("models/config.json", b"1")])]).await;
+    let first = copy(&first, &[whole, note, ("config.json", b"1")], 2, 0).await;
+
+    // A layer above is another one, and takes a file away.
+    let above = layer(&[("models/config.json", b"two"), ("models/.wh.note", b"")]);
+    let second = push("v2", &[&weights, &above]).await;
+    let second = copy(&second, &[whole, ("config.json", b"two")], 1, 1).await;
+    let inode = |folder: &Path| std::fs::metadata(folder.join("model.onnx")).unwrap().ino();
+    assert_eq!(inode(&first), inode(&second));
+    let looked = verified(dir.path()).await;
+    assert!(looked.as_array().unwrap().iter().all(|it| it["state"] == "Intact"), "{looked}");
+
+    // A layer below is another one; and all of the layers are here.
+    let below = layer(&[("models/old", b"below")]);
+    let third = push("v3", &[&below, &weights]).await;
+    copy(&third, &[whole, note, ("old", b"below")], 1, 2).await;
+    let fourth = push("v4", &[&weights, &below]).await;
+    copy(&fourth, &[whole, note, ("old", b"below")], 0, 3).await;
+
+    // What lies outside of the model's folder was never written, and is fetched.
+    let etc = push("v4", &[&weights, &below]).await + "#path=etc";
+    copy(&etc, &[("x", b"x")], 1, 0).await;
+
+    // The same, where a byte of a file changed on the disk: it is not taken, and what was skipped is fetched.
+    let file = first.join("model.onnx");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&file).unwrap().write_at(b"!", 100_000).unwrap();
+    let fifth = push("v5", &[&weights, &layer(&[("models/new", b"5")])]).await;
+    let fifth = copy(&fifth, &[whole, note, ("new", b"5")], 2, 0).await;
+    assert_ne!(inode(&first), inode(&fifth));
+    // And the file that is right is found beside those that are not.
+    let sixth = push("v6", &[&weights, &layer(&[("models/new", b"6")])]).await;
+    let sixth = copy(&sixth, &[whole, note, ("new", b"6")], 1, 2).await;
+    assert_eq!(inode(&fifth), inode(&sixth));
+
+    // Nothing is here any more but the notes.
+    for revision in std::fs::read_dir(dir.path().join("revisions")).unwrap().flatten() {
+        if revision.path().is_dir() {
+            std::fs::remove_dir_all(revision.path()).unwrap();
+        }
+    }
+    let seventh = push("v7", &[&weights, &layer(&[("models/new", b"7")])]).await;
+    copy(&seventh, &[whole, note, ("new", b"7")], 2, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

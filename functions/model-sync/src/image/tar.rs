@@ -5,13 +5,16 @@
 
 use std::io::{self, Read};
 
+use serde::{Deserialize, Serialize};
+
 /// The most bytes that may describe one entry.
 const MAX_DESCRIPTION: u64 = 1 << 20;
 
 const BLOCK: usize = 512;
 
 /// What an entry makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) enum Kind {
     /// A file with the bytes that follow.
     File,
@@ -22,11 +25,12 @@ pub(super) enum Kind {
     /// A symbolic link to this.
     Symbolic(String),
     /// Something that is no part of a model, in words.
-    Other(&'static str),
+    #[serde(skip)]
+    Other(#[serde(skip)] &'static str),
 }
 
 /// One entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// Its name, as it is written.
     pub(super) path: String,

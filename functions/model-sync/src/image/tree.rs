@@ -60,6 +60,11 @@ impl Tree {
         if written.starts_with('/') {
             return Err(format!("its entry {written:?} is absolute"));
         }
+        if let Kind::Hard(target) | Kind::Symbolic(target) = &kind
+            && target.len() > MAX_PATH
+        {
+            return Err(format!("its entry {written:?} is a link to more than {MAX_PATH} bytes"));
+        }
         let names: Vec<&str> = written.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
         if names.contains(&"..") {
             return Err(format!("its entry {written:?} has a .. in it"));

@@ -4,6 +4,7 @@
 //! revisions/<sha>/…              complete, verified, read-only
 //! revisions/<sha>.json           its size, for status; written just before the folder appears
 //! revisions/<sha>.files.jsonl    each file's size and checksums, to verify it later: see [`record`]
+//! revisions/<sha>.layers.jsonl   of an image: what its layers hold
 //! staging/<sha>.lock             held by who writes to the folder below, one alone or workers together; says how
 //!                                many share the work, if any do; never removed
 //! staging/<sha>/files/…          the model's files under their final names, not complete yet
@@ -53,9 +54,10 @@ pub use disk::StoreError;
 pub(crate) use heartbeat::is_fresh;
 pub use heartbeat::{Heartbeat, bytes_per_second, is_running, workers};
 pub use staged::{Cache, Piece, StagedFile};
-pub use staging::Staging;
+pub use staging::{Staging, Unpacked};
 
 use begin::divided;
+pub(crate) use disk::remove;
 use disk::write_whole;
 
 /// What files have when they are complete.
@@ -91,6 +93,14 @@ pub(crate) fn record_path(root: &Path, revision: &Digest) -> PathBuf {
     root.join("revisions").join(format!("{}.files.jsonl", revision.hex()))
 }
 
+/// What the name of [`layers_path`] ends with, after the digest.
+pub(crate) const LAYERS: &str = ".layers.jsonl";
+
+/// What the layers of an image hold that a revision came out of.
+pub(crate) fn layers_path(root: &Path, revision: &Digest) -> PathBuf {
+    root.join("revisions").join(format!("{}{LAYERS}", revision.hex()))
+}
+
 fn journal_path(root: &Path, revision: &Digest) -> PathBuf {
     layout::staging_dir(root, revision).join("journal")
 }
@@ -100,9 +110,10 @@ fn failure_path(root: &Path, revision: &Digest) -> PathBuf {
 }
 
 /// The files that belong to a revision and lie outside of its folders.
-pub(crate) fn beside(root: &Path, revision: &Digest) -> [PathBuf; 4] {
+pub(crate) fn beside(root: &Path, revision: &Digest) -> [PathBuf; 5] {
     let verified = |extension| root.join("verified").join(format!("{}.{extension}", revision.hex()));
-    [size_path(root, revision), record_path(root, revision), verified("json"), verified("heartbeat")]
+    let (size, record) = (size_path(root, revision), record_path(root, revision));
+    [size, record, layers_path(root, revision), verified("json"), verified("heartbeat")]
 }
 
 /// What is in a folder and named by a digest and this suffix, sorted.

@@ -76,12 +76,32 @@ pub fn write(revision: &Digest, layers: &[ObjectEntry], files: &[Recorded]) -> V
             source: file.source.as_ref().map(ToString::to_string),
         }));
     }
+    sealed(text)
+}
+
+/// Lines, and one more that is the checksum of all before it.
+pub(crate) fn sealed(mut text: Vec<u8>) -> Vec<u8> {
     let end = End { end: Checksum::of(Algorithm::Crc64Nvme, &text).to_string() };
     text.extend(line(&end));
     text
 }
 
-fn line(value: &impl Serialize) -> Vec<u8> {
+/// The lines of what was [`sealed`], without the last.
+///
+/// # Errors
+/// When it is not whole.
+pub(crate) fn unsealed(text: &[u8]) -> Result<&[u8], DamagedRecord> {
+    let cut = text.strip_suffix(b"\n").ok_or(DamagedRecord("its last line is cut off"))?;
+    let last = cut.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+    let end: End = serde_json::from_slice(&cut[last..]).map_err(|_| DamagedRecord("it has no end"))?;
+    let (lines, _) = text.split_at(last);
+    if end.end != Checksum::of(Algorithm::Crc64Nvme, lines).to_string() {
+        return Err(DamagedRecord("its checksum is another"));
+    }
+    Ok(lines)
+}
+
+pub(crate) fn line(value: &impl Serialize) -> Vec<u8> {
     // These types always serialise; should they not, the record reads as damaged.
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
@@ -93,13 +113,8 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 /// # Errors
 /// When it is not whole, or of another revision.
 pub fn read(wanted: &Digest, text: &[u8]) -> Result<Vec<Recorded>, DamagedRecord> {
-    let cut = text.strip_suffix(b"\n").ok_or(DamagedRecord("its last line is cut off"))?;
-    let last = cut.iter().rposition(|b| *b == b'\n').ok_or(DamagedRecord("it has no end"))? + 1;
-    let end: End = serde_json::from_slice(&cut[last..]).map_err(|_| DamagedRecord("it has no end"))?;
-    if end.end != Checksum::of(Algorithm::Crc64Nvme, &text[..last]).to_string() {
-        return Err(DamagedRecord("its checksum is another"));
-    }
-    let mut lines = text[..last - 1].split(|b| *b == b'\n');
+    let lines = unsealed(text)?;
+    let mut lines = lines.strip_suffix(b"\n").unwrap_or(lines).split(|b| *b == b'\n');
     let head: Option<Head> = lines.next().and_then(|head| serde_json::from_slice(head).ok());
     let head = head.filter(|head| head.record == FORMAT).ok_or(DamagedRecord("its format is unknown"))?;
     let files: Option<Vec<Recorded>> = lines.map(recorded).collect();

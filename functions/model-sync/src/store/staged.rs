@@ -110,7 +110,8 @@ impl StagedFile {
         if !self.is_direct {
             return self.file.write_all_at(piece, at);
         }
-        let blocks = if at.is_multiple_of(ALIGNMENT as u64) { piece.len() / ALIGNMENT * ALIGNMENT } else { 0 };
+        let blocks =
+            if at.is_multiple_of(ALIGNMENT as u64) { piece.len() / ALIGNMENT * ALIGNMENT } else { 0 };
         let (direct, rest) = match self.file.write_all_at(&piece[..blocks], at) {
             Ok(()) => piece.split_at(blocks),
             // Some file systems take the flag, and not the write.
@@ -186,7 +187,8 @@ mod tests {
             for cut in [0, 1, ALIGNMENT - 1, ALIGNMENT, 2 * ALIGNMENT, 2 * ALIGNMENT + 9, bytes.len()] {
                 let path = folder.path().join(format!("{cache:?}-{cut}"));
                 std::fs::write(&path, vec![7; bytes.len()]).unwrap();
-                let file = StagedFile::new(path.clone(), File::options().write(true).open(&path).unwrap(), cache);
+                let file =
+                    StagedFile::new(path.clone(), File::options().write(true).open(&path).unwrap(), cache);
                 file.write(&piece_of(&bytes[cut..]), cut as u64).unwrap();
                 file.write(&piece_of(&bytes[..cut]), 0).unwrap();
                 file.sync().unwrap();

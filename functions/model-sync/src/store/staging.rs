@@ -13,7 +13,7 @@ use super::disk::{StoreError, make_folders, remove, reserve, sync_all_with, sync
 use super::journal::{Done, Entry, OnDisk};
 use super::record::{self, Recorded};
 use super::staged::{Cache, StagedFile};
-use super::{READ_ONLY, Size, is_present, record_path, size_path};
+use super::{READ_ONLY, Size, is_present, layers_path, record_path, size_path};
 use crate::checksum::{Algorithm, Checksum};
 use crate::listing::Listing;
 use crate::plan::Division;
@@ -32,6 +32,15 @@ pub struct Staging {
     open: Vec<Mutex<Weak<StagedFile>>>,
     journal: Mutex<Journal>,
     lock: File,
+}
+
+/// What was taken out of staged layers.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// The files.
+    pub files: Vec<Recorded>,
+    /// What is noted of the layers.
+    pub layers: Vec<u8>,
 }
 
 /// The journal that is ours to write.
@@ -278,9 +287,12 @@ impl Staging {
     ///
     /// # Errors
     /// When the file system does not let us; then it can be tried again.
-    pub fn publish(&self, unpacked: Option<Vec<Recorded>>) -> Result<(), StoreError> {
+    pub fn publish(&self, unpacked: Option<Unpacked>) -> Result<(), StoreError> {
         let (folder, layers, files) = match unpacked {
-            Some(files) => (self.folder().join(UNPACKED), self.objects.as_slice(), files),
+            Some(Unpacked { files, layers }) => {
+                write_beside(&layers_path(&self.root, &self.revision), &layers, READ_ONLY)?;
+                (self.folder().join(UNPACKED), self.objects.as_slice(), files)
+            }
             None => (self.folder().join("files"), [].as_slice(), self.recorded()),
         };
         let size = Size { files: files.len() as u64, bytes: files.iter().map(|file| file.object.size).sum() };
@@ -289,7 +301,7 @@ impl Staging {
         let text = record::write(&self.revision, layers, &files);
         write_beside(&record_path(&self.root, &self.revision), &text, READ_ONLY)?;
         // What was found out about an earlier one of this name.
-        super::beside(&self.root, &self.revision)[2..].iter().try_for_each(|path| remove(path))?;
+        super::beside(&self.root, &self.revision)[3..].iter().try_for_each(|path| remove(path))?;
         // These, the files' modes, the names in all folders, and the bytes of what was unpacked.
         self.sync()?;
 

@@ -14,8 +14,8 @@ use crate::expected::Expected;
 use crate::plan::Part;
 use crate::retry::retrying;
 use crate::source::{Body, Source};
-use crate::store::{Cache, Piece, StagedFile};
 use crate::store::journal::{Entry, OnDisk};
+use crate::store::{Cache, Piece, StagedFile};
 
 /// What is written at once.
 pub const WRITE_BYTES: usize = 1 << 20;
@@ -50,7 +50,9 @@ fn hashes(others: Option<Algorithm>, length: u64) -> Vec<Hash> {
 }
 
 fn take_in(hashes: &mut [Hash], chunk: &[u8]) {
-    hashes.iter_mut().for_each(|hash| hash.update(chunk));
+    for hash in hashes {
+        hash.update(chunk);
+    }
 }
 
 fn sums(hashes: Vec<Hash>) -> Vec<Checksum> {
@@ -130,7 +132,9 @@ async fn attempt_whole<S: Source>(
         let piece = receiving.gather(whole.body).await?;
         let mut hashes = receiving.done();
         let sums = job.writers.write(move || {
-            piece.iter().for_each(|chunk| take_in(&mut hashes, chunk));
+            for chunk in &piece {
+                take_in(&mut hashes, chunk);
+            }
             staging.write_at_once(part.file, |file| write_all(file, &piece, 0))?;
             Ok(sums(hashes))
         });
