@@ -40,8 +40,6 @@ pub struct Served {
     pub version: Option<String>,
     /// The metrics.
     pub telemetry: Telemetry,
-    /// Whether each request's metrics are written as a line for CloudWatch.
-    pub emf: bool,
     /// Whether there is a page to try the models.
     pub page: bool,
     /// The most time for one request, its body included, where its sender has not set a bound.
@@ -57,7 +55,6 @@ impl Served {
             links,
             version: None,
             telemetry: Telemetry::default(),
-            emf: false,
             page: false,
             time: DEFAULT_TIME,
         }

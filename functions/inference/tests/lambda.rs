@@ -128,8 +128,13 @@ async fn every_shape_of_event_is_answered_in_its_own() {
 
     // One line of metrics for each request, and for what never came to be one.
     let metrics: Vec<Value> = played.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let (metrics, models): (Vec<_>, Vec<_>) = metrics.into_iter().partition(|line| line["Route"].is_string());
     assert_eq!(metrics.len(), 18, "{}", played.stdout);
-    for line in &metrics {
+    // And one for the load of its only model, which came before the first request.
+    assert_eq!(models.len(), 1, "{}", played.stdout);
+    assert_eq!((&models[0]["Model"], &models[0]["Loads"]), (&json!("signs"), &json!(1)));
+    assert!(models[0]["LoadTime"].as_f64().unwrap() > 0.0, "{}", models[0]);
+    for line in metrics.iter().chain(&models) {
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         for dimension in directive["Dimensions"][0].as_array().unwrap() {
             assert!(line[dimension.as_str().unwrap()].is_string(), "{line}");

@@ -2,7 +2,7 @@
 //! time, its numbers in the metrics, and headers that say who answered.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -119,27 +119,17 @@ fn late(context: &Context, time: Duration) -> ApiError {
 /// Logs and counts an answer.
 fn told(served: &Served, context: &Context, route: &str, status: StatusCode) {
     let answered = Answered { route, model: context.subject(), status, time: context.time() };
-    served.telemetry.answered(&answered);
+    let stages = context.account();
+    let (request, trace) = (context.id().as_str(), context.trace().trace_id());
+    served.telemetry.answered(&answered, &emf::Properties { request, trace, stages: &stages });
     let milliseconds = answered.time.as_secs_f64() * 1000.0;
     let status = status.as_u16();
     if answered.model.is_some() || status >= 400 {
-        let stages = serde_json::to_string(&context.account()).unwrap_or_default();
+        let stages = serde_json::to_string(&stages).unwrap_or_default();
         tracing::info!(status, milliseconds, stages, "answered");
     } else {
         // Probes and scrapes come all the time.
         tracing::debug!(status, milliseconds, "answered");
-    }
-    if served.emf {
-        let properties = emf::Properties {
-            request: context.id().as_str(),
-            trace: context.trace().trace_id(),
-            version: served.version.as_deref(),
-            stages: &context.account(),
-        };
-        match emf::line(&answered, &properties, SystemTime::now()) {
-            Ok(line) => emf::write(&line),
-            Err(error) => tracing::warn!(%error, "the metrics' line cannot be written"),
-        }
     }
 }
 

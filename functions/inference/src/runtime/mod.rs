@@ -62,7 +62,7 @@ pub struct Startup {
     pub allowed_hosts: Vec<String>,
     /// `AWS_LAMBDA_FUNCTION_VERSION`.
     pub version: Option<String>,
-    /// Whether each request's metrics are written as a line for CloudWatch.
+    /// Whether metrics are written as lines for CloudWatch.
     pub emf: bool,
     /// Whether there is a page to try the models.
     pub page: bool,
@@ -85,7 +85,10 @@ pub struct Startup {
 pub async fn prepared(startup: Startup, source: Source) -> Result<Served, StartError> {
     let engine = Engine::start(&startup.library, startup.threads)?;
     tracing::info!(library = %startup.library.display(), threads = startup.threads, "ONNX Runtime is ready");
-    let telemetry = Telemetry::default();
+    let mut telemetry = Telemetry::default();
+    if startup.emf {
+        telemetry = telemetry.with_lines(startup.version.as_deref());
+    }
     let models = Registry::open(Arc::new(engine), source, startup.limits, telemetry.clone()).await;
     let opened = Instant::now();
     if let Some(preparer) = &startup.prepare {
@@ -101,7 +104,6 @@ pub async fn prepared(startup: Startup, source: Source) -> Result<Served, StartE
     let links = LinkFetcher::new(limits)?;
     Ok(Served {
         version: startup.version,
-        emf: startup.emf,
         page: startup.page,
         time: startup.time,
         telemetry,

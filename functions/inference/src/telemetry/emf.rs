@@ -1,10 +1,11 @@
-//! CloudWatch metrics as log lines: one line of JSON a request, in the embedded metric format.
+//! CloudWatch metrics as log lines: one line of JSON for a request, and for each time that a model comes or goes, in the
+//! embedded metric format.
 //!
 //! The rules are those of the CloudWatch Logs user guide, "Specification: Embedded metric format".
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -13,11 +14,18 @@ use super::Answered;
 /// The metrics' namespace in CloudWatch.
 pub const NAMESPACE: &str = "Larder/Inference";
 
-/// A line, its metrics and what else is searched for in the log.
+/// A line: which of its members are metrics, and the members.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct Line<T> {
     #[serde(rename = "_aws")]
     aws: Metadata,
+    #[serde(flatten)]
+    members: T,
+}
+
+/// A request's metrics, and what else is searched for in the log.
+#[derive(Debug, Serialize)]
+struct OfRequest<'a> {
     #[serde(rename = "Route")]
     route: &'a str,
     #[serde(rename = "Model", skip_serializing_if = "Option::is_none")]
@@ -45,6 +53,32 @@ struct Line<'a> {
     stages: &'a BTreeMap<&'static str, f64>,
 }
 
+/// What became of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was loaded, in this time.
+    Loaded(Duration),
+    /// It could not be.
+    LoadFailed,
+    /// It was unloaded to make room.
+    Evicted,
+}
+
+/// A model's metrics. Those of what did not happen are 0, so that sums and rates need no default.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OfModel<'a> {
+    model: &'a str,
+    loads: u8,
+    load_failures: u8,
+    evictions: u8,
+    /// Milliseconds of a load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_time: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_version: Option<&'a str>,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metadata {
@@ -57,7 +91,7 @@ struct Metadata {
 struct Directive {
     namespace: &'static str,
     dimensions: [&'static [&'static str]; 1],
-    metrics: [Metric; 4],
+    metrics: Vec<Metric>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,38 +108,41 @@ pub struct Properties<'a> {
     pub request: &'a str,
     /// The trace that it is part of.
     pub trace: &'a str,
-    /// The function's published version.
-    pub version: Option<&'a str>,
     /// Milliseconds by stage.
     pub stages: &'a BTreeMap<&'static str, f64>,
+}
+
+/// A line's text: its metrics are of these names and units, by these dimensions, each of which is a member.
+fn text(
+    now: SystemTime,
+    dimensions: &'static [&'static str],
+    metrics: &[(&'static str, &'static str)],
+    members: impl Serialize,
+) -> serde_json::Result<String> {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let directive = Directive {
+        namespace: NAMESPACE,
+        dimensions: [dimensions],
+        metrics: metrics.iter().map(|(name, unit)| Metric { name, unit }).collect(),
+    };
+    let timestamp = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    serde_json::to_string(&Line { aws: Metadata { timestamp, cloud_watch_metrics: [directive] }, members })
 }
 
 /// The line for a request, without its end.
 ///
 /// # Errors
 /// Those of the JSON writer.
-pub fn line(
+pub fn of_request(
     answered: &Answered<'_>,
     properties: &Properties<'_>,
+    version: Option<&str>,
     now: SystemTime,
 ) -> serde_json::Result<String> {
-    let metric = |name, unit| Metric { name, unit };
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    serde_json::to_string(&Line {
-        aws: Metadata {
-            timestamp: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            cloud_watch_metrics: [Directive {
-                namespace: NAMESPACE,
-                // A dimension must be a member of the line.
-                dimensions: [if answered.model.is_some() { &["Model", "Route"] } else { &["Route"] }],
-                metrics: [
-                    metric("Requests", "Count"),
-                    metric("Refused", "Count"),
-                    metric("Failed", "Count"),
-                    metric("Latency", "Milliseconds"),
-                ],
-            }],
-        },
+    let dimensions: &[&str] = if answered.model.is_some() { &["Model", "Route"] } else { &["Route"] };
+    let metrics =
+        [("Requests", "Count"), ("Refused", "Count"), ("Failed", "Count"), ("Latency", "Milliseconds")];
+    let members = OfRequest {
         route: answered.route,
         model: answered.model.map(|(name, _)| name),
         requests: 1,
@@ -116,9 +153,38 @@ pub fn line(
         status: answered.status.as_u16(),
         request: properties.request,
         trace: properties.trace,
-        version: properties.version,
+        version,
         stages: properties.stages,
-    })
+    };
+    text(now, dimensions, &metrics, members)
+}
+
+/// The line for what became of a model, without its end.
+///
+/// # Errors
+/// Those of the JSON writer.
+pub fn of_model(
+    model: &str,
+    change: Change,
+    version: Option<&str>,
+    now: SystemTime,
+) -> serde_json::Result<String> {
+    let counts = [("Loads", "Count"), ("LoadFailures", "Count"), ("Evictions", "Count")];
+    let mut metrics = counts.to_vec();
+    let load_time = match change {
+        Change::Loaded(time) => Some(time.as_secs_f64() * 1000.0),
+        Change::LoadFailed | Change::Evicted => None,
+    };
+    metrics.extend(load_time.map(|_| ("LoadTime", "Milliseconds")));
+    let members = OfModel {
+        model,
+        loads: load_time.is_some().into(),
+        load_failures: (change == Change::LoadFailed).into(),
+        evictions: (change == Change::Evicted).into(),
+        load_time,
+        function_version: version,
+    };
+    text(now, &["Model"], &metrics, members)
 }
 
 /// Writes a line to standard output, where Lambda's log agent looks for them.
@@ -129,23 +195,18 @@ pub fn write(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use axum::http::StatusCode;
     use larder_contract::Task;
     use serde_json::Value;
 
     use super::*;
 
+    const NOW: Duration = Duration::from_millis(1234);
+
     /// The rules of the specification that a line can break.
-    fn check(model: Option<(&str, Task)>, status: StatusCode, dimensions: &[&str], failed: u64) {
-        let answered = Answered { route: "/ocr", model, status, time: Duration::from_micros(1500) };
-        let stages = BTreeMap::from([("inference", 1.25)]);
-        let properties = Properties { request: "r", trace: "t", version: Some("7"), stages: &stages };
-        let text =
-            line(&answered, &properties, SystemTime::UNIX_EPOCH + Duration::from_millis(1234)).unwrap();
+    fn kept(text: &str, dimensions: &[&str]) -> Value {
         assert!(!text.contains('\n'));
-        let value: Value = serde_json::from_str(&text).unwrap();
+        let value: Value = serde_json::from_str(text).unwrap();
         assert_eq!(value["_aws"]["Timestamp"], 1234);
         let directive = &value["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Namespace"], NAMESPACE);
@@ -158,6 +219,15 @@ mod tests {
             assert!(value[name].is_number(), "metric {name} is not a number of the root: {value}");
             assert!(["Count", "Milliseconds"].contains(&metric["Unit"].as_str().unwrap()));
         }
+        value
+    }
+
+    fn check(model: Option<(&str, Task)>, status: StatusCode, dimensions: &[&str], failed: u64) {
+        let answered = Answered { route: "/ocr", model, status, time: Duration::from_micros(1500) };
+        let stages = BTreeMap::from([("inference", 1.25)]);
+        let properties = Properties { request: "r", trace: "t", stages: &stages };
+        let text = of_request(&answered, &properties, Some("7"), SystemTime::UNIX_EPOCH + NOW).unwrap();
+        let value = kept(&text, dimensions);
         assert_eq!((&value["Latency"], &value["Failed"]), (&Value::from(1.5), &Value::from(failed)));
     }
 
@@ -166,5 +236,17 @@ mod tests {
         check(Some(("signs", Task::Ocr)), StatusCode::OK, &["Model", "Route"], 0);
         check(None, StatusCode::NOT_FOUND, &["Route"], 0);
         check(None, StatusCode::GATEWAY_TIMEOUT, &["Route"], 1);
+        for (change, counts) in [
+            (Change::Loaded(Duration::from_micros(2500)), [1, 0, 0]),
+            (Change::LoadFailed, [0, 1, 0]),
+            (Change::Evicted, [0, 0, 1]),
+        ] {
+            let text = of_model("signs", change, Some("7"), SystemTime::UNIX_EPOCH + NOW).unwrap();
+            let value = kept(&text, &["Model"]);
+            let have = ["Loads", "LoadFailures", "Evictions"].map(|name| value[name].as_u64().unwrap());
+            assert_eq!(have, counts, "{value}");
+            let time = if counts[0] == 1 { Value::from(2.5) } else { Value::Null };
+            assert_eq!((&value["LoadTime"], &value["FunctionVersion"]), (&time, &Value::from("7")));
+        }
     }
 }

@@ -7,7 +7,7 @@ pub mod emf;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
 use larder_contract::Task;
@@ -17,6 +17,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use emf::Change;
 
 /// From a millisecond to half a minute: a request, or a load.
 fn seconds() -> Histogram {
@@ -36,6 +38,14 @@ pub struct Telemetry {
     resident: Family<ModelLabels, Gauge>,
     budget: Gauge,
     states: Family<StateLabels, Gauge>,
+    lines: Option<Lines>,
+}
+
+/// Lines for CloudWatch are written.
+#[derive(Debug, Clone)]
+struct Lines {
+    /// The function's published version.
+    version: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -163,11 +173,26 @@ impl Default for Telemetry {
             resident,
             budget,
             states,
+            lines: None,
         }
     }
 }
 
 impl Telemetry {
+    /// Writes lines for CloudWatch, too, which name this published version of the function.
+    #[must_use]
+    pub fn with_lines(self, version: Option<&str>) -> Self {
+        Self { lines: Some(Lines { version: version.map(Arc::from) }), ..self }
+    }
+
+    fn line(&self, line: impl FnOnce(Option<&str>) -> serde_json::Result<String>) {
+        let Some(lines) = &self.lines else { return };
+        match line(lines.version.as_deref()) {
+            Ok(line) => emf::write(&line),
+            Err(error) => tracing::warn!(%error, "the metrics' line cannot be written"),
+        }
+    }
+
     /// Counts a request as under way until the guard is dropped, whichever way it ends.
     #[must_use]
     pub fn under_way(&self) -> UnderWay {
@@ -176,7 +201,7 @@ impl Telemetry {
     }
 
     /// A request has been answered.
-    pub fn answered(&self, answered: &Answered<'_>) {
+    pub fn answered(&self, answered: &Answered<'_>, properties: &emf::Properties<'_>) {
         let labels = RequestLabels {
             route: answered.route.to_owned(),
             task: TaskLabel(answered.model.map(|(_, task)| task)),
@@ -186,6 +211,7 @@ impl Telemetry {
         if let Some((model, _)) = answered.model {
             self.request_seconds.get_or_create(&of(model)).observe(answered.time.as_secs_f64());
         }
+        self.line(|version| emf::of_request(answered, properties, version, SystemTime::now()));
     }
 
     /// A model of the manifest has been loaded.
@@ -193,17 +219,24 @@ impl Telemetry {
         let labels = LoadLabels { model: model.to_owned(), outcome: Outcome::loaded };
         self.loads.get_or_create(&labels).inc();
         self.load_seconds.get_or_create(&of(model)).observe(time.as_secs_f64());
+        self.changed(model, Change::Loaded(time));
+    }
+
+    fn changed(&self, model: &str, change: Change) {
+        self.line(|version| emf::of_model(model, change, version, SystemTime::now()));
     }
 
     /// A model of the manifest could not be loaded.
     pub fn load_failed(&self, model: &str) {
         let labels = LoadLabels { model: model.to_owned(), outcome: Outcome::failed };
         self.loads.get_or_create(&labels).inc();
+        self.changed(model, Change::LoadFailed);
     }
 
     /// A model of the manifest was unloaded to make room.
     pub fn evicted(&self, model: &str) {
         self.evictions.get_or_create(&of(model)).inc();
+        self.changed(model, Change::Evicted);
     }
 
     /// The memory that a model of the manifest takes now; 0 when it is not loaded.
@@ -250,6 +283,8 @@ impl Drop for UnderWay {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -258,7 +293,8 @@ mod tests {
         let second = Duration::from_secs(1);
         let answer = |model, status| {
             let route = "/models/{model}";
-            telemetry.answered(&Answered { route, model, status, time: second });
+            let properties = emf::Properties { request: "r", trace: "t", stages: &BTreeMap::new() };
+            telemetry.answered(&Answered { route, model, status, time: second }, &properties);
         };
         answer(Some(("a", Task::FeatureExtraction)), StatusCode::OK);
         answer(Some(("a", Task::FeatureExtraction)), StatusCode::CREATED);

@@ -59,11 +59,7 @@ pub(super) struct Writer<'a> {
 
 impl Writer<'_> {
     /// Links the files of layers that were skipped, and writes all others. What these hash to is added to `layers`.
-    pub(super) fn write(
-        &self,
-        layers: &mut [Known],
-        files: Files,
-    ) -> Result<Written, ImageError> {
+    pub(super) fn write(&self, layers: &mut [Known], files: Files) -> Result<Written, ImageError> {
         let (mut linked, mut read) = (Names::new(), Names::new());
         for (path, place) in files {
             let names = if self.skipped.has(place.layer) { &mut linked } else { &mut read };
