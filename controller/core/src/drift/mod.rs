@@ -262,4 +262,65 @@ mod tests {
         assert!(told(5).unwrap().ends_with("field 4 is 2, not 1"));
         assert!(told(8).unwrap().ends_with("field 4 is 2, not 1; and 3 more in status.drift"));
     }
+
+    fn at(seconds: i64) -> Timestamp {
+        "2027-01-15T08:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
+    }
+
+    /// A difference of function `f`: memory is wanted to be this, and is another.
+    fn memory(want: &str) -> Difference {
+        Difference {
+            resource: "function f".to_owned(),
+            field: "memory".to_owned(),
+            want: want.to_owned(),
+            have: "1".to_owned(),
+            operation: "UpdateFunctionConfiguration",
+        }
+    }
+
+    #[test]
+    fn each_field_of_each_resource_has_an_entry_of_its_own() {
+        let timeout = Difference { field: "timeout".to_owned(), ..memory("2") };
+        let other = Difference { resource: "function g".to_owned(), ..memory("2") };
+        let first = entries(&[(Area::Function, memory("2"))], |_, _| true, &[], at(0));
+        for it in [timeout, other] {
+            let found = [(Area::Function, memory("2")), (Area::Function, it.clone())];
+            let both = entries(&found, |_, _| false, &first, at(60));
+            // The first goes on, and the second begins.
+            assert_eq!((&both[0].since, both[0].corrections.len()), (&at(0).to_string(), 1));
+            assert_eq!((&both[1].since, both[1].corrections.len()), (&at(60).to_string(), 0), "{it}");
+            assert!(is_about(&both[1], &it) && !is_about(&both[0], &it));
+        }
+    }
+
+    #[test]
+    fn corrections_count_for_an_hour_and_for_what_is_wanted() {
+        let found = |want| [(Area::Function, memory(want))];
+        let mut status = entries(&found("2"), |_, _| true, &[], at(0));
+        status = entries(&found("2"), |_, _| true, &status, at(60));
+        assert_eq!(status[0].corrections, [at(0).to_string(), at(60).to_string()]);
+        // The first is an hour ago, the second a second less.
+        assert_eq!(recent(&status[0], &memory("2"), at(3_600)), [at(60)]);
+        assert_eq!(recent(&status[0], &memory("2"), at(3_599)), [at(0), at(60)]);
+        assert_eq!(recent(&status[0], &memory("3"), at(61)), []);
+        // What is wanted now is another: the drift is a new one.
+        let other = entries(&found("3"), |_, _| false, &status, at(61));
+        assert_eq!((&other[0].since, other[0].corrections.len()), (&at(61).to_string(), 0));
+    }
+
+    #[test]
+    fn what_is_gone_is_remembered_for_an_hour() {
+        let there = entries(&[(Area::Function, memory("2"))], |_, _| true, &[], at(0));
+        let gone = entries(&[], |_, _| false, &there, at(10));
+        assert_eq!((gone.len(), gone[0].ended.clone()), (1, Some(at(10).to_string())));
+        let later = entries(&[], |_, _| false, &gone, at(10 + 3_599));
+        assert_eq!((later.len(), later[0].ended.clone()), (1, Some(at(10).to_string())));
+        assert_eq!(entries(&[], |_, _| false, &gone, at(10 + 3_600)), []);
+        // Another difference leaves it alone; the same one takes its place, as a new one.
+        let other = Difference { field: "timeout".to_owned(), ..memory("2") };
+        assert_eq!(entries(&[(Area::Function, other)], |_, _| false, &gone, at(20)).len(), 2);
+        let again = entries(&[(Area::Function, memory("2"))], |_, _| false, &gone, at(20));
+        assert_eq!((again.len(), &again[0].since, &again[0].ended), (1, &at(20).to_string(), &None));
+        assert_eq!(again[0].corrections, [at(0).to_string()]);
+    }
 }
