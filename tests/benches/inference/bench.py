@@ -231,7 +231,7 @@ def embedding_rounds(sides: Sides, rounds: int, slice_seconds: float) -> dict | 
         rates = {side: [] for side in running}
         for sent in events * 3:
             vectors = [f.invoke(sent)[0]["data"][0]["embedding"] for f in running.values()]
-            far = max(abs(a - b) for a, b in zip(*vectors, strict=True))
+            far = max(max(values) - min(values) for values in zip(*vectors, strict=True))
             if far > 1e-3:
                 raise SystemExit(f"embeddings differ by {far}")
         for turn in range(rounds):
