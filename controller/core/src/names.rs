@@ -168,7 +168,7 @@ mod tests {
             let again = of(&identity(&cluster, &other));
             prop_assert_eq!(&names.function, &again.function);
             prop_assert_eq!(names.owner == again.owner, uid == other);
-            prop_assert_eq!(Place::parse(&names.owner.0), Some(names.place.clone()));
+            prop_assert_eq!(Place::parse(&names.owner.to_string()), Some(names.place.clone()));
             if cluster != other {
                 let elsewhere = identity(&other, &uid);
                 prop_assert_ne!(&names.function, &of(&elsewhere).function);

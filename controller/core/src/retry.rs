@@ -221,4 +221,41 @@ mod tests {
         attempts.succeeded(&"a");
         assert_eq!(attempts.wait(&"a", at(12)), Duration::ZERO);
     }
+
+    #[test]
+    fn delays_double_and_jitter_stretches_them() {
+        let seconds = |class, attempts, jitter| delay(class, attempts, jitter).as_secs_f64();
+        for (class, attempts, jitter, want) in [
+            (Class::Conflict, 1, 0.0, 1.0),
+            (Class::Conflict, 3, 0.0, 4.0),
+            (Class::Transient, 2, 1.0, 5.0),
+            (Class::Throttled, 1, 0.5, 4.5),
+            (Class::Quota, 4, 0.0, 48.0),
+            (Class::Quota, 4, 1.0, 60.0),
+            (Class::Cooldown, 7, 0.0, 900.0),
+        ] {
+            let have = seconds(class, attempts, jitter);
+            assert!((have - want).abs() < 1e-9, "{class:?} {attempts} {jitter}: {have}");
+        }
+    }
+
+    #[test]
+    fn only_attempts_that_are_kept_are_remembered() {
+        let mut attempts = Attempts::default();
+        let at = Duration::from_secs;
+        attempts.failed("a", Class::Transient, at(0), 0.0);
+        attempts.failed("b", Class::Transient, at(0), 0.0);
+        attempts.retain(|key| *key == "b");
+        assert_eq!((attempts.wait(&"a", at(0)), attempts.wait(&"b", at(0))), (at(0), at(2)));
+    }
+
+    #[test]
+    fn a_source_that_denies_needs_a_secret_and_aws_a_policy() {
+        let remedy = |operation| {
+            let (resource, code, message) = (String::new(), String::new(), String::new());
+            Problem { operation, resource, class: Class::Denied, code, message, request_id: None }.remedy()
+        };
+        assert!(remedy("GET").contains("secretArn"));
+        assert!(remedy("ListObjectsV2").contains("the role's policy"));
+    }
 }

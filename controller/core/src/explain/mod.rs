@@ -506,4 +506,16 @@ mod tests {
             assert!(!explained.ready);
         }
     }
+
+    #[test]
+    fn a_status_of_another_generation_is_told() {
+        let noted = |of| {
+            let status =
+                InferenceEndpointStatus { observed_generation: of, ..InferenceEndpointStatus::default() };
+            notes(2, &status, false).join(" ")
+        };
+        assert!(noted(Some(1)).contains("about generation 1, and the object is at 2"));
+        assert!(!noted(Some(2)).contains("generation"));
+        assert!(noted(None).contains("no status"));
+    }
 }

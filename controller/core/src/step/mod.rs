@@ -456,3 +456,25 @@ impl Permission {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html>
+    #[test]
+    fn a_url_needs_two_permissions_each_on_its_condition() {
+        let all = Permission::ALL.map(|it| (it.statement(), it.action(), it.condition()));
+        let auth = |type_| ("StringEquals", "lambda:FunctionUrlAuthType", type_);
+        let by_url = ("Bool", "lambda:InvokedViaFunctionUrl", "true");
+        let want = [
+            ("larder-url-public", "lambda:InvokeFunctionUrl", auth("NONE")),
+            ("larder-url-account", "lambda:InvokeFunctionUrl", auth("AWS_IAM")),
+            ("larder-invoke-public", "lambda:InvokeFunction", by_url),
+            ("larder-invoke-account", "lambda:InvokeFunction", by_url),
+        ];
+        assert_eq!(all, want);
+        assert!(Permission::ALL.iter().all(|it| Permission::named(it.statement()) == Some(*it)));
+        assert_eq!(Permission::named("larder-invoke"), None);
+    }
+}
