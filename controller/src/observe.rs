@@ -449,7 +449,7 @@ async fn events<C: Cloud>(cloud: &C, endpoint: &Endpoint, is_announced: bool) ->
         // Only one that may go is looked at.
         (Ok(Remote::Ready(queue)), Ok(rule)) if rule.is_gone() && !is_wanted => {
             // A rule of our name that is somebody else's counts as well.
-            let ours = if matches!(rule, Remote::Foreign { .. }) { "" } else { names.event_rule.as_str() };
+            let ours = (!matches!(rule, Remote::Foreign { .. })).then_some(names.event_rule.as_str());
             read(cloud.is_shared(&queue.arn, ours)).await
         }
         (Ok(_) | Err(_), Ok(_) | Err(_)) => Ok(false),
@@ -474,7 +474,7 @@ async fn former_queue<C: Cloud>(
     match read(cloud.event_queue(name, &names.cluster)).await? {
         // A target may be in another account or region.
         Remote::Ready(queue) if queue.arn == *arn => {
-            let is_shared = read(cloud.is_shared(arn, &names.event_rule)).await?;
+            let is_shared = read(cloud.is_shared(arn, Some(&names.event_rule))).await?;
             Ok((!is_shared).then_some(queue))
         }
         Remote::Absent

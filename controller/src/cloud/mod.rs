@@ -218,8 +218,8 @@ pub trait Cloud: Send + Sync {
     fn event_rule(&self, name: &str, owner: &Owner)
     -> impl Future<Output = Result<Remote<EventRule>>> + Send;
 
-    /// Whether any rule but this one sends to a queue (`ListRuleNamesByTarget`).
-    fn is_shared(&self, queue_arn: &str, rule: &str) -> impl Future<Output = Result<bool>> + Send;
+    /// Whether any rule sends to a queue, but for this one, if one is named (`ListRuleNamesByTarget`).
+    fn is_shared(&self, queue_arn: &str, rule: Option<&str>) -> impl Future<Output = Result<bool>> + Send;
 
     /// Whether a bucket sends its events to Amazon `EventBridge` (`GetBucketNotificationConfiguration`).
     fn sends_events(&self, bucket: &str) -> impl Future<Output = Result<bool>> + Send;

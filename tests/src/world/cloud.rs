@@ -213,7 +213,7 @@ impl Cloud for World {
         self.read("DescribeRule", &format!("rule {name}"), |account| Ok(account.seen_rule(name, owner))).await
     }
 
-    async fn is_shared(&self, queue_arn: &str, rule: &str) -> Result<bool> {
+    async fn is_shared(&self, queue_arn: &str, rule: Option<&str>) -> Result<bool> {
         let resource = format!("queue {queue_arn}");
         self.read("ListRuleNamesByTarget", &resource, |account| Ok(account.is_shared(queue_arn, rule))).await
     }

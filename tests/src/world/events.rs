@@ -50,8 +50,10 @@ impl Account {
         })
     }
 
-    pub(super) fn is_shared(&self, queue_arn: &str, rule: &str) -> bool {
-        self.rules.iter().any(|(name, it)| name != rule && it.targets.values().any(|arn| arn == queue_arn))
+    pub(super) fn is_shared(&self, queue_arn: &str, rule: Option<&str>) -> bool {
+        self.rules
+            .iter()
+            .any(|(name, it)| Some(name.as_str()) != rule && it.targets.values().any(|arn| arn == queue_arn))
     }
 
     pub(super) fn sends_events(&self, bucket: &str) -> Result<bool, Refusal> {

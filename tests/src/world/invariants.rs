@@ -79,7 +79,7 @@ impl Account {
 
     /// Whether a rule sends to a queue, other than the endpoint's to one that it is leaving.
     fn is_needed(&self, queue: &str, wanted: &Wanted) -> bool {
-        let own = if queue == wanted.queue { "" } else { wanted.rule.as_str() };
+        let own = (queue != wanted.queue).then_some(wanted.rule.as_str());
         self.is_shared(&queue_arn(queue), own)
     }
 

@@ -79,13 +79,13 @@ impl Clients {
     }
 
     /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_ListRuleNamesByTarget.html>
-    pub(super) async fn is_shared(&self, queue_arn: &str, rule: &str) -> Result<bool> {
+    pub(super) async fn is_shared(&self, queue_arn: &str, rule: Option<&str>) -> Result<bool> {
         let call = Call::new("ListRuleNamesByTarget", format!("queue {queue_arn}"));
         let mut next = None;
         for _ in 0..MAX_PAGES {
             let request = self.eventbridge.list_rule_names_by_target().target_arn(queue_arn);
             let Some(page) = call.found(request.set_next_token(next).send().await)? else { return Ok(false) };
-            if page.rule_names.unwrap_or_default().iter().any(|name| name != rule) {
+            if page.rule_names.unwrap_or_default().iter().any(|name| Some(name.as_str()) != rule) {
                 return Ok(true);
             }
             next = page.next_token;

@@ -224,7 +224,7 @@ impl Cloud for AwsCloud {
         self.0.event_rule(name, owner).await
     }
 
-    async fn is_shared(&self, queue_arn: &str, rule: &str) -> Result<bool> {
+    async fn is_shared(&self, queue_arn: &str, rule: Option<&str>) -> Result<bool> {
         self.0.is_shared(queue_arn, rule).await
     }
 

@@ -86,16 +86,13 @@ fn allow(
     permission: Permission,
     account: &str,
 ) -> AddPermissionFluentBuilder {
-    let (principal, auth_type) = if permission.public {
-        ("*", FunctionUrlAuthType::None)
-    } else {
-        (account, FunctionUrlAuthType::AwsIam)
-    };
     let request = request.statement_id(permission.statement()).action(permission.action());
-    let request = request.principal(principal);
-    match permission.action {
-        PermissionAction::InvokeFunctionUrl => request.function_url_auth_type(auth_type),
-        PermissionAction::InvokeFunction => request.invoked_via_function_url(true),
+    let request = request.principal(if permission.public { "*" } else { account });
+    match (permission.action, permission.condition()) {
+        (PermissionAction::InvokeFunctionUrl, (_, _, auth_type)) => {
+            request.function_url_auth_type(FunctionUrlAuthType::from(auth_type))
+        }
+        (PermissionAction::InvokeFunction, _) => request.invoked_via_function_url(true),
     }
 }
 
