@@ -83,3 +83,49 @@ fn a_rule_names_the_prefixes_for_as_long_as_they_fit() {
         "events of the whole bucket"
     );
 }
+
+/// `CreateAccessPoint` takes folders of up to 100 characters.
+#[test]
+fn a_folder_is_named_after_the_object_for_as_long_as_it_fits() {
+    let folder = |length: usize| {
+        let mut object = object();
+        object.metadata.namespace = Some("n".repeat(40));
+        object.metadata.name = Some("o".repeat(length - "/larder//".len() - 40));
+        let endpoint = Endpoint::parse(&object, &defaults()).unwrap();
+        (endpoint.access_point.path, endpoint.names.function)
+    };
+    for length in [99, 100] {
+        let (path, _) = folder(length);
+        assert!(path.starts_with("/larder/nnn") && path.len() == length, "{path}");
+    }
+    let (path, function) = folder(101);
+    assert_eq!(path, format!("/larder/{function}"));
+}
+
+#[test]
+fn what_would_be_called_otherwise_than_before_is_refused() {
+    let parse = |name: &str| {
+        let mut object = object();
+        let status = json!({"function": {"name": name}});
+        object.status = Some(serde_json::from_value(status).unwrap());
+        Endpoint::parse(&object, &defaults())
+    };
+    let name = Endpoint::parse(&object(), &defaults()).unwrap().names.function;
+    assert!(parse(&name).is_ok());
+    let refused = parse("larder-of-another-cluster").unwrap_err();
+    assert_eq!(
+        (refused.field.as_str(), refused.value.as_str()),
+        ("status.function.name", "larder-of-another-cluster")
+    );
+    assert!(refused.remedy.contains("--cluster-id") && refused.remedy.contains(&name), "{refused}");
+}
+
+#[test]
+fn models_are_pinned_or_looked_for_again() {
+    let is_pinned = |policy: &str| {
+        let mut object = object();
+        object.spec.refresh.policy = serde_json::from_value(json!(policy)).unwrap();
+        Endpoint::parse(&object, &defaults()).unwrap().pinned
+    };
+    assert!(is_pinned("Pinned") && !is_pinned("Poll"));
+}

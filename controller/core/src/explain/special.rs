@@ -186,4 +186,28 @@ mod tests {
         }
         assert_eq!(drifted(&told(&[reported])), None);
     }
+
+    #[test]
+    fn each_kind_of_drift_is_shown_by_a_call() {
+        for (resource, call) in [
+            ("file system fs-1", "DescribeFileSystems"),
+            ("mount target fsmt-1", "DescribeMountTargets"),
+            ("access point fsap-1", "DescribeAccessPoints"),
+            ("log group /aws/lambda/f", "DescribeLogGroups"),
+            ("models on the file system", "Invoke"),
+            ("wanted version", "ListVersionsByFunction"),
+            ("version 3", "GetProvisionedConcurrencyConfig"),
+            ("alias live", "GetAlias"),
+            ("URL of f", "GetFunctionUrlConfig"),
+            ("permission larder-url-public", "GetPolicy"),
+            ("queue larder-events", "GetQueueAttributes"),
+            ("policy of queue larder-events", "GetQueueAttributes"),
+            ("rule larder-r", "DescribeRule"),
+            ("targets of rule larder-r", "ListTargetsByRule"),
+            ("events of bucket b", "GetBucketNotificationConfiguration"),
+            ("function f", "GetFunction"),
+        ] {
+            assert_eq!(shown_by(resource), call, "{resource}");
+        }
+    }
 }
