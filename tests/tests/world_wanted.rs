@@ -127,5 +127,5 @@ fn models_are_pinned_or_looked_for_again() {
         object.spec.refresh.policy = serde_json::from_value(json!(policy)).unwrap();
         Endpoint::parse(&object, &defaults()).unwrap().pinned
     };
-    assert!(is_pinned("Pinned") && !is_pinned("Poll"));
+    assert!(is_pinned("Pinned") && !is_pinned("OnChange"));
 }
