@@ -21,7 +21,7 @@ use crate::retry::{Budget, retrying};
 use crate::share::{link_twins, share, twins};
 use crate::source::{Class, Source};
 use crate::store::{self, Begun, Heartbeat, Staging, StoreError, Unpacked};
-use crate::transfer::{Job, Progress, ROUNDS, Settings, TransferError, blocking, fetch};
+use crate::transfer::{Job, Pieces, Progress, ROUNDS, Settings, TransferError, blocking, fetch};
 
 /// How many files are looked at at once.
 const JUDGED_AT_ONCE: usize = 4;
@@ -158,6 +158,7 @@ async fn attempt<S: Source>(
         stop: stop.clone(),
         expected: listing.objects.iter().map(|_| OnceCell::new()).collect(),
         writers: Arc::default(),
+        pieces: Pieces::default(),
     });
     let ready = ready(&job, &sizes, listing.image.as_ref()).await;
     progress.retries.fetch_add(job.budget.used().into(), Ordering::Relaxed);

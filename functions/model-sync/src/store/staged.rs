@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use rustix::fs::OFlags;
 
 use super::disk::StoreError;
@@ -39,12 +39,11 @@ impl Piece {
         Self { bytes, start, capacity }
     }
 
-    /// Takes as much off the start of a chunk as there is room for.
-    pub fn take(&mut self, chunk: &mut Bytes) {
-        let room = self.capacity - self.len();
-        let taken = room.min(chunk.len());
-        self.bytes.extend_from_slice(&chunk[..taken]);
-        chunk.advance(taken);
+    /// Takes as much off the start of a chunk as there is room for, and answers with that.
+    pub fn take(&mut self, chunk: &mut Bytes) -> Bytes {
+        let taken = chunk.split_to(chunk.len().min(self.capacity - self.len()));
+        self.bytes.extend_from_slice(&taken);
+        taken
     }
 
     /// Whether there is no more room.

@@ -31,7 +31,7 @@ use crate::plan::Part;
 use crate::retry::{Budget, retrying};
 use crate::source::{Source, SourceError};
 use crate::store::journal::Done;
-use crate::store::{Staging, StoreError};
+use crate::store::{Piece, Staging, StoreError};
 
 use part::Fetched;
 pub use part::WRITE_BYTES;
@@ -201,6 +201,25 @@ pub struct Job<S> {
     pub expected: Vec<OnceCell<Option<Expected>>>,
     /// Who makes small files.
     pub writers: Arc<Writers>,
+    /// Room for what is written next.
+    pub pieces: Pieces,
+}
+
+/// Pieces of [`WRITE_BYTES`] that were used and are free: as many as parts were in flight at once. New ones would have
+/// the kernel clear their pages each time.
+#[derive(Debug, Default)]
+pub struct Pieces(Mutex<Vec<Piece>>);
+
+impl Pieces {
+    fn take(&self) -> Piece {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| Piece::new(WRITE_BYTES))
+    }
+
+    fn give_back(&self, mut piece: Piece) {
+        piece.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+    }
 }
 
 impl<S: Source> Job<S> {

@@ -15,7 +15,7 @@ use crate::plan::Part;
 use crate::retry::retrying;
 use crate::source::{Body, Source};
 use crate::store::journal::{Entry, OnDisk};
-use crate::store::{Cache, Piece, StagedFile};
+use crate::store::{Cache, StagedFile};
 
 /// What is written at once.
 pub const WRITE_BYTES: usize = 1 << 20;
@@ -204,7 +204,7 @@ impl<'a, S: Source> Receiving<'a, S> {
 
     async fn write(&mut self, mut body: Body, file: &Arc<StagedFile>) -> Result<(), TransferError> {
         let mut at = self.part.offset;
-        let mut piece = Piece::new(WRITE_BYTES);
+        let mut piece = self.job.pieces.take();
         let mut chunk = Bytes::new();
         loop {
             while !piece.is_full() {
@@ -212,22 +212,22 @@ impl<'a, S: Source> Receiving<'a, S> {
                     let Some(next) = self.next(&mut body).await? else { break };
                     chunk = next;
                 }
-                piece.take(&mut chunk);
+                // Hashed here, where it is still in the processor's cache.
+                take_in(&mut self.hashes, &piece.take(&mut chunk));
             }
             if piece.is_empty() {
+                self.job.pieces.give_back(piece);
                 return Ok(());
             }
             let (file, staging) = (Arc::clone(file), Arc::clone(&self.job.staging));
-            let mut hashes = std::mem::take(&mut self.hashes);
             // The staging handle goes along: the lock stays held until the write is over, even when nobody
             // waits for it any more.
             let written = blocking(move || {
-                take_in(&mut hashes, &piece);
                 file.write(&piece, at)?;
                 drop(staging);
-                Ok((hashes, piece))
+                Ok(piece)
             });
-            (self.hashes, piece) = written.await?;
+            piece = written.await?;
             at += piece.len() as u64;
             piece.clear();
         }
