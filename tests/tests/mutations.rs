@@ -16,7 +16,7 @@ fn path_of(program: &str, test: &str) -> String {
         "larder_core" => format!("controller/core/src/{}.rs", module()),
         "larder_contract" => format!("functions/contract/src/{}.rs", module()),
         "larder_model_sync" => format!("functions/model-sync/src/{}.rs", module()),
-        "hostile" | "wire" | "keys" => format!("functions/model-sync/tests/{program}.rs"),
+        "hostile" | "wire" | "keys" | "sharing" => format!("functions/model-sync/tests/{program}.rs"),
         "properties" => "controller/core/tests/properties.rs".to_owned(),
         program => format!("tests/tests/{program}.rs"),
     }
