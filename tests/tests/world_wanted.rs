@@ -129,3 +129,18 @@ fn models_are_pinned_or_looked_for_again() {
     };
     assert!(is_pinned("Pinned") && !is_pinned("OnChange"));
 }
+
+#[test]
+fn a_predecessor_is_another_object_of_this_cluster() {
+    let of = |owner: Option<&str>| {
+        let mut object = object();
+        let annotations = object.metadata.annotations.get_or_insert_default();
+        annotations.extend(owner.map(|owner| (larder_crds::ADOPT_FROM.to_owned(), owner.to_owned())));
+        let endpoint = Endpoint::parse(&object, &defaults()).unwrap();
+        endpoint.predecessor().map(ToString::to_string)
+    };
+    assert_eq!(of(Some("test/vision/old/uid")).as_deref(), Some("test/vision/old"));
+    assert_eq!(of(Some("test/vision/signs/uid")), None, "an earlier object of the same name");
+    assert_eq!(of(Some("other/vision/signs/uid")), None, "in another cluster");
+    assert_eq!(of(None), None);
+}

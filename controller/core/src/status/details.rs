@@ -223,3 +223,53 @@ pub(super) fn history(observed: &Observed) -> Vec<VersionStatus> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_serves_the_wanted_only_with_its_very_content() {
+        let model = |state: &str, wanted: Option<&str>, active: Option<&str>| ModelStatus {
+            state: state.to_owned(),
+            desired_digest: wanted.map(str::to_owned),
+            active_digest: active.map(str::to_owned),
+            ..ModelStatus::default()
+        };
+        assert!(is_serving_the_wanted(&model("Ready", Some("a"), Some("a"))));
+        for other in [
+            model("Syncing", Some("a"), Some("a")),
+            model("Ready", None, None),
+            model("Ready", Some("a"), Some("b")),
+            model("Ready", Some("a"), None),
+        ] {
+            assert!(!is_serving_the_wanted(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_source_is_told_before_what_a_copy_says() {
+        let report = ModelReport {
+            model: "ocr".to_owned(),
+            revision: Digest::of(b"a"),
+            state: ModelState::Failed,
+            bytes_done: 0,
+            bytes_total: 0,
+            files: 0,
+            files_done: 0,
+            bytes_per_second: None,
+            remaining_seconds: None,
+            message: "the disk is full".to_owned(),
+            workers: Vec::new(),
+        };
+        let unusable = Ok(Source::Unusable("a key ends in a slash".to_owned()));
+        for (seen, source, want) in [
+            (None, None, ""),
+            (Some(&report), None, "the disk is full"),
+            (Some(&report), Some(&Ok(Source::Empty)), "there is no file at the source"),
+            (Some(&report), Some(&unusable), "a key ends in a slash"),
+        ] {
+            assert_eq!(model_message(seen, source), want);
+        }
+    }
+}

@@ -244,3 +244,63 @@ impl fmt::Display for Code {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use larder_contract::upkeep::Marked;
+
+    use super::*;
+
+    #[test]
+    fn each_effect_has_its_mark() {
+        let marks = [Effect::Creates, Effect::Changes, Effect::Deletes, Effect::Runs].map(Effect::mark);
+        assert_eq!(marks, ['+', '~', '-', '>']);
+    }
+
+    #[test]
+    fn an_alias_says_who_gets_what() {
+        let words = |from, second| {
+            let (function, revision_id, description) = ("f".to_owned(), String::new(), String::new());
+            Step::UpdateAlias { function, from, version: 2, second, description, revision_id }.to_string()
+        };
+        for (from, second, end) in [
+            (1, Some((3, 10)), "send 10 % of the requests to version 3, the others to 2"),
+            (2, None, "send all requests to version 2"),
+            (1, None, "send all requests to version 2, and none to 1"),
+        ] {
+            assert!(words(from, second).ends_with(end), "{}", words(from, second));
+        }
+    }
+
+    #[test]
+    fn a_collection_says_what_it_does_and_nothing_else() {
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        let words = |mark: &[&str], spare: &[&str], delete: &[&str]| {
+            let all = |texts: &[&str]| texts.iter().map(|text| digest(text)).collect::<Vec<_>>();
+            let delete = all(delete).into_iter().map(|digest| Marked { digest, since: 1 }).collect();
+            let request = CollectRequest { mark: all(mark), spare: all(spare), delete };
+            Step::Collect { function: "f".to_owned(), request }.to_string()
+        };
+        let [a, b] = ["a", "b"].map(|text| digest(text).short());
+        for (have, want) in [
+            (words(&["a", "b"], &[], &[]), format!("mark as not needed: {a} {b}")),
+            (
+                words(&[], &["a"], &["b"]),
+                format!("delete what is not needed: {b}; keep what is needed again: {a}"),
+            ),
+            (words(&[], &[], &[]), "delete what was taken out".to_owned()),
+        ] {
+            assert_eq!(have, format!("{want}, with function f"));
+        }
+    }
+
+    #[test]
+    fn code_is_an_image_or_an_archive() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let image = Package::Image { uri: "r/i@sha256:00".to_owned() };
+        let zip = Package::Zip { bucket: "b".to_owned(), key: "k.zip".to_owned(), version_id: None };
+        let words = |package| Code { package, digest: digest.clone() }.to_string();
+        assert_eq!(words(image), "image r/i@sha256:00");
+        assert_eq!(words(zip), "zip s3://b/k.zip (sha256:000000000000…)");
+    }
+}
