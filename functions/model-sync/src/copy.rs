@@ -165,18 +165,19 @@ async fn attempt<S: Source>(
     drop(job);
     if matches!(ready, Ok(Ready::Share)) {
         heartbeat.end_done().await;
-        unlock(staging).await;
-        return Ok(Ending::Shared);
+    } else {
+        heartbeat.end().await;
     }
-    heartbeat.end().await;
-    let publish = async |unpacked| {
-        let staging = Arc::clone(&staging);
-        Ok(blocking(move || staging.publish(unpacked)).await.map(|()| Ending::Copied)?)
-    };
     let ending = match ready {
-        Ok(Ready::Files) => publish(None).await,
-        Ok(Ready::Unpacked(unpacked)) => publish(Some(unpacked)).await,
-        Ok(Ready::Stopped | Ready::Share) => Ok(Ending::Stopped),
+        Ok(Ready::Revision(unpacked)) => {
+            let staging = Arc::clone(&staging);
+            blocking(move || staging.publish(unpacked))
+                .await
+                .map(|()| Ending::Copied)
+                .map_err(CopyError::from)
+        }
+        Ok(Ready::Share) => Ok(Ending::Shared),
+        Ok(Ready::Stopped) => Ok(Ending::Stopped),
         Err(error) => Err(error),
     };
     unlock(staging).await;
@@ -217,12 +218,10 @@ async fn unlock(staging: Arc<Staging>) {
     tracing::warn!(revision = %staging.revision(), "a write is still under way and holds the lock");
 }
 
-/// What is ready to be published.
+/// What is ready.
 enum Ready {
-    /// The files.
-    Files,
-    /// What was taken out of them.
-    Unpacked(Unpacked),
+    /// All of the revision: the files, or what was taken out of them.
+    Revision(Option<Unpacked>),
     /// A worker's share; others have the rest.
     Share,
     /// Nothing: stopped before.
@@ -249,10 +248,10 @@ async fn ready<S: Source>(
             return Ok(Ready::Stopped);
         }
         let Some(image) = image.filter(|_| !is_share) else {
-            return Ok(if is_share { Ready::Share } else { Ready::Files });
+            return Ok(if is_share { Ready::Share } else { Ready::Revision(None) });
         };
         match unpack(&job.staging, image, skipped, &job.progress, &job.stop).await? {
-            Unpacking::Done(unpacked) => return Ok(Ready::Unpacked(unpacked)),
+            Unpacking::Done(unpacked) => return Ok(Ready::Revision(Some(unpacked))),
             Unpacking::Missing(rest) => skipped = rest,
             Unpacking::Stopped => return Ok(Ready::Stopped),
         }

@@ -49,6 +49,11 @@ fn path(root: &Path, revision: &Digest, extension: &str) -> PathBuf {
     root.join("verified").join(format!("{}.{extension}", revision.hex()))
 }
 
+/// The files in which it is kept, and by which it shows that it goes on.
+pub(crate) fn files(root: &Path, revision: &Digest) -> [PathBuf; 2] {
+    ["json", "heartbeat"].map(|extension| path(root, revision, extension))
+}
+
 fn look(root: &Path, revision: &Digest) -> Option<Look> {
     serde_json::from_slice(&fs::read(path(root, revision, "json")).ok()?).ok()
 }

@@ -60,7 +60,6 @@ pub(super) fn write(layers: &[Known]) -> Vec<u8> {
 /// The layers of a text; none when it is not whole.
 fn read(text: &[u8]) -> Vec<Known> {
     let Ok(lines) = record::unsealed(text) else { return Vec::new() };
-    let lines = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     lines.map(serde_json::from_slice).collect::<Result<_, _>>().unwrap_or_default()
 }
 

@@ -111,9 +111,9 @@ fn failure_path(root: &Path, revision: &Digest) -> PathBuf {
 
 /// The files that belong to a revision and lie outside of its folders.
 pub(crate) fn beside(root: &Path, revision: &Digest) -> [PathBuf; 5] {
-    let verified = |extension| root.join("verified").join(format!("{}.{extension}", revision.hex()));
+    let [look, heartbeat] = crate::reverify::files(root, revision);
     let (size, record) = (size_path(root, revision), record_path(root, revision));
-    [size, record, layers_path(root, revision), verified("json"), verified("heartbeat")]
+    [size, record, layers_path(root, revision), look, heartbeat]
 }
 
 /// What is in a folder and named by a digest and this suffix, sorted.

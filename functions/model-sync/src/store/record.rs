@@ -90,7 +90,7 @@ pub(crate) fn sealed(mut text: Vec<u8>) -> Vec<u8> {
 ///
 /// # Errors
 /// When it is not whole.
-pub(crate) fn unsealed(text: &[u8]) -> Result<&[u8], DamagedRecord> {
+pub(crate) fn unsealed(text: &[u8]) -> Result<impl Iterator<Item = &[u8]>, DamagedRecord> {
     let cut = text.strip_suffix(b"\n").ok_or(DamagedRecord("its last line is cut off"))?;
     let last = cut.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
     let end: End = serde_json::from_slice(&cut[last..]).map_err(|_| DamagedRecord("it has no end"))?;
@@ -98,7 +98,7 @@ pub(crate) fn unsealed(text: &[u8]) -> Result<&[u8], DamagedRecord> {
     if end.end != Checksum::of(Algorithm::Crc64Nvme, lines).to_string() {
         return Err(DamagedRecord("its checksum is another"));
     }
-    Ok(lines)
+    Ok(lines.split_inclusive(|b| *b == b'\n'))
 }
 
 pub(crate) fn line(value: &impl Serialize) -> Vec<u8> {
@@ -113,8 +113,7 @@ pub(crate) fn line(value: &impl Serialize) -> Vec<u8> {
 /// # Errors
 /// When it is not whole, or of another revision.
 pub fn read(wanted: &Digest, text: &[u8]) -> Result<Vec<Recorded>, DamagedRecord> {
-    let lines = unsealed(text)?;
-    let mut lines = lines.strip_suffix(b"\n").unwrap_or(lines).split(|b| *b == b'\n');
+    let mut lines = unsealed(text)?;
     let head: Option<Head> = lines.next().and_then(|head| serde_json::from_slice(head).ok());
     let head = head.filter(|head| head.record == FORMAT).ok_or(DamagedRecord("its format is unknown"))?;
     let files: Option<Vec<Recorded>> = lines.map(recorded).collect();

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use rustix::fs::OFlags;
@@ -89,12 +89,6 @@ impl StagedFile {
         let set = || rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? | OFlags::DIRECT);
         let is_direct = cache == Cache::Past && set().is_ok();
         Self { path, file, is_direct }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Writes a piece from this offset on. What fills no block, at the end of a file, goes through the page cache.

@@ -17,6 +17,7 @@ use super::{READ_ONLY, Size, is_present, layers_path, record_path, size_path};
 use crate::checksum::{Algorithm, Checksum};
 use crate::listing::Listing;
 use crate::plan::Division;
+use crate::reverify;
 
 /// The folder of what was taken out of staged layers.
 const UNPACKED: &str = "unpacked";
@@ -301,7 +302,7 @@ impl Staging {
         let text = record::write(&self.revision, layers, &files);
         write_beside(&record_path(&self.root, &self.revision), &text, READ_ONLY)?;
         // What was found out about an earlier one of this name.
-        super::beside(&self.root, &self.revision)[3..].iter().try_for_each(|path| remove(path))?;
+        reverify::files(&self.root, &self.revision).iter().try_for_each(|path| remove(path))?;
         // These, the files' modes, the names in all folders, and the bytes of what was unpacked.
         self.sync()?;
 
