@@ -41,6 +41,18 @@ pub async fn observe<C: Cloud>(
     observe_beyond(&Known::default(), cloud, endpoint, listings, previous, at).await
 }
 
+/// As [`observe`], for a plan that is played to its end: also at what is looked at only once the status tells of it.
+pub async fn observe_ahead<C: Cloud>(
+    cloud: &C,
+    endpoint: &Endpoint,
+    listings: &Listings,
+    previous: &InferenceEndpointStatus,
+    at: Timestamp,
+) -> Observed {
+    let is_announced = previous.events.is_some() || has_events(endpoint);
+    look(&Known::default(), cloud, endpoint, listings, previous, at, is_announced).await
+}
+
 /// As [`observe`], without reading again what is `known`.
 pub async fn observe_beyond<C: Cloud>(
     known: &Known,
@@ -49,6 +61,19 @@ pub async fn observe_beyond<C: Cloud>(
     listings: &Listings,
     previous: &InferenceEndpointStatus,
     at: Timestamp,
+) -> Observed {
+    look(known, cloud, endpoint, listings, previous, at, previous.events.is_some()).await
+}
+
+/// `is_announced`: what makes S3 tell of changes is looked at.
+async fn look<C: Cloud>(
+    known: &Known,
+    cloud: &C,
+    endpoint: &Endpoint,
+    listings: &Listings,
+    previous: &InferenceEndpointStatus,
+    at: Timestamp,
+    is_announced: bool,
 ) -> Observed {
     let names = &endpoint.names;
     let kept = |part| known.part(part);
@@ -91,7 +116,6 @@ pub async fn observe_beyond<C: Cloud>(
         FileSystemRef::Managed { .. } => previous.storage.as_ref().and_then(|it| it.file_system_id.clone()),
         FileSystemRef::Existing(_) => None,
     };
-    let is_announced = previous.events.is_some();
     let kept_events = kept(Part::Events).filter(|it| it.events.is_announced == is_announced);
     let events = if is_inherited(endpoint, previous) {
         inherited_events(cloud, endpoint).await
@@ -407,11 +431,15 @@ pub(crate) async fn sources<C: Cloud>(
     futures::future::join_all(endpoint.models.iter().map(list)).await.into_iter().collect()
 }
 
+/// Whether the spec wants to be told of changes.
+fn has_events(endpoint: &Endpoint) -> bool {
+    endpoint.models.iter().any(|model| model.has_events) && !endpoint.deleting
+}
+
 /// Whether there may be a rule that no status tells of: an earlier object's, whose spec wanted events.
 fn is_inherited(endpoint: &Endpoint, previous: &InferenceEndpointStatus) -> bool {
     let consents = endpoint.adoption == Adoption::Adopt || endpoint.adopt_from.is_some();
-    let has_events = endpoint.models.iter().any(|model| model.has_events) && !endpoint.deleting;
-    consents && !has_events && previous.events.is_none() && !previous.was_converged()
+    consents && !has_events(endpoint) && previous.events.is_none() && !previous.was_converged()
 }
 
 /// What an earlier object has left of its events. Who may not look has none.
@@ -446,8 +474,8 @@ async fn events<C: Cloud>(cloud: &C, endpoint: &Endpoint, is_announced: bool) ->
     );
     let former = former_queue(cloud, endpoint, &rule).await;
     let is_shared = match (&queue, &rule) {
-        // Only one that may go is looked at.
-        (Ok(Remote::Ready(queue)), Ok(rule)) if rule.is_gone() && !is_wanted => {
+        // Only one that may go is looked at: now, or once the rule has.
+        (Ok(Remote::Ready(queue)), Ok(rule)) if !is_wanted => {
             // A rule of our name that is somebody else's counts as well.
             let ours = (!matches!(rule, Remote::Foreign { .. })).then_some(names.event_rule.as_str());
             read(cloud.is_shared(&queue.arn, ours)).await

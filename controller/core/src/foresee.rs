@@ -10,7 +10,7 @@ use larder_contract::upkeep::{
 };
 use larder_contract::{Digest, Manifest};
 
-use crate::desired::Desired;
+use crate::desired::{Desired, sync_request};
 use crate::observed::{
     AccessPoint, Alias, EventRule, FileSystem, Function, FunctionUrl, Health, LastUpdate, LogGroup,
     MountTarget, Observed, ObservedFunction, Package, Provisioned, ProvisionedStatus, Queue, Remote, Smoke,
@@ -54,7 +54,7 @@ pub(crate) fn foresee_by(
         for (_, step) in &now {
             apply(step, &mut observed);
         }
-        settle(&mut observed);
+        settle(desired, &mut observed);
         prove(desired, &mut observed);
         steps.extend(now);
         if observed == before {
@@ -346,7 +346,7 @@ fn collect(observed: &mut Observed, request: &CollectRequest) {
 }
 
 /// What waits for AWS comes about.
-fn settle(observed: &mut Observed) {
+fn settle(desired: &Desired, observed: &mut Observed) {
     fn settled<T>(remote: &mut Remote<T>) {
         *remote = match std::mem::replace(remote, Remote::Absent) {
             Remote::Pending(it) | Remote::Ready(it) => Remote::Ready(it),
@@ -389,6 +389,7 @@ fn settle(observed: &mut Observed) {
     }
     // The model-sync function can be asked once it is there.
     let is_there = matches!(observed.sync.function, Ok(Remote::Ready(_)));
+    let copied = sync_request(&desired.models, &observed.sources, observed.inventory());
     match &mut observed.sync_report {
         Ok(None) if is_there => {
             observed.sync_report = Ok(Some(SyncReport::default()));
@@ -399,6 +400,9 @@ fn settle(observed: &mut Observed) {
         Ok(Some(report)) if report.running => {
             report.running = false;
             report.manifest_present = true;
+            if let Some(copied) = copied {
+                store(observed, &copied.manifest);
+            }
         }
         Ok(_) | Err(_) => {}
     }

@@ -206,10 +206,25 @@ async fn in_lambda() {
 
     // What the log and the metrics say of a request is what it was answered.
     let mut counted: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut loads: BTreeMap<(String, bool), String> = BTreeMap::new();
     for line in played.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        let id = line["RequestId"].as_str().unwrap().to_owned();
-        counted.entry(id).or_default().push(line["Status"].as_u64().unwrap());
+        let id = line["RequestId"].as_str().unwrap_or_else(|| panic!("no id: {line}")).to_owned();
+        if line["Loads"].is_null() {
+            counted.entry(id).or_default().push(line["Status"].as_u64().unwrap());
+        } else {
+            let model = line["Model"].as_str().unwrap().to_owned();
+            let before = loads.insert((model, line["Loads"] == 1), id);
+            assert_eq!(before, None, "{line}");
+        }
     }
+    let loaded = |model: &str, whole, id: &str| ((model.to_owned(), whole), id.to_owned());
+    let expected = [
+        loaded("broken", false, "no-load"),
+        loaded("loop", true, "ended"),
+        loaded("texts", true, "good"),
+        loaded("vectors", true, "large"),
+    ];
+    assert_eq!(loads, BTreeMap::from(expected));
     let messages = [("batch/m1", 200), ("batch/m2", 400), ("batch/m3", 400)];
     let requests = events.iter().map(|(id, _, status)| (*id, *status));
     // They are no requests to a model: a batch's messages are.

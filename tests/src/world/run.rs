@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use larder::known::JUST_NOW;
-use larder::observe::{Listings, observe};
+use larder::observe::{Listings, observe_ahead};
 use larder::reconcile::{Memory, Now, pass};
 use larder_core::drift::foresee_held;
 use larder_core::foresee::Foreseen;
+use larder_core::observed::Observed;
 use larder_core::{Defaults, Desired, Endpoint};
 use larder_crds::spec::InferenceEndpointSpec;
 use larder_crds::{ADOPT_FROM, InferenceEndpoint, InferenceEndpointStatus, RECONCILE_AT};
@@ -204,12 +205,20 @@ impl Run {
     /// What `larder plan` foretells of the object as it is now; none while a call waits.
     #[must_use]
     pub fn foretold(&self) -> Option<Foreseen> {
+        let seen = self.observed()?;
+        Some(foresee_held(&self.endpoint, &Desired::of(&self.endpoint), &seen, &self.status))
+    }
+
+    /// What a plan looks at; none while a call waits.
+    #[must_use]
+    pub fn observed(&self) -> Option<Observed> {
         let (listings, status) = (Listings::new(), &self.status);
-        let mut looking = Box::pin(observe(&self.world, &self.endpoint, &listings, status, self.timestamp()));
-        let Poll::Ready(seen) = looking.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-            return None;
-        };
-        Some(foresee_held(&self.endpoint, &Desired::of(&self.endpoint), &seen, status))
+        let mut looking =
+            Box::pin(observe_ahead(&self.world, &self.endpoint, &listings, status, self.timestamp()));
+        match looking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(seen) => Some(seen),
+            Poll::Pending => None,
+        }
     }
 
     fn timestamp(&self) -> Timestamp {

@@ -95,6 +95,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_file_system_is_encrypted_with_is_told() {
+        const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234";
+        let made = |is_encrypted, key: Option<&str>| FileSystem {
+            id: "fs-1".to_owned(),
+            throughput_mode: "elastic".to_owned(),
+            is_encrypted,
+            burst_credits: None,
+            kms_key_id: key.map(str::to_owned),
+        };
+        for (wanted, key, it, told) in [
+            (true, None, made(true, Some(ARN)), None),
+            (true, Some("1234"), made(true, Some(ARN)), None),
+            (true, Some("alias/models"), made(true, Some(ARN)), None),
+            (true, Some("5678"), made(true, Some(ARN)), Some("kmsKeyId is 5678")),
+            (true, Some("5678"), made(true, None), None),
+            (false, None, made(false, None), None),
+            (
+                false,
+                None,
+                made(true, Some(ARN)),
+                Some("fs-1 is encrypted, spec.storage.efs.managed.encrypted is false"),
+            ),
+            (
+                true,
+                None,
+                made(false, None),
+                Some("fs-1 is not encrypted, spec.storage.efs.managed.encrypted is true"),
+            ),
+        ] {
+            let plan = is_encrypted_so(wanted, key, &it).err();
+            let message = match &plan {
+                Some(Plan::Blocked { message, .. }) => Some(message.as_str()),
+                other => {
+                    assert_eq!(*other, None);
+                    None
+                }
+            };
+            assert_eq!(message.is_some(), told.is_some(), "{message:?}");
+            assert!(message.zip(told).is_none_or(|(message, told)| message.contains(told)), "{message:?}");
+        }
+    }
+
     type Change = fn(&mut AccessPoint);
 
     #[test]

@@ -200,7 +200,7 @@ impl<T: Send + Sync + 'static> Residency<T> {
             Decision::Use => Ok(Some(ticket())),
             Decision::Load => {
                 let ticket = ticket();
-                let load = Arc::clone(self).load(key, request::id());
+                let load = Arc::clone(self).load(key, request::current().map(|context| context.id().clone()));
                 self.runtime.spawn(load.in_current_span());
                 Ok(Some(ticket))
             }
@@ -250,8 +250,8 @@ impl<T: Send + Sync + 'static> Residency<T> {
     }
 
     /// Loads a model that the policy has room for. Nobody's going away ends it. `id`: of the request that
-    /// began it, though others may wait for it too; a new one where none did.
-    async fn load(self: Arc<Self>, key: Key, id: RequestId) {
+    /// began it, though others may wait for it too.
+    async fn load(self: Arc<Self>, key: Key, id: Option<RequestId>) {
         let _permit = self.loads.acquire().await;
         let (name, make) = {
             let slot = &self.lock().slots[key];
@@ -282,13 +282,13 @@ impl<T: Send + Sync + 'static> Residency<T> {
                 slot.measured[0] = grown.or(slot.measured[0]);
                 let bytes = inner.policy.bytes(key);
                 drop(inner);
-                self.telemetry.loaded(&name, time);
+                self.telemetry.loaded(&name, time, id.as_ref().map(RequestId::as_str));
                 self.telemetry.resident(&name, bytes);
                 tracing::info!(model = name, milliseconds, grown, "model loaded");
             }
             Err(reason) => {
                 drop(inner);
-                self.failed(key, &reason, &id);
+                self.failed(key, &reason, &id.unwrap_or_else(RequestId::random));
             }
         }
         self.changes.send_replace(());
@@ -306,14 +306,16 @@ impl<T: Send + Sync + 'static> Residency<T> {
         let (reason, model) = (failure.reason.clone(), slot.name.clone());
         slot.failure = Some(failure);
         drop(inner);
-        self.telemetry.load_failed(&model);
+        self.telemetry.load_failed(&model, id.as_str());
         tracing::error!(%id, model, reason, "model cannot be loaded");
     }
 
     /// Unloads models to make room.
     fn evict(self: &Arc<Self>, keys: Vec<Key>) {
+        let request = request::current();
         for key in &keys {
-            self.telemetry.evicted(&self.lock().slots[*key].name);
+            let request = request.as_ref().map(|context| context.id().as_str());
+            self.telemetry.evicted(&self.lock().slots[*key].name, request);
         }
         self.unload_all(keys);
     }

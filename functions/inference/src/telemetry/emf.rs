@@ -75,6 +75,9 @@ struct OfModel<'a> {
     /// Milliseconds of a load.
     #[serde(skip_serializing_if = "Option::is_none")]
     load_time: Option<f64>,
+    /// That of the request that began it, under which the log tells the reason of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     function_version: Option<&'a str>,
 }
@@ -159,13 +162,14 @@ pub fn of_request(
     text(now, dimensions, &metrics, members)
 }
 
-/// The line for what became of a model, without its end.
+/// The line for what became of a model, without its end. `request`: the id of the request that began it.
 ///
 /// # Errors
 /// Those of the JSON writer.
 pub fn of_model(
     model: &str,
     change: Change,
+    request: Option<&str>,
     version: Option<&str>,
     now: SystemTime,
 ) -> serde_json::Result<String> {
@@ -182,6 +186,7 @@ pub fn of_model(
         load_failures: (change == Change::LoadFailed).into(),
         evictions: (change == Change::Evicted).into(),
         load_time,
+        request_id: request,
         function_version: version,
     };
     text(now, &["Model"], &metrics, members)
@@ -241,12 +246,13 @@ mod tests {
             (Change::LoadFailed, [0, 1, 0]),
             (Change::Evicted, [0, 0, 1]),
         ] {
-            let text = of_model("signs", change, Some("7"), SystemTime::UNIX_EPOCH + NOW).unwrap();
+            let text = of_model("signs", change, Some("r"), Some("7"), SystemTime::UNIX_EPOCH + NOW).unwrap();
             let value = kept(&text, &["Model"]);
             let have = ["Loads", "LoadFailures", "Evictions"].map(|name| value[name].as_u64().unwrap());
             assert_eq!(have, counts, "{value}");
             let time = if counts[0] == 1 { Value::from(2.5) } else { Value::Null };
             assert_eq!((&value["LoadTime"], &value["FunctionVersion"]), (&time, &Value::from("7")));
+            assert_eq!(value["RequestId"], "r");
         }
     }
 }

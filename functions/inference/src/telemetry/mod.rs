@@ -214,29 +214,29 @@ impl Telemetry {
         self.line(|version| emf::of_request(answered, properties, version, SystemTime::now()));
     }
 
-    /// A model of the manifest has been loaded.
-    pub fn loaded(&self, model: &str, time: Duration) {
+    /// A model of the manifest has been loaded; `request`: the id of the request that began it.
+    pub fn loaded(&self, model: &str, time: Duration, request: Option<&str>) {
         let labels = LoadLabels { model: model.to_owned(), outcome: Outcome::loaded };
         self.loads.get_or_create(&labels).inc();
         self.load_seconds.get_or_create(&of(model)).observe(time.as_secs_f64());
-        self.changed(model, Change::Loaded(time));
+        self.changed(model, Change::Loaded(time), request);
     }
 
-    fn changed(&self, model: &str, change: Change) {
-        self.line(|version| emf::of_model(model, change, version, SystemTime::now()));
+    fn changed(&self, model: &str, change: Change, request: Option<&str>) {
+        self.line(|version| emf::of_model(model, change, request, version, SystemTime::now()));
     }
 
-    /// A model of the manifest could not be loaded.
-    pub fn load_failed(&self, model: &str) {
+    /// A model of the manifest could not be loaded; `request`: the id that the log has the reason under.
+    pub fn load_failed(&self, model: &str, request: &str) {
         let labels = LoadLabels { model: model.to_owned(), outcome: Outcome::failed };
         self.loads.get_or_create(&labels).inc();
-        self.changed(model, Change::LoadFailed);
+        self.changed(model, Change::LoadFailed, Some(request));
     }
 
-    /// A model of the manifest was unloaded to make room.
-    pub fn evicted(&self, model: &str) {
+    /// A model of the manifest was unloaded to make room; `request`: the id of the request that had need of it.
+    pub fn evicted(&self, model: &str, request: Option<&str>) {
         self.evictions.get_or_create(&of(model)).inc();
-        self.changed(model, Change::Evicted);
+        self.changed(model, Change::Evicted, request);
     }
 
     /// The memory that a model of the manifest takes now; 0 when it is not loaded.
@@ -299,9 +299,9 @@ mod tests {
         answer(Some(("a", Task::FeatureExtraction)), StatusCode::OK);
         answer(Some(("a", Task::FeatureExtraction)), StatusCode::CREATED);
         answer(None, StatusCode::NOT_FOUND);
-        telemetry.loaded("a", second);
-        telemetry.load_failed("b");
-        telemetry.evicted("b");
+        telemetry.loaded("a", second, None);
+        telemetry.load_failed("b", "r");
+        telemetry.evicted("b", None);
         telemetry.resident("a", 5);
         telemetry.budget(7);
         telemetry.states(&[("ready", 1), ("failed", 2)]);
