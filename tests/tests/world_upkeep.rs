@@ -205,6 +205,30 @@ fn a_damaged_revision_is_told_replaced_by_another_copy_and_collected() {
     assert_eq!(run.status.function.as_ref().unwrap().version.as_deref(), Some("2"));
 }
 
+/// Nobody can go back to it, so it takes no place in the history.
+#[test]
+fn a_version_whose_models_are_damaged_is_not_kept() {
+    let mut object = spare(0);
+    object.spec.rollout.history_limit = 2;
+    let mut run = ready(object);
+    let first = run.world.look(content);
+    replace(&mut run, "rec-2");
+    let second = run.world.look(content);
+    replace(&mut run, "rec-3");
+    let damage = |run: &Run, revision: Digest| {
+        run.world.meddle(|account| account.folders.values_mut().for_each(|it| it.damaged.extend([revision])));
+    };
+    damage(&run, second);
+    go_on_for(&mut run, Duration::from_mins(90));
+    settle(&mut run);
+    let versions = |run: &Run| run.status.history.iter().map(|it| it.version.clone()).collect::<Vec<_>>();
+    assert_eq!(versions(&run), ["3", "1"]);
+    go_on_for(&mut run, 3 * GRACE);
+    let there = folder(&run);
+    assert!(there.revisions.contains_key(&first) && !there.revisions.contains_key(&second));
+    assert_eq!(sizes(&run), (2, 2, 0));
+}
+
 /// Each write of what `act` sets off, with its grace, is lost, late, or the last of its controller.
 fn check(act: fn(&mut Run), least_writes: u64) {
     let play = |run: &mut Run| {

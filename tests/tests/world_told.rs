@@ -1,0 +1,331 @@
+//! What the status tells, field by field, of what is there: an endpoint that is as wanted, and one difference.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use larder_contract::Digest;
+use larder_contract::sync::ModelState;
+use larder_contract::upkeep::Verified;
+use larder_core::drift::differences;
+use larder_core::observed::{Observed, Provisioned, ProvisionedStatus, Remote, Source};
+use larder_core::status::status;
+use larder_core::{Desired, plan};
+use larder_crds::InferenceEndpointStatus;
+use larder_crds::status::{ModelStatus, TrafficStatus};
+use larder_tests::world::example::{BUCKET, defaults, object, world};
+use larder_tests::world::run::Run;
+
+/// An endpoint that is as wanted, its second version serving, and what is there.
+fn ready() -> (Run, Observed) {
+    let mut run = Run::new(world(), object(), defaults()).unwrap();
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    let seen = run.observed().unwrap();
+    (run, seen)
+}
+
+/// What is told of it after what was told before.
+fn told(run: &Run, seen: &Observed, before: &InferenceEndpointStatus) -> InferenceEndpointStatus {
+    let plans = plan(&Desired::of(run.endpoint()), seen);
+    status(run.endpoint(), seen, &plans, &BTreeMap::new(), before, seen.at)
+}
+
+fn model(run: &Run, seen: &Observed, before: &InferenceEndpointStatus) -> ModelStatus {
+    told(run, seen, before).models.remove(0)
+}
+
+/// The model's line in the answer of the model-sync function.
+fn report(seen: &mut Observed) -> &mut larder_contract::sync::ModelReport {
+    &mut seen.sync_report.as_mut().unwrap().as_mut().unwrap().models[0]
+}
+
+#[test]
+fn a_model_that_is_there_has_the_size_that_it_has_there() {
+    let (run, mut seen) = ready();
+    let sizes = |seen: &Observed| {
+        let it = model(&run, seen, &run.status);
+        (it.bytes, it.files)
+    };
+    // Two layers at the source, five files here.
+    let Some(Ok(Source::Found { bytes, files, .. })) = seen.sources.get_mut("ocr") else { panic!() };
+    (*bytes, *files) = (1000, 2);
+    (report(&mut seen).bytes_total, report(&mut seen).files) = (3000, 5);
+    assert_eq!(sizes(&seen), (3000, 5));
+    let mut uncounted = seen.clone();
+    report(&mut uncounted).files = 0;
+    assert_eq!(sizes(&uncounted), (1000, 2));
+    let mut on_its_way = seen.clone();
+    report(&mut on_its_way).state = ModelState::Syncing;
+    assert_eq!(sizes(&on_its_way), (1000, 2));
+    let mut other = seen.clone();
+    report(&mut other).revision = Digest::of(b"other content");
+    assert_eq!(sizes(&other), (1000, 2), "it is about other content");
+}
+
+#[test]
+fn a_model_was_last_copied_when_it_came_to_be_there() {
+    let (run, mut seen) = ready();
+    let before = &run.status;
+    let was = before.models[0].last_sync_time.clone();
+    assert!(was.is_some());
+    seen.at = seen.at.checked_add(SignedDuration::from_hours(1)).unwrap();
+    let now = Some(seen.at.to_string());
+    let last = |seen: &Observed, before: &InferenceEndpointStatus| model(&run, seen, before).last_sync_time;
+    assert_eq!(last(&seen, before), was, "it is there still");
+    let with = |change: fn(&mut ModelStatus)| {
+        let mut before = before.clone();
+        change(&mut before.models[0]);
+        before
+    };
+    assert_eq!(last(&seen, &with(|it| it.state = "Syncing".to_owned())), now);
+    assert_eq!(last(&seen, &with(|it| it.desired_digest = Some("sha256:1".to_owned()))), now);
+    assert_eq!(last(&seen, &InferenceEndpointStatus::default()), now);
+    report(&mut seen).state = ModelState::Syncing;
+    assert_eq!(last(&seen, before), was, "another copy is under way");
+    assert_eq!(last(&seen, &InferenceEndpointStatus::default()), None);
+}
+
+#[test]
+fn what_serves_is_named_until_something_else_does() {
+    let (run, seen) = ready();
+    let wanted = run.status.models[0].desired_digest.clone();
+    let active = |seen: &Observed, before: &InferenceEndpointStatus| model(&run, seen, before).active_digest;
+    assert_eq!(active(&seen, &InferenceEndpointStatus::default()), wanted);
+    let mut other = seen.clone();
+    let Some(Ok(Source::Found { revision, .. })) = other.sources.get_mut("ocr") else { panic!() };
+    *revision = Digest::of(b"other content");
+    assert_eq!(active(&other, &run.status), wanted, "the old content still serves");
+    assert_eq!(active(&other, &InferenceEndpointStatus::default()), None);
+    let mut unlisted = seen;
+    unlisted.sources.clear();
+    assert_eq!(active(&unlisted, &run.status), wanted);
+    assert_eq!(active(&unlisted, &InferenceEndpointStatus::default()), None);
+}
+
+#[test]
+fn a_look_at_the_bytes_is_told_of_the_content_that_it_was_about() {
+    let (run, mut seen) = ready();
+    let last = |seen: &Observed| model(&run, seen, &run.status).last_verified_time;
+    assert_eq!(last(&seen), None);
+    let look = |damage: &str| Some(Verified { at: 1_700_000_000, damage: damage.to_owned() });
+    let stored = |seen: &mut Observed| seen.stored.as_mut().unwrap().as_mut().unwrap().revisions[0].clone();
+    let mut other = stored(&mut seen);
+    (other.revision, other.verified) = (Digest::of(b"other content"), look(""));
+    seen.stored.as_mut().unwrap().as_mut().unwrap().revisions.insert(0, other);
+    assert_eq!(last(&seen), None);
+    seen.stored.as_mut().unwrap().as_mut().unwrap().revisions[1].verified = look("");
+    assert_eq!(last(&seen).as_deref(), Some("2023-11-14T22:13:20Z"));
+    seen.stored.as_mut().unwrap().as_mut().unwrap().revisions[1].verified = look("a byte differs");
+    assert_eq!(last(&seen), None);
+}
+
+#[test]
+fn the_code_that_is_told_is_the_serving_versions() {
+    let (run, mut seen) = ready();
+    let code = |seen: &Observed| told(&run, seen, &run.status).function.unwrap().code_digest;
+    let serving = code(&seen);
+    let Ok(latest) = &mut seen.inference.function else { panic!() };
+    let mut it = latest.ours().unwrap().clone();
+    it.code_digest = "sha256:new".to_owned();
+    *latest = Remote::Ready(it);
+    assert_eq!(code(&seen), serving);
+    seen.alias = Ok(None);
+    let function = told(&run, &seen, &run.status).function.unwrap();
+    assert_eq!(function.code_digest.as_deref(), Some("sha256:new"));
+    assert_eq!((function.version, function.alias), (None, None));
+}
+
+#[test]
+fn the_capacity_that_is_told_is_that_of_the_version_to_serve() {
+    let (run, mut seen) = ready();
+    let warm =
+        |requested, available, status| Some(Provisioned { requested, available, status, changed: None });
+    let versions = seen.versions.as_mut().unwrap();
+    versions[0].provisioned = warm(7, 7, ProvisionedStatus::Ready);
+    versions[1].provisioned = warm(2, 1, ProvisionedStatus::InProgress);
+    let capacity = |run: &Run, seen: &Observed| {
+        let it = told(run, seen, &run.status).capacity.unwrap();
+        (it.requested, it.available, it.status)
+    };
+    let said = |status: &str| Some(status.to_owned());
+    assert_eq!(capacity(&run, &seen), (2, 1, said("IN_PROGRESS")));
+    assert_eq!(told(&run, &seen, &run.status).summary.capacity, "1/2");
+    seen.versions.as_mut().unwrap()[1].provisioned = warm(2, 0, ProvisionedStatus::Failed("no".to_owned()));
+    assert_eq!(capacity(&run, &seen), (2, 0, said("FAILED")));
+    // The version that is to serve is not published yet: the serving one's is told.
+    let mut next = run;
+    next.change(|spec| spec.function.memory_mib = 3008).unwrap();
+    assert_eq!(capacity(&next, &seen), (2, 0, said("FAILED")));
+    seen.alias.as_mut().unwrap().as_mut().unwrap().version = 1;
+    assert_eq!(capacity(&next, &seen), (7, 7, said("READY")));
+}
+
+#[test]
+fn shares_and_versions_are_told_newest_first() {
+    let (run, mut seen) = ready();
+    let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();
+    (alias.version, alias.second) = (1, Some((2, 30)));
+    let it = told(&run, &seen, &run.status);
+    let share = |version: &str, percent| TrafficStatus { version: version.to_owned(), percent };
+    assert_eq!(it.traffic, [share("1", 70), share("2", 30)]);
+    let versions: Vec<&str> = it.history.iter().map(|it| it.version.as_str()).collect();
+    assert_eq!(versions, ["2", "1"]);
+    let manifests: Vec<_> = it.history.iter().filter_map(|it| it.manifest.as_ref()).collect();
+    assert_eq!(manifests.len(), 2);
+    assert!(it.history.iter().all(|it| it.code_digest.is_some() && it.published.is_some()));
+    seen.alias.as_mut().unwrap().as_mut().unwrap().second = None;
+    assert_eq!(told(&run, &seen, &run.status).traffic, [share("1", 100)]);
+}
+
+/// A deletion says since when it goes on, once that is a minute.
+#[test]
+fn a_deletion_says_how_long_it_has_lasted() {
+    let (mut run, _) = ready();
+    run.delete().unwrap();
+    run.pass().unwrap();
+    let seen = run.observed().unwrap();
+    let begun = run.endpoint().deleting_since.unwrap();
+    let message = |after: i64| {
+        let at = begun.checked_add(SignedDuration::from_secs(after)).unwrap();
+        let it = told(&run, &Observed { at, ..seen.clone() }, &run.status);
+        it.conditions.into_iter().find(|it| it.type_ == "Ready").unwrap().message
+    };
+    for (after, lasting) in [(0, None), (59, None), (60, Some(", 1 min")), (150, Some(", 2 min"))] {
+        let message = message(after);
+        assert_eq!(message.contains(" min"), lasting.is_some(), "{message}");
+        assert!(lasting.is_none_or(|lasting| message.ends_with(lasting)), "{message}");
+    }
+}
+
+#[test]
+fn a_source_says_when_it_changed_and_when_it_is_taken() {
+    let (mut run, _) = ready();
+    run.world.put_object(BUCKET, "ocr/rec.onnx", 30 << 20, "rec-2");
+    run.ask().unwrap();
+    run.pass().unwrap();
+    let (changed, settle) =
+        (run.status.models[0].changed_time.clone().unwrap(), run.object.spec.refresh.settle_seconds);
+    let changed: Timestamp = changed.parse().unwrap();
+    let taken = changed.checked_add(SignedDuration::from_secs(settle.into())).unwrap();
+    let (_, reason, message) = run.condition("ModelsSynced").unwrap();
+    assert_eq!(reason, "Settling");
+    for part in [format!("changed at {changed:.0}"), format!("taken at {taken:.0}")] {
+        assert!(message.contains(&part), "{message} lacks {part}");
+    }
+}
+
+fn inside<T>(remote: &mut larder_core::observed::Read<Remote<T>>) -> &mut T {
+    match remote {
+        Ok(Remote::Ready(it)) => it,
+        Ok(
+            Remote::Absent
+            | Remote::Pending(_)
+            | Remote::Deleting(_)
+            | Remote::Failed { .. }
+            | Remote::Foreign { .. },
+        )
+        | Err(_) => panic!("it is not ready"),
+    }
+}
+
+/// What was changed by hand is told as it is there and as it should be, of the resource that has it.
+#[test]
+fn what_was_changed_is_told_with_what_is_there() {
+    let mut object = object();
+    let events = serde_json::json!([{"name": "ocr", "task": "ocr", "source": {
+        "s3": {"bucket": BUCKET, "prefix": "ocr/", "events": "EventBridge"}}}]);
+    object.spec.models = serde_json::from_value(events).unwrap();
+    let mut run = Run::new(world(), object, defaults()).unwrap();
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    let seen = run.observed().unwrap();
+    let changes: [(fn(&mut Observed), &[&str]); 14] = [
+        (
+            |it| "bursting".clone_into(&mut inside(&mut it.file_system).throughput_mode),
+            &["file system fs-00000000000000001: throughput mode is bursting, not elastic"],
+        ),
+        (
+            |it| {
+                let changed = &mut it.mount_targets.as_mut().unwrap()[1];
+                changed.security_groups = ["sg-2".to_owned(), "sg-3".to_owned()].into();
+            },
+            &["mount target fsmt-", ": security groups is sg-2,sg-3, not sg-0000000a"],
+        ),
+        (
+            |it| inside(&mut it.inference.log_group).retention_days = Some(7),
+            &["log group /aws/lambda/larder-vision-signs-b61f68e62b: retention in days is 7, not 30"],
+        ),
+        (
+            |it| inside(&mut it.sync.log_group).retention_days = None,
+            &[
+                "log group /aws/lambda/larder-vision-signs-b61f68e62b-sync: retention in days is not set, not 30",
+            ],
+        ),
+        (
+            |it| "sha256:x".clone_into(&mut inside(&mut it.inference.function).code_digest),
+            &["function larder-vision-signs-b61f68e62b: code is sha256:x, not sha256:"],
+        ),
+        (
+            |it| {
+                inside(&mut it.inference.function).architecture = larder_core::endpoint::Architecture::X86_64
+            },
+            &["function larder-vision-signs-b61f68e62b: architecture is x86_64, not arm64"],
+        ),
+        (
+            |it| inside(&mut it.sync.function).config.memory_mib = 128,
+            &["function larder-vision-signs-b61f68e62b-sync: memory is 128 MiB, not 1769 MiB"],
+        ),
+        (
+            |it| inside(&mut it.inference.function).reserved = Some(11),
+            &["function larder-vision-signs-b61f68e62b: reserved concurrency is 11, not 10"],
+        ),
+        (
+            |it| inside(&mut it.inference.function).reserved = None,
+            &["function larder-vision-signs-b61f68e62b: reserved concurrency is not set, not 10"],
+        ),
+        (
+            |it| {
+                let versions = it.versions.as_mut().unwrap();
+                let mut other = versions[0].clone();
+                (other.number, other.provisioned) = (0, None);
+                versions.insert(0, other);
+                versions[1].provisioned.as_mut().unwrap().requested = 4;
+            },
+            &["version 1 of function larder-vision-signs-b61f68e62b: provisioned concurrency is 4, not 2"],
+        ),
+        (
+            |it| {
+                let url = it.url.as_mut().unwrap().as_mut().unwrap();
+                "RESPONSE_STREAM".clone_into(&mut url.invoke_mode);
+                url.has_cors = true;
+            },
+            &[": invoke mode is RESPONSE_STREAM, not BUFFERED", ": CORS is set, not not set"],
+        ),
+        (
+            |it| inside(&mut it.events.rule).is_enabled = false,
+            &["rule larder-vision-signs-b61f68e62b: state is disabled, not enabled"],
+        ),
+        (
+            |it| "{}".clone_into(&mut inside(&mut it.events.rule).pattern),
+            &["rule larder-vision-signs-b61f68e62b: pattern is {}, not {"],
+        ),
+        (
+            |it| inside(&mut it.events.rule).targets = [("larder".to_owned(), "arn:x".to_owned())].into(),
+            &["rule larder-vision-signs-b61f68e62b: target is arn:x, not arn:"],
+        ),
+    ];
+    let desired = Desired::of(run.endpoint());
+    for (change, told) in changes {
+        let mut seen = seen.clone();
+        change(&mut seen);
+        let plans = plan(&desired, &seen);
+        let found: Vec<String> =
+            plans.steps().flat_map(|(_, step)| differences(step, &seen)).map(|it| it.to_string()).collect();
+        let all = found.join("; ");
+        assert!(told.iter().all(|part| all.contains(part)), "{told:?}: {all}");
+        let about = all.matches(" is ").count();
+        assert_eq!(about, told.iter().filter(|part| part.contains(" is ")).count(), "{all}");
+    }
+}
