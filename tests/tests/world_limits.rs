@@ -1,0 +1,380 @@
+//! Where the planner's limits lie: what is planned at one, and a moment before or after.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+
+use jiff::{SignedDuration, Timestamp};
+use larder_contract::upkeep::{Inventory, Verified};
+use larder_core::observed::{Health, Observed, Provisioned, ProvisionedStatus, Remote, Source};
+use larder_core::plan::Reason;
+use larder_core::plan::rollout::Record;
+use larder_core::{Area, Desired, Plan, Step, plan};
+use larder_crds::spec::{Adoption, InferenceEndpointSpec, RolloutStep, Strategy};
+use larder_crds::{ADOPT_FROM, RETRY_AT};
+use larder_tests::world::example::{defaults, object, world};
+use larder_tests::world::run::Run;
+
+/// An endpoint that is as wanted and has two versions, and what is there.
+fn ready(spec: fn(&mut InferenceEndpointSpec)) -> (Run, Observed) {
+    let mut object = object();
+    spec(&mut object.spec);
+    let mut run = Run::new(world(), object, defaults()).unwrap();
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    run.change(|spec| spec.function.memory_mib = 4096).unwrap();
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    let seen = run.observed().unwrap();
+    (run, seen)
+}
+
+fn canary(spec: &mut InferenceEndpointSpec) {
+    spec.rollout.strategy = Strategy::Canary;
+    spec.rollout.steps = vec![RolloutStep { weight_percent: 10, hold_seconds: 120 }];
+    spec.rollout.progress_deadline_seconds = 600;
+}
+
+/// `seen` with version 1 serving, the second with this share, and this to be remembered.
+fn with(seen: &Observed, second: Option<(u64, u8)>, record: &Record) -> Observed {
+    let mut seen = seen.clone();
+    let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();
+    (alias.version, alias.second, alias.description) = (1, second, record.to_string());
+    // Both are warm.
+    for version in seen.versions.as_mut().unwrap() {
+        let status = ProvisionedStatus::Ready;
+        version.provisioned = Some(Provisioned { requested: 2, available: 2, status, changed: None });
+    }
+    seen
+}
+
+fn in_seconds(at: Timestamp, seconds: i64) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(seconds)).unwrap()
+}
+
+fn planned(run: &Run, seen: &Observed, area: Area) -> Plan {
+    plan(&Desired::of(run.endpoint()), seen).get(area).clone()
+}
+
+fn reason(plan: &Plan) -> Option<Reason> {
+    match plan {
+        Plan::Wait { reason, .. } | Plan::Blocked { reason, .. } | Plan::Retry { reason, .. } => {
+            Some(*reason)
+        }
+        Plan::Converged | Plan::Do(_) => None,
+    }
+}
+
+/// The version and the share of another that the alias is moved to.
+fn moved(plan: &Plan) -> Option<(u64, Option<(u64, u8)>)> {
+    match plan.steps() {
+        [Step::UpdateAlias { version, second, .. }] => Some((*version, *second)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_step_is_held_for_its_time() {
+    let (run, seen) = ready(canary);
+    let since = seen.at;
+    let record = Record::Step { version: 2, step: 0, percent: 10, since, begun: since, paused: None };
+    let after = |seconds| {
+        let at = in_seconds(since, seconds);
+        planned(&run, &Observed { at, ..with(&seen, Some((2, 10)), &record) }, Area::Traffic)
+    };
+    assert_eq!(reason(&after(0)), Some(Reason::Progressing));
+    assert_eq!(reason(&after(119)), Some(Reason::Progressing));
+    assert_eq!(moved(&after(120)), Some((2, None)));
+}
+
+#[test]
+fn a_rollout_may_take_its_deadline_and_no_longer() {
+    let (run, seen) = ready(canary);
+    let begun = seen.at;
+    let after = |seconds| {
+        let at = in_seconds(begun, seconds);
+        let record = Record::Step { version: 2, step: 0, percent: 10, since: at, begun, paused: None };
+        planned(&run, &Observed { at, ..with(&seen, Some((2, 10)), &record) }, Area::Traffic)
+    };
+    assert_eq!(reason(&after(600)), Some(Reason::Progressing));
+    assert_eq!(moved(&after(601)), Some((1, None)), "it is taken back");
+}
+
+#[test]
+fn what_was_taken_back_is_tried_again_from_the_moment_after() {
+    let (mut run, seen) = ready(canary);
+    let at = seen.at;
+    let aborted = Record::Aborted { version: 2, at, why: "it failed".to_owned() };
+    let seen = Observed { at: in_seconds(at, 60), ..with(&seen, None, &aborted) };
+    assert_eq!(reason(&planned(&run, &seen, Area::Traffic)), Some(Reason::RolloutAborted));
+    run.annotate(RETRY_AT, Some(&at.to_string())).unwrap();
+    assert_eq!(reason(&planned(&run, &seen, Area::Traffic)), Some(Reason::RolloutAborted));
+    run.annotate(RETRY_AT, Some(&in_seconds(at, 1).to_string())).unwrap();
+    assert_eq!(moved(&planned(&run, &seen, Area::Traffic)), Some((1, Some((2, 10)))));
+}
+
+#[test]
+fn an_alarm_holds_a_rollout_until_its_deadline() {
+    let (mut run, seen) = ready(canary);
+    let abort_on = serde_json::json!({"alarms": ["a"]});
+    run.change(|spec| spec.rollout.abort_on = serde_json::from_value(abort_on).unwrap()).unwrap();
+    let done = Record::Done { version: 1, since: seen.at };
+    let mut seen = with(&seen, None, &done);
+    let alarms_on = vec!["a".to_owned()];
+    let health = Health { version: 2, invocations: 0, errors: 0, p99_milliseconds: None, alarms_on };
+    seen.trial.health = Ok(Some(health));
+    // The newest of what was done for the version counts.
+    let at = seen.at;
+    let Ok(Remote::Ready(latest)) = &mut seen.inference.function else { panic!() };
+    latest.modified = Some(in_seconds(at, -50));
+    for version in seen.versions.as_mut().unwrap() {
+        let Remote::Ready(function) = &mut version.function else { panic!() };
+        function.modified = Some(in_seconds(at, -40));
+        version.provisioned.as_mut().unwrap().changed = Some(in_seconds(at, -30));
+    }
+    let after = |seconds| {
+        let at = in_seconds(at, seconds);
+        reason(&planned(&run, &Observed { at, ..seen.clone() }, Area::Traffic))
+    };
+    assert_eq!(after(570), Some(Reason::WaitingForAlarm));
+    assert_eq!(after(571), Some(Reason::ProgressDeadlineExceeded));
+}
+
+#[test]
+fn capacity_may_take_its_deadline_and_no_longer() {
+    let (run, seen) = ready(canary);
+    let changed = Some(seen.at);
+    for status in [ProvisionedStatus::InProgress, ProvisionedStatus::Ready] {
+        let mut seen = seen.clone();
+        let version = seen.versions.as_mut().unwrap().last_mut().unwrap();
+        version.provisioned = Some(Provisioned { requested: 2, available: 1, status, changed });
+        let after = |seconds| {
+            let at = in_seconds(seen.at, seconds);
+            reason(&planned(&run, &Observed { at, ..seen.clone() }, Area::Capacity))
+        };
+        assert_eq!(after(600), Some(Reason::Waiting));
+        assert_eq!(after(601), Some(Reason::ProgressDeadlineExceeded));
+    }
+}
+
+/// What nothing serves from stays warm while the version that is to serve is, unless that is more than may run.
+#[test]
+fn what_is_kept_warm_in_vain_goes_when_the_reserve_is_exceeded() {
+    let (run, seen) = ready(|spec| spec.capacity.reserved = Some(5));
+    let done = Record::Done { version: 2, since: seen.at };
+    let mut seen = with(&seen, None, &done);
+    seen.alias.as_mut().unwrap().as_mut().unwrap().version = 2;
+    let with_first = |requested: i32| {
+        let mut seen = seen.clone();
+        let first = seen.versions.as_mut().unwrap()[0].provisioned.as_mut().unwrap();
+        (first.requested, first.available) = (requested, requested);
+        planned(&run, &seen, Area::Capacity)
+    };
+    assert_eq!(with_first(3), Plan::Converged, "five of five");
+    assert!(matches!(with_first(4).steps(), [Step::DeleteProvisionedConcurrency { version: 1, .. }]));
+}
+
+#[test]
+fn a_version_stays_warm_for_half_a_minute_after_its_last_request() {
+    let (run, seen) = ready(canary);
+    let since = seen.at;
+    let mut seen = with(&seen, None, &Record::Done { version: 2, since });
+    seen.alias.as_mut().unwrap().as_mut().unwrap().version = 2;
+    let after = |seconds| {
+        let at = in_seconds(since, seconds);
+        planned(&run, &Observed { at, ..seen.clone() }, Area::History)
+    };
+    assert_eq!(reason(&after(0)), Some(Reason::Draining));
+    assert_eq!(reason(&after(29)), Some(Reason::Draining));
+    let cools = |plan: &Plan| matches!(plan.steps(), [Step::DeleteProvisionedConcurrency { version: 1, .. }]);
+    assert!(cools(&after(30)));
+    assert!(cools(&after(-1)), "the clock was set back");
+}
+
+#[test]
+fn a_source_settles_when_it_was_listed_late_enough() {
+    let (run, mut seen) = ready(canary);
+    let (at, settle) = (seen.at, i64::from(run.object.spec.refresh.settle_seconds));
+    let mut after = |seconds: i64| {
+        let Some(Ok(Source::Found { changed, listed, revision, .. })) = seen.sources.get_mut("ocr") else {
+            panic!()
+        };
+        (*changed, *listed) = (at, in_seconds(at, seconds));
+        *revision = larder_contract::Digest::of(b"new");
+        let report = seen.sync_report.as_mut().unwrap().as_mut().unwrap();
+        (report.manifest_present, report.models) = (false, Vec::new());
+        planned(&run, &seen, Area::Models)
+    };
+    assert_eq!(reason(&after(settle - 1)), Some(Reason::Settling));
+    assert!(matches!(after(settle).steps(), [Step::StartSync { .. }]));
+}
+
+fn stored(seen: &mut Observed) -> &mut Inventory {
+    seen.stored.as_mut().unwrap().as_mut().unwrap()
+}
+
+#[test]
+fn what_is_marked_goes_after_its_grace() {
+    let (run, mut seen) = ready(|spec| {
+        spec.storage.retain_revisions = 0;
+        spec.storage.collect_after_seconds = 900;
+    });
+    let now = stored(&mut seen).now;
+    let mut other = stored(&mut seen).revisions[0].clone();
+    (other.revision, other.marked) = (larder_contract::Digest::of(b"other"), Some(now));
+    stored(&mut seen).revisions.push(other.clone());
+    let mut after = |seconds: u64| {
+        stored(&mut seen).now = now + seconds;
+        planned(&run, &seen, Area::Upkeep)
+    };
+    assert_eq!(after(899), Plan::Converged);
+    let plan = after(900);
+    let [Step::Collect { request, .. }] = plan.steps() else { panic!("{plan:?}") };
+    assert_eq!(request.delete.len(), 1);
+    assert_eq!((request.delete[0].digest, request.delete[0].since), (other.revision, now));
+}
+
+#[test]
+fn bytes_are_read_again_when_the_last_look_is_old_enough() {
+    let (run, mut seen) = ready(|spec| spec.storage.verify_every_seconds = Some(3600));
+    let copied = stored(&mut seen).revisions[0].copied;
+    let mut after = |verified: Option<u64>, now: u64| {
+        let stored = stored(&mut seen);
+        stored.now = now;
+        stored.revisions[0].verified = verified.map(|at| Verified { at, damage: String::new() });
+        let plan = planned(&run, &seen, Area::Upkeep);
+        matches!(plan.steps(), [Step::Verify { .. }])
+    };
+    for (verified, last) in [(None, copied), (Some(copied + 50), copied + 50), (Some(copied - 50), copied)] {
+        assert!(!after(verified, last + 3599), "{verified:?}");
+        assert!(after(verified, last + 3600), "{verified:?}");
+    }
+    stored(&mut seen).revisions[0].is_complete = false;
+    let now = stored(&mut seen).now;
+    stored(&mut seen).now = now + 7200;
+    assert_eq!(planned(&run, &seen, Area::Upkeep), Plan::Converged, "what is in flight is not read");
+}
+
+/// Whose things are taken over, by what the spec and the annotation say.
+#[test]
+fn what_is_taken_over_is_what_was_consented_to() {
+    const UID: &str = "old/team/signs/uid-9";
+    const PLACE: &str = "old/team/signs";
+    let (run, seen) = ready(canary);
+    for (policy, from, owner, is_new, is_taken) in [
+        (Adoption::Adopt, None, "", true, true),
+        (Adoption::Adopt, None, "", false, true),
+        (Adoption::Never, None, "", true, false),
+        (Adoption::Adopt, None, "test/vision/signs/uid-0", true, true),
+        (Adoption::Adopt, None, "test/vision/signs/uid-0", false, false),
+        (Adoption::Never, None, "test/vision/signs/uid-0", true, false),
+        (Adoption::Adopt, None, "test/vision/sign/uid-0", true, false),
+        (Adoption::Adopt, None, "test/vision/signs2/uid-0", true, false),
+        (Adoption::Adopt, None, "nonsense", true, false),
+        (Adoption::Never, Some(UID), UID, true, true),
+        (Adoption::Never, Some(UID), UID, false, false),
+        (Adoption::Never, Some(UID), "old/team/signs/uid-8", true, false),
+        (Adoption::Never, Some(PLACE), "old/team/signs/uid-8", true, true),
+        (Adoption::Never, Some(PLACE), "old/team/signs/uid-8", false, false),
+        (Adoption::Never, Some(PLACE), "old/team/other/uid-8", true, false),
+        (Adoption::Never, Some(PLACE), "", true, false),
+    ] {
+        let mut object = run.object.clone();
+        object.spec.adoption = policy;
+        let annotations = from.map(|from| (ADOPT_FROM.to_owned(), from.to_owned()));
+        object.metadata.annotations = Some(annotations.into_iter().collect());
+        let endpoint = larder_core::Endpoint::parse(&object, &defaults()).unwrap();
+        let mut seen = Observed { was_converged: !is_new, ..seen.clone() };
+        seen.access_point = Ok(Remote::Foreign { owner: owner.to_owned(), id: "fsap-1".to_owned() });
+        let plans = plan(&Desired::of(&endpoint), &seen);
+        let storage = plans.get(Area::Storage);
+        let told = format!("{policy:?} {from:?} {owner} {is_new}: {storage:?}");
+        if is_taken {
+            let [Step::TagResource { id, from, owner: to, .. }] = storage.steps() else { panic!("{told}") };
+            assert_eq!(
+                (id.as_str(), from.as_str(), to.0.as_str()),
+                ("fsap-1", owner, "test/vision/signs/uid-1")
+            );
+        } else {
+            assert_eq!(reason(storage), Some(Reason::ForeignResource), "{told}");
+        }
+    }
+}
+
+/// A file system that others have a way to stays, and so do theirs.
+#[test]
+fn a_mount_target_is_ours_by_its_subnet_or_its_security_groups() {
+    let (mut run, mut seen) = ready(canary);
+    run.delete().unwrap();
+    for function in [&mut seen.sync.function, &mut seen.inference.function] {
+        *function = Ok(Remote::Absent);
+    }
+    (seen.versions, seen.access_point) = (Ok(Vec::new()), Ok(Remote::Absent));
+    let ours = seen.mount_targets.as_ref().unwrap()[0].clone();
+    let with = |subnet: &str, group: &str, state: &str| {
+        let mut it = ours.clone();
+        (it.id, it.subnet, it.state) = ("fsmt-x".to_owned(), subnet.to_owned(), state.to_owned());
+        it.security_groups = [group.to_owned()].into();
+        Observed { mount_targets: Ok(vec![it]), ..seen.clone() }
+    };
+    let (subnet, group) = (ours.subnet.as_str(), ours.security_groups.first().unwrap().as_str());
+    let storage = |seen: &Observed| planned(&run, seen, Area::Storage);
+    let deletes = |plan: &Plan| matches!(plan.steps(), [Step::DeleteMountTarget { id }] if id == "fsmt-x");
+    assert!(deletes(&storage(&with(subnet, group, "available"))));
+    assert!(deletes(&storage(&with(subnet, "sg-x", "available"))));
+    assert!(deletes(&storage(&with("subnet-x", group, "available"))));
+    assert!(deletes(&storage(&with("subnet-x", "sg-x", "error"))));
+    let theirs = with("subnet-x", "sg-x", "available");
+    assert_eq!(reason(&storage(&theirs)), Some(Reason::InUse));
+    assert_eq!(reason(&storage(&with("subnet-x", "sg-x", "deleting"))), Some(Reason::WaitingForDeletion));
+    let gone = with("subnet-x", "sg-x", "deleted");
+    assert!(matches!(storage(&gone).steps(), [Step::DeleteFileSystem { .. }]));
+    let shared = Observed { other_access_points: Ok(vec!["fsap-x".to_owned()]), ..gone };
+    assert_eq!(reason(&storage(&shared)), Some(Reason::InUse));
+}
+
+/// Whichever is listed first.
+#[test]
+fn the_first_subnet_of_a_zone_has_its_mount_target() {
+    let (mut run, mut seen) = ready(canary);
+    run.change(|spec| spec.network.subnet_ids.push("subnet-00000001".to_owned())).unwrap();
+    let first = seen.subnets.as_ref().unwrap()[0].clone();
+    let another = larder_core::observed::Subnet { id: "subnet-00000001".to_owned(), ..first.clone() };
+    let zone = first.zone;
+    seen.mount_targets.as_mut().unwrap().retain(|it| it.zone != zone);
+    for at in [0, 1, 2] {
+        let mut seen = seen.clone();
+        seen.subnets.as_mut().unwrap().insert(at, another.clone());
+        let plan = planned(&run, &seen, Area::Storage);
+        let [Step::CreateMountTarget { subnet, .. }] = plan.steps() else { panic!("{plan:?}") };
+        assert_eq!(*subnet, another.id);
+    }
+}
+
+/// What differs in the text of a pattern only is no difference.
+#[test]
+fn a_rule_is_as_wanted_when_its_pattern_is_the_same_json() {
+    let events = serde_json::json!([{"name": "ocr", "task": "ocr", "source": {
+        "s3": {"bucket": "acme-models", "prefix": "ocr/", "events": "EventBridge"}}}]);
+    let mut object = object();
+    object.spec.models = serde_json::from_value(events).unwrap();
+    let mut run = Run::new(world(), object, defaults()).unwrap();
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    let seen = run.observed().unwrap();
+    let Ok(Remote::Ready(rule)) = &seen.events.rule else { panic!() };
+    let spaced = format!(" {} ", rule.pattern);
+    for (pattern, is_enabled, is_right) in [
+        (rule.pattern.clone(), true, true),
+        (spaced.clone(), true, true),
+        (spaced, false, false),
+        (rule.pattern.clone(), false, false),
+        ("{}".to_owned(), true, false),
+        ("no JSON".to_owned(), true, false),
+    ] {
+        let mut seen = seen.clone();
+        let Ok(Remote::Ready(rule)) = &mut seen.events.rule else { panic!() };
+        (rule.pattern, rule.is_enabled) = (pattern, is_enabled);
+        let plan = planned(&run, &seen, Area::Events);
+        if is_right {
+            assert_eq!(plan, Plan::Converged);
+        } else {
+            assert!(matches!(plan.steps(), [Step::PutRule { is_new: false, .. }]), "{plan:?}");
+        }
+    }
+}
