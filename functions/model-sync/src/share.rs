@@ -38,7 +38,7 @@ const FILES: usize = 256;
 const BYTES: u64 = 1 << 30;
 
 /// How many other revisions' files are tried for one.
-const TRIED: usize = 3;
+pub(crate) const TRIED: usize = 3;
 
 /// A file that may be the same, and what was recorded of it.
 #[derive(Debug, Clone)]

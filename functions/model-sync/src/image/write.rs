@@ -15,7 +15,7 @@ use super::tree::Place;
 use super::{ImageError, open};
 use crate::checksum::{Algorithm, Hash};
 use crate::expected::Expected;
-use crate::share::hashed;
+use crate::share::{TRIED, hashed};
 use crate::store::record::Recorded;
 use crate::store::{self, Staging, StoreError};
 
@@ -98,7 +98,7 @@ impl Writer<'_> {
         let mut here: HashMap<_, _> = digests.map(|digest| (digest.to_string(), Vec::new())).collect();
         if !here.is_empty() {
             store::each_record(self.staging.root(), |folder, recorded| {
-                if let Some(others) = here.get_mut(&recorded.object.etag) {
+                if let Some(others) = here.get_mut(&recorded.object.etag).filter(|it| it.len() < TRIED) {
                     others.push((folder.join(recorded.object.path.as_str()), recorded.clone()));
                 }
             });
