@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use larder::plan_command::{Planned, Verdict, render};
+use larder_contract::Digest;
 use larder_core::foresee::Foreseen;
 use larder_core::observed::{Observed, ObservedFunction, Read, Remote};
 use larder_core::{Area, Plan, Step};
@@ -155,7 +156,7 @@ fn writes(foretold: &Foreseen) -> BTreeMap<&'static str, u64> {
 /// What is foretold is done, and is then there.
 #[track_caller]
 fn comes_true(run: &mut Run, what: &str) {
-    let foretold = run.foretold().unwrap();
+    let (foretold, seen) = (run.foretold().unwrap(), run.observed().unwrap());
     let before = run.world.all_calls();
     run.settle().unwrap_or_else(|stuck| panic!("{what}: {stuck}"));
     let done =
@@ -167,10 +168,19 @@ fn comes_true(run: &mut Run, what: &str) {
         done.filter(|(operation, count)| *count > 0 && is_write(operation)).collect();
     assert_eq!(writes, done, "{what}: {:#?}", run.world.history());
     assert!(foretold.end.is_converged(), "{what}: {:#?}", foretold.end);
-    if !run.is_deleted {
-        let (foreseen, there) = (there(&foretold.observed), there(&run.observed().unwrap()));
-        assert_eq!(foreseen, there, "{what}");
-    }
+    let then = run.observed().unwrap();
+    assert_eq!(there(&foretold.observed), there(&then), "{what}");
+    let is_copying = matches!(&seen.sync_report, Ok(Some(report)) if report.running);
+    let manifests = |seen: &Observed| -> BTreeSet<Digest> {
+        seen.inventory().iter().flat_map(|it| &it.manifests).map(|it| it.manifest).collect()
+    };
+    let comes = !manifests(&then).is_subset(&manifests(&seen));
+    let copies = foretold.steps.iter().filter(|(_, step)| matches!(step, Step::StartSync { .. })).count();
+    assert!(!comes || is_copying || copies == 1, "{what}: {copies} copies are foretold");
+}
+
+fn collections(foretold: &Foreseen) -> usize {
+    foretold.steps.iter().filter(|(_, step)| matches!(step, Step::Collect { .. })).count()
 }
 
 fn is_write(operation: &str) -> bool {
@@ -298,14 +308,34 @@ fn collections_come_true() {
         run.world.put_object(BUCKET, "ocr/rec.onnx", 30 << 20, etag);
         run.ask().unwrap();
     };
+    let once = |run: &mut Run, what: &str| {
+        assert_eq!(collections(&run.foretold().unwrap()), 1, "{what}");
+        comes_true(run, what);
+    };
     replace(&mut run, "rec-2");
-    comes_true(&mut run, "the first is marked");
+    once(&mut run, "the first is marked");
     replace(&mut run, "rec-3");
-    comes_true(&mut run, "two are marked");
+    once(&mut run, "two are marked");
     replace(&mut run, "rec-2");
-    comes_true(&mut run, "one is spared");
+    once(&mut run, "one is needed again");
+    run.change(|spec| spec.storage.retain_revisions = 1).unwrap();
+    once(&mut run, "one is spared");
+    run.change(|spec| spec.storage.retain_revisions = 0).unwrap();
+    once(&mut run, "it is marked again");
     run.world.meddle(|account| account.now += Duration::from_mins(20));
-    comes_true(&mut run, "two are deleted");
+    once(&mut run, "two are deleted");
+}
+
+#[test]
+fn corrections_come_true() {
+    let mut run = ready();
+    run.world.meddle(|account| {
+        let mount_target = account.mount_targets.values_mut().next().unwrap();
+        mount_target.security_groups = ["sg-theirs".to_owned()].into();
+    });
+    comes_true(&mut run, "security groups of one mount target");
+    meddle(&run);
+    comes_true(&mut run, "memory");
 }
 
 #[test]
