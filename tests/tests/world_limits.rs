@@ -378,3 +378,20 @@ fn a_rule_is_as_wanted_when_its_pattern_is_the_same_json() {
         }
     }
 }
+
+/// A copy is looked at every second, for its progress; what AWS is at, every two.
+#[test]
+fn a_copy_is_looked_at_twice_as_often_as_what_else_is_waited_for() {
+    let (run, mut seen) = ready(canary);
+    let after = |plan: &Plan| match plan {
+        Plan::Wait { after, .. } => after.as_secs(),
+        Plan::Converged | Plan::Do(_) | Plan::Retry { .. } | Plan::Blocked { .. } => panic!("{plan:?}"),
+    };
+    let version = seen.versions.as_mut().unwrap().last_mut().unwrap();
+    let status = ProvisionedStatus::InProgress;
+    version.provisioned = Some(Provisioned { requested: 2, available: 1, status, changed: None });
+    assert_eq!(after(&planned(&run, &seen, Area::Capacity)), 2);
+    let report = seen.sync_report.as_mut().unwrap().as_mut().unwrap();
+    (report.manifest_present, report.running) = (false, true);
+    assert_eq!(after(&planned(&run, &seen, Area::Models)), 1);
+}
