@@ -9,7 +9,7 @@ use larder_core::plan::Reason;
 use larder_core::plan::rollout::Record;
 use larder_core::{Area, Desired, Plan, Step, plan};
 use larder_crds::spec::{Adoption, InferenceEndpointSpec, RolloutStep, Strategy};
-use larder_crds::{ADOPT_FROM, RETRY_AT};
+use larder_crds::{ADOPT_FROM, REJECTED_VERSIONS, RETRY_AT};
 use larder_tests::world::example::{defaults, object, world};
 use larder_tests::world::run::Run;
 
@@ -394,4 +394,80 @@ fn a_copy_is_looked_at_twice_as_often_as_what_else_is_waited_for() {
     let report = seen.sync_report.as_mut().unwrap().as_mut().unwrap();
     (report.manifest_present, report.running) = (false, true);
     assert_eq!(after(&planned(&run, &seen, Area::Models)), 1);
+}
+
+/// Lambda refuses a reserved concurrency below what is provisioned in all.
+#[test]
+fn the_reserve_goes_down_to_what_is_provisioned_and_no_further() {
+    let (run, mut seen) = ready(|spec| spec.capacity.reserved = Some(5));
+    let Ok(Remote::Ready(latest)) = &mut seen.inference.function else { panic!() };
+    latest.reserved = Some(10);
+    let mut with_first = |requested: i32| {
+        let (available, status) = (requested, ProvisionedStatus::Ready);
+        let provisioned = Some(Provisioned { requested, available, status, changed: None });
+        seen.versions.as_mut().unwrap()[0].provisioned = provisioned;
+        planned(&run, &seen, Area::Function)
+    };
+    assert!(matches!(with_first(3).steps(), [Step::PutFunctionConcurrency { reserved: 5, .. }]));
+    assert_eq!(with_first(4), Plan::Converged, "what is provisioned goes down first");
+}
+
+/// While the wanted models are not there, what is served goes on being served, as long as it is there.
+#[test]
+fn a_function_is_changed_only_to_serve_what_is_there() {
+    let (mut run, mut seen) = ready(canary);
+    run.change(|spec| spec.function.memory_mib = 3008).unwrap();
+    seen.sync_report.as_mut().unwrap().as_mut().unwrap().manifest_present = false;
+    let changes = |plan: &Plan| matches!(plan.steps(), [Step::UpdateFunctionConfiguration { .. }]);
+    assert!(changes(&planned(&run, &seen, Area::Function)));
+    let mut unknown = seen.clone();
+    unknown.stored = Ok(None);
+    assert!(changes(&planned(&run, &unknown, Area::Function)), "it mounts the access point that is there");
+    let Ok(Remote::Ready(access_point)) = &mut unknown.access_point else { panic!() };
+    "another".clone_into(&mut access_point.arn);
+    assert_eq!(reason(&planned(&run, &unknown, Area::Function)), Some(Reason::WaitingForModels));
+    stored(&mut seen).manifests.clear();
+    assert_eq!(reason(&planned(&run, &seen, Area::Function)), Some(Reason::WaitingForModels));
+}
+
+#[test]
+fn the_versions_that_drain_are_named() {
+    let (run, seen) = ready(canary);
+    let mut seen = with(&seen, None, &Record::Done { version: 2, since: seen.at });
+    seen.alias.as_mut().unwrap().as_mut().unwrap().version = 2;
+    let on = |seen: &Observed| match planned(&run, seen, Area::History) {
+        Plan::Wait { on, .. } => on,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(on(&seen), "the last requests of version 1 to end");
+    let versions = seen.versions.as_mut().unwrap();
+    let mut older = versions[0].clone();
+    older.number = 0;
+    versions.insert(0, older);
+    assert_eq!(on(&seen), "the last requests of version 0 and version 1 to end");
+}
+
+/// A version is watched when anything is named that takes it back.
+#[test]
+fn each_reason_to_take_a_version_back_has_it_watched() {
+    use larder_core::endpoint::AbortOn;
+    assert!(AbortOn::default().is_empty());
+    assert!(AbortOn { min_invocations: 5, ..AbortOn::default() }.is_empty());
+    for on in [
+        AbortOn { error_rate_percent: Some(1), ..AbortOn::default() },
+        AbortOn { p99_milliseconds: Some(1), ..AbortOn::default() },
+        AbortOn { alarms: vec!["a".to_owned()], ..AbortOn::default() },
+    ] {
+        assert!(!on.is_empty(), "{on:?}");
+    }
+}
+
+#[test]
+fn rejected_versions_are_numbers_with_commas_between() {
+    let (mut run, _) = ready(canary);
+    for (text, rejected) in [("", vec![]), (" 3, ,4,", vec![3, 4]), ("7", vec![7])] {
+        run.annotate(REJECTED_VERSIONS, Some(text)).unwrap();
+        let told: Vec<u64> = Desired::of(run.endpoint()).controls.rejected.into_iter().collect();
+        assert_eq!(told, rejected, "{text:?}");
+    }
 }

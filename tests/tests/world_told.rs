@@ -11,7 +11,8 @@ use larder_contract::upkeep::Verified;
 use larder_core::drift::differences;
 use larder_core::observed::{Observed, Provisioned, ProvisionedStatus, Remote, Source};
 use larder_core::status::status;
-use larder_core::{Desired, plan};
+use larder_core::step::Tagged;
+use larder_core::{Desired, Step, plan};
 use larder_crds::InferenceEndpointStatus;
 use larder_crds::status::{ModelStatus, TrafficStatus};
 use larder_tests::world::example::{BUCKET, defaults, object, world};
@@ -241,7 +242,7 @@ fn what_was_changed_is_told_with_what_is_there() {
     let mut run = Run::new(world(), object, defaults()).unwrap();
     run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
     let seen = run.observed().unwrap();
-    let changes: [(fn(&mut Observed), &[&str]); 14] = [
+    let changes: [(fn(&mut Observed), &[&str]); 16] = [
         (
             |it| "bursting".clone_into(&mut inside(&mut it.file_system).throughput_mode),
             &["file system fs-00000000000000001: throughput mode is bursting, not elastic"],
@@ -296,12 +297,16 @@ fn what_was_changed_is_told_with_what_is_there() {
             &["version 1 of function larder-vision-signs-b61f68e62b: provisioned concurrency is 4, not 2"],
         ),
         (
-            |it| {
-                let url = it.url.as_mut().unwrap().as_mut().unwrap();
-                "RESPONSE_STREAM".clone_into(&mut url.invoke_mode);
-                url.has_cors = true;
-            },
-            &[": invoke mode is RESPONSE_STREAM, not BUFFERED", ": CORS is set, not not set"],
+            |it| "RESPONSE_STREAM".clone_into(&mut it.url.as_mut().unwrap().as_mut().unwrap().invoke_mode),
+            &["URL of function larder-vision-signs-b61f68e62b: invoke mode is RESPONSE_STREAM, not BUFFERED"],
+        ),
+        (
+            |it| it.url.as_mut().unwrap().as_mut().unwrap().has_cors = true,
+            &["URL of function larder-vision-signs-b61f68e62b: CORS is set, not not set"],
+        ),
+        (
+            |it| "NONE".clone_into(&mut it.url.as_mut().unwrap().as_mut().unwrap().auth_type),
+            &["URL of function larder-vision-signs-b61f68e62b: authorisation is NONE, not AWS_IAM"],
         ),
         (
             |it| inside(&mut it.events.rule).is_enabled = false,
@@ -328,4 +333,54 @@ fn what_was_changed_is_told_with_what_is_there() {
         let about = all.matches(" is ").count();
         assert_eq!(about, told.iter().filter(|part| part.contains(" is ")).count(), "{all}");
     }
+}
+
+/// A step names each field with what it is and will be; what may be a secret is not shown.
+#[test]
+fn a_step_names_what_it_changes() {
+    let (run, mut seen) = ready();
+    let config = &mut inside(&mut seen.inference.function).config;
+    config.memory_mib = 128;
+    config.env.insert("THEIRS".to_owned(), "secret".to_owned());
+    config.env.insert("LARDER_MEMORY_MIB".to_owned(), "secret".to_owned());
+    let plans = plan(&Desired::of(run.endpoint()), &seen);
+    let told: Vec<String> = plans.steps().map(|(_, step)| step.to_string()).collect();
+    let [told] = told.as_slice() else { panic!("{told:?}") };
+    for part in [
+        "memory 128 → 4096 MiB",
+        "environment variable LARDER_MEMORY_MIB changed",
+        "environment variable THEIRS removed",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!told.contains("secret"), "{told}");
+}
+
+#[test]
+fn an_owner_tag_is_told_with_whose_it_is() {
+    let (run, seen) = ready();
+    let told = |from: &str| {
+        let step = Step::TagResource {
+            tagged: Tagged::AccessPoint,
+            id: "fsap-1".to_owned(),
+            resource: "access point x".to_owned(),
+            from: from.to_owned(),
+            owner: run.endpoint().names.owner.clone(),
+        };
+        differences(&step, &seen).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told(""), ["access point x: owner tag is not set, not test/vision/signs/uid-1"]);
+    assert_eq!(told("a/b/c/d"), ["access point x: owner tag is a/b/c/d, not test/vision/signs/uid-1"]);
+}
+
+#[test]
+fn that_it_was_as_wanted_stays_told() {
+    let (run, mut seen) = ready();
+    let converged = |seen: &Observed, before: &InferenceEndpointStatus| {
+        told(&run, seen, before).converged.is_some_and(|it| it.everything)
+    };
+    let never = InferenceEndpointStatus::default();
+    assert!(converged(&seen, &never));
+    inside(&mut seen.inference.function).config.memory_mib = 128;
+    assert!(!converged(&seen, &never) && converged(&seen, &run.status));
 }
