@@ -4,9 +4,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use larder_contract::upkeep::{Inventory, Verified};
-use larder_core::observed::{Health, Observed, Provisioned, ProvisionedStatus, Remote, Source};
+use larder_core::observed::{Health, LastUpdate, Observed, Provisioned, ProvisionedStatus, Remote, Source};
 use larder_core::plan::Reason;
-use larder_core::plan::rollout::Record;
+use larder_core::plan::rollout::{Record, questions};
 use larder_core::{Area, Desired, Plan, Step, plan};
 use larder_crds::spec::{Adoption, InferenceEndpointSpec, RolloutStep, Strategy};
 use larder_crds::{ADOPT_FROM, REJECTED_VERSIONS, RETRY_AT};
@@ -470,4 +470,83 @@ fn rejected_versions_are_numbers_with_commas_between() {
         let told: Vec<u64> = Desired::of(run.endpoint()).controls.rejected.into_iter().collect();
         assert_eq!(told, rejected, "{text:?}");
     }
+}
+
+#[test]
+fn an_update_of_a_function_may_take_its_deadline_and_no_longer() {
+    let (run, mut seen) = ready(canary);
+    let since = seen.at;
+    let Ok(Remote::Ready(latest)) = &mut seen.inference.function else { panic!() };
+    latest.last_update = LastUpdate::InProgress;
+    let after = |modified: Option<Timestamp>, seconds| {
+        let mut seen = Observed { at: in_seconds(since, seconds), ..seen.clone() };
+        let Ok(Remote::Ready(latest)) = &mut seen.inference.function else { panic!() };
+        latest.modified = modified;
+        reason(&planned(&run, &seen, Area::Function))
+    };
+    assert_eq!(after(Some(since), 600), Some(Reason::Waiting));
+    assert_eq!(after(Some(since), 601), Some(Reason::ProgressDeadlineExceeded));
+    assert_eq!(after(None, 601), Some(Reason::Waiting), "since when is not known");
+}
+
+/// The one that serves, else the newest that can.
+#[test]
+fn what_serves_stands_in_for_what_must_not() {
+    let (mut run, seen) = ready(canary);
+    let message = |run: &Run, seen: &Observed| match planned(run, seen, Area::Traffic) {
+        Plan::Blocked { message, .. } => message,
+        other => panic!("{other:?}"),
+    };
+    let aborted = Record::Aborted { version: 2, at: seen.at, why: "it failed".to_owned() };
+    let mut first = with(&seen, None, &aborted);
+    let versions = first.versions.as_mut().unwrap();
+    let mut older = versions[0].clone();
+    older.number = 0;
+    versions.insert(0, older);
+    first.alias.as_mut().unwrap().as_mut().unwrap().version = 0;
+    assert!(message(&run, &first).ends_with("; version 0 serves"), "{}", message(&run, &first));
+    // Of the one that is rejected, another takes the requests, unless its models are damaged.
+    run.annotate(REJECTED_VERSIONS, Some("2")).unwrap();
+    let mut second = with(&seen, None, &Record::Done { version: 2, since: seen.at });
+    second.alias.as_mut().unwrap().as_mut().unwrap().version = 2;
+    assert_eq!(moved(&planned(&run, &second, Area::Traffic)), Some((1, None)));
+    stored(&mut second).revisions[0].verified = Some(Verified { at: 1, damage: "a byte differs".to_owned() });
+    let told = message(&run, &second);
+    assert!(told.ends_with("; no other version is there that could serve"), "{told}");
+}
+
+#[test]
+fn a_copy_under_way_is_told_with_its_bytes() {
+    let (run, mut seen) = ready(canary);
+    let report = seen.sync_report.as_mut().unwrap().as_mut().unwrap();
+    (report.manifest_present, report.running) = (false, true);
+    (report.models[0].bytes_done, report.models[0].bytes_total) = (10 << 20, 60 << 20);
+    let Plan::Wait { on, .. } = planned(&run, &seen, Area::Models) else { panic!() };
+    assert_eq!(on, "the copy of the models: 10.0 MiB of 60.0 MiB");
+}
+
+/// Alarms are asked for before a first share, where there are such, and where a share is what comes next.
+#[test]
+fn nothing_is_asked_without_need() {
+    let (mut run, seen) = ready(|_| {});
+    let seen = with(&seen, None, &Record::Done { version: 1, since: seen.at });
+    let asked = |run: &Run, seen: &Observed| {
+        let asked = questions(&Desired::of(run.endpoint()), seen);
+        (asked.smoke, asked.health, asked.alarms)
+    };
+    assert_eq!(asked(&run, &seen), (None, None, None));
+    run.change(canary).unwrap();
+    assert_eq!(asked(&run, &seen), (None, None, None), "there are no alarms");
+    let alarms = serde_json::json!({"alarms": ["a"]});
+    run.change(|spec| spec.rollout.abort_on = serde_json::from_value(alarms).unwrap()).unwrap();
+    assert_eq!(asked(&run, &seen), (None, None, Some(2)));
+    let mut other = seen.clone();
+    other.alias.as_mut().unwrap().as_mut().unwrap().second = Some((7, 10));
+    assert_eq!(asked(&run, &other), (None, Some((7, other.at)), None), "another one has a share");
+    let mut first = seen.clone();
+    first.alias = Ok(None);
+    assert_eq!(asked(&run, &first), (None, None, None), "nothing serves");
+    let mut cold = seen;
+    cold.versions.as_mut().unwrap()[1].provisioned = None;
+    assert_eq!(asked(&run, &cold), (None, None, None), "it is not warm");
 }

@@ -156,6 +156,9 @@ fn the_capacity_that_is_told_is_that_of_the_version_to_serve() {
     assert_eq!(told(&run, &seen, &run.status).summary.capacity, "1/2");
     seen.versions.as_mut().unwrap()[1].provisioned = warm(2, 0, ProvisionedStatus::Failed("no".to_owned()));
     assert_eq!(capacity(&run, &seen), (2, 0, said("FAILED")));
+    seen.alias.as_mut().unwrap().as_mut().unwrap().version = 1;
+    assert_eq!(capacity(&run, &seen), (2, 0, said("FAILED")), "the other one serves");
+    seen.alias.as_mut().unwrap().as_mut().unwrap().version = 2;
     // The version that is to serve is not published yet: the serving one's is told.
     let mut next = run;
     next.change(|spec| spec.function.memory_mib = 3008).unwrap();
