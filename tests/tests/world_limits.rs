@@ -9,7 +9,7 @@ use larder_core::plan::Reason;
 use larder_core::plan::rollout::{Record, questions};
 use larder_core::{Area, Desired, Plan, Step, plan};
 use larder_crds::spec::{Adoption, InferenceEndpointSpec, RolloutStep, Strategy};
-use larder_crds::{ADOPT_FROM, REJECTED_VERSIONS, RETRY_AT};
+use larder_crds::{ADOPT_FROM, RECREATE_FILE_SYSTEM, REJECTED_VERSIONS, RETRY_AT};
 use larder_tests::world::example::{defaults, object, world};
 use larder_tests::world::run::Run;
 
@@ -549,4 +549,70 @@ fn nothing_is_asked_without_need() {
     let mut cold = seen;
     cold.versions.as_mut().unwrap()[1].provisioned = None;
     assert_eq!(asked(&run, &cold), (None, None, None), "it is not warm");
+}
+
+/// A record that does not tell how the version came to its share tells nothing of how long it has had it.
+#[test]
+fn a_hold_begins_again_where_the_record_is_of_something_else() {
+    let (run, seen) = ready(|spec| {
+        canary(spec);
+        spec.rollout.steps.push(RolloutStep { weight_percent: 50, hold_seconds: 120 });
+    });
+    let long_ago = in_seconds(seen.at, -300);
+    let step = |version, step, percent, since| Record::Step {
+        version,
+        step,
+        percent,
+        since,
+        begun: long_ago,
+        paused: None,
+    };
+    let planned = |record: &Record| {
+        let plan = planned(&run, &with(&seen, Some((2, 10)), record), Area::Traffic);
+        let [Step::UpdateAlias { version: 1, second: Some((2, share)), description, .. }] = plan.steps()
+        else {
+            panic!("{record:?}: {plan:?}")
+        };
+        (*share, Record::parse(description).unwrap())
+    };
+    let again = |nth, share| {
+        let (since, begun) = (seen.at, seen.at);
+        (share, Record::Step { version: 2, step: nth, percent: share, since, begun, paused: None })
+    };
+    // It has had its time: it goes on.
+    let next =
+        Record::Step { version: 2, step: 1, percent: 50, since: seen.at, begun: long_ago, paused: None };
+    assert_eq!(planned(&step(2, 0, 10, long_ago)), (50, next));
+    for (record, expected) in [
+        (step(7, 0, 10, long_ago), again(0, 10)),
+        (step(2, 1, 10, long_ago), again(0, 10)),
+        (step(2, 5, 10, long_ago), again(0, 10)),
+        (step(2, 0, 10, in_seconds(seen.at, 1)), again(0, 10)),
+        // Somebody gave it less than it had been given.
+        (step(2, 1, 50, long_ago), again(1, 50)),
+        (step(2, 1, 70, long_ago), again(1, 50)),
+        // What another version was given is not this one's.
+        (step(7, 1, 50, long_ago), again(0, 10)),
+        (Record::Done { version: 2, since: long_ago }, again(0, 10)),
+    ] {
+        assert_eq!(planned(&record), expected, "{record:?}");
+    }
+}
+
+/// An empty file system takes the place of one that is gone only where a person has named that one.
+#[test]
+fn a_file_system_is_made_anew_with_consent_alone() {
+    let (mut run, mut seen) = ready(canary);
+    seen.file_system = Ok(Remote::Absent);
+    let is_made = |run: &Run, seen: &Observed| {
+        matches!(planned(run, seen, Area::Storage).steps(), [Step::CreateFileSystem { .. }])
+    };
+    assert!(is_made(&run, &Observed { known_file_system: None, ..seen.clone() }));
+    seen.known_file_system = Some("fs-1".to_owned());
+    for (consent, expected) in [(None, false), (Some("fs-2"), false), (Some("fs-1"), true)] {
+        run.annotate(RECREATE_FILE_SYSTEM, consent).unwrap();
+        assert_eq!(is_made(&run, &seen), expected, "{consent:?}");
+        let told = reason(&planned(&run, &seen, Area::Storage));
+        assert_eq!(told, (!expected).then_some(Reason::FileSystemNotFound));
+    }
 }
