@@ -616,3 +616,41 @@ fn a_file_system_is_made_anew_with_consent_alone() {
         assert_eq!(told, (!expected).then_some(Reason::FileSystemNotFound));
     }
 }
+
+/// A model keeps the newest of its own revisions that is whole.
+#[test]
+fn what_is_retained_is_whole_and_of_the_model() {
+    let (run, mut seen) = ready(|spec| spec.storage.retain_revisions = 1);
+    let stored = stored(&mut seen);
+    let (now, revision, manifest) = (stored.now, stored.revisions[0].clone(), stored.manifests[0].clone());
+    let digest = |name: &str| larder_contract::Digest::of(name.as_bytes());
+    let mut add = |name: &str, model: &str, age: u64, is_complete: bool, damage: &str| {
+        let (copied, verified) = (now - age, Some(Verified { at: now, damage: damage.to_owned() }));
+        let revision = larder_contract::upkeep::StoredRevision {
+            revision: digest(name),
+            copied,
+            is_complete,
+            verified,
+            ..revision
+        };
+        stored.revisions.push(revision);
+        let mut manifest = manifest.clone();
+        manifest.manifest = digest(&format!("manifest {name}"));
+        (manifest.models[0].model, manifest.models[0].revision) = (model.to_owned(), digest(name));
+        stored.manifests.push(manifest);
+    };
+    add("in flight", "ocr", 10, false, "");
+    add("damaged", "ocr", 20, true, "a byte differs");
+    add("another model's", "extra", 30, true, "");
+    add("kept", "ocr", 40, true, "");
+    add("older", "ocr", 50, true, "");
+    let plan = planned(&run, &seen, Area::Upkeep);
+    let [Step::Collect { request, .. }] = plan.steps() else { panic!("{plan:?}") };
+    let gone = ["in flight", "damaged", "another model's", "older"];
+    let mut expected: Vec<_> = gone.iter().map(|name| digest(name)).collect();
+    expected.extend(gone.iter().map(|name| digest(&format!("manifest {name}"))));
+    expected.sort();
+    let mut marked = request.mark.clone();
+    marked.sort();
+    assert_eq!(marked, expected);
+}

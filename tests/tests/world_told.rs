@@ -10,9 +10,10 @@ use larder_contract::sync::ModelState;
 use larder_contract::upkeep::Verified;
 use larder_core::drift::differences;
 use larder_core::observed::{Observed, Provisioned, ProvisionedStatus, Remote, Source};
+use larder_core::plan::rollout::Record;
 use larder_core::status::status;
 use larder_core::step::Tagged;
-use larder_core::{Desired, Step, plan};
+use larder_core::{Area, Class, Desired, Problem, Step, plan};
 use larder_crds::InferenceEndpointStatus;
 use larder_crds::status::{ModelStatus, TrafficStatus};
 use larder_tests::world::example::{BUCKET, defaults, object, world};
@@ -202,6 +203,32 @@ fn a_deletion_says_how_long_it_has_lasted() {
         assert_eq!(message.contains(" min"), lasting.is_some(), "{message}");
         assert!(lasting.is_none_or(|lasting| message.ends_with(lasting)), "{message}");
     }
+    // And what AWS has not taken away yet.
+    let left = Observed { interfaces: Ok(vec!["eni-1".to_owned(), "eni-2".to_owned()]), ..seen.clone() };
+    let it = told(&run, &left, &run.status);
+    let message = &it.conditions.iter().find(|it| it.type_ == "Ready").unwrap().message;
+    assert!(
+        message.contains("AWS still has 2 network interfaces of the functions (eni-1, eni-2)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_area_on_its_way_tells_its_steps() {
+    let (run, mut seen) = ready();
+    inside(&mut seen.inference.function).config.memory_mib = 128;
+    let names = &run.endpoint().names;
+    let message = |seen: &Observed, type_: &str| {
+        let it = told(&run, seen, &run.status);
+        it.conditions.into_iter().find(|it| it.type_ == type_).unwrap().message
+    };
+    let told = message(&seen, "FunctionReady");
+    let expected = format!("update the configuration of function {}: memory 128 → 4096 MiB", names.function);
+    assert_eq!(told, expected);
+    seen.permissions = Ok(BTreeMap::new());
+    let told = message(&seen, "Exposed");
+    let add = |statement: &str| format!("add permission {statement} to function {}", names.function);
+    assert_eq!(told, format!("{}; {}", add("larder-url-account"), add("larder-invoke-account")));
 }
 
 #[test]
@@ -386,4 +413,67 @@ fn that_it_was_as_wanted_stays_told() {
     assert!(converged(&seen, &never));
     inside(&mut seen.inference.function).config.memory_mib = 128;
     assert!(!converged(&seen, &never) && converged(&seen, &run.status));
+}
+
+/// `Ready` tells what went wrong, rather than what is on its way.
+#[test]
+fn what_failed_is_told_before_what_is_on_its_way() {
+    let (run, mut seen) = ready();
+    inside(&mut seen.inference.function).config.memory_mib = 128;
+    let plans = plan(&Desired::of(run.endpoint()), &seen);
+    let told = |failures: &BTreeMap<Area, Problem>, class: Class| {
+        let it = status(run.endpoint(), &seen, &plans, failures, &run.status, seen.at);
+        let is_stalled = it.conditions.iter().any(|it| it.type_ == "Stalled");
+        assert_eq!(is_stalled, !failures.is_empty() && class.is_stalling());
+        it.conditions.into_iter().find(|it| it.type_ == "Ready").unwrap().message
+    };
+    let message = told(&BTreeMap::new(), Class::Transient);
+    assert!(message.starts_with("FunctionReady: update the configuration"), "{message}");
+    for class in [Class::Transient, Class::Throttled, Class::Denied] {
+        let problem = Problem {
+            operation: "AddPermission",
+            resource: "function f".to_owned(),
+            class,
+            code: "SomeException".to_owned(),
+            message: String::new(),
+            request_id: None,
+        };
+        let message = told(&BTreeMap::from([(Area::Exposure, problem)]), class);
+        assert!(message.starts_with("Exposed: AddPermission of function f failed"), "{message}");
+    }
+}
+
+#[test]
+fn a_rollout_is_told_as_it_is_remembered() {
+    let (mut run, mut seen) = ready();
+    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}, {"weightPercent": 50, "holdSeconds": 60}]);
+    run.change(|spec| {
+        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
+        spec.rollout.steps = serde_json::from_value(steps).unwrap();
+    })
+    .unwrap();
+    let at = seen.at;
+    let mut rollout = |run: &Run, second: Option<(u64, u8)>, record: &Record| {
+        let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();
+        (alias.version, alias.second, alias.description) = (1, second, record.to_string());
+        let it = told(run, &seen, &run.status);
+        let rollout = it.rollout.unwrap();
+        assert_eq!((rollout.version.as_str(), rollout.steps, rollout.since.is_some()), ("2", 2, true));
+        (rollout.state, rollout.step, rollout.message, it.summary.canary)
+    };
+    let said = |state: &str, step, message: &str, canary: Option<&str>| {
+        (state.to_owned(), step, message.to_owned(), canary.map(str::to_owned))
+    };
+    let record = Record::Step { version: 2, step: 1, percent: 50, since: at, begun: at, paused: None };
+    let canary = Some("version 2: 50 %, step 2/2");
+    assert_eq!(rollout(&run, Some((2, 50)), &record), said("Progressing", Some(2), "", canary));
+    let done = Record::Done { version: 2, since: at };
+    assert_eq!(rollout(&run, None, &done), said("Complete", None, "", None));
+    assert_eq!(rollout(&run, Some((2, 7)), &done), said("Complete", None, "", Some("version 2: 7 %")));
+    let aborted = Record::Aborted { version: 2, at, why: "it failed".to_owned() };
+    assert_eq!(rollout(&run, None, &aborted), said("Aborted", None, "it failed", None));
+    run.annotate(larder_crds::REJECTED_VERSIONS, Some("2")).unwrap();
+    assert_eq!(rollout(&run, None, &aborted), said("RolledBack", None, "it failed", None));
+    run.annotate(larder_crds::ROLLOUT_PAUSED, Some("true")).unwrap();
+    assert_eq!(rollout(&run, Some((2, 50)), &record), said("Paused", Some(2), "", canary));
 }
