@@ -654,3 +654,36 @@ fn what_is_retained_is_whole_and_of_the_model() {
     marked.sort();
     assert_eq!(marked, expected);
 }
+
+/// Why a version was taken back is remembered whoever moves the alias, or it would be tried again.
+#[test]
+fn why_a_version_was_taken_back_stays_known() {
+    let (run, seen) = ready(canary);
+    let aborted = Record::Aborted { version: 2, at: seen.at, why: "it failed".to_owned() };
+    let plan = planned(&run, &with(&seen, Some((2, 10)), &aborted), Area::Traffic);
+    let [Step::UpdateAlias { version: 1, second: None, description, .. }] = plan.steps() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(Record::parse(description), Some(aborted));
+}
+
+/// What another version has done says nothing of this one.
+#[test]
+fn a_version_goes_on_when_it_is_known_what_it_has_done() {
+    let (mut run, seen) = ready(canary);
+    let abort_on = serde_json::json!({"errorRatePercent": 1});
+    run.change(|spec| spec.rollout.abort_on = serde_json::from_value(abort_on).unwrap()).unwrap();
+    let since = in_seconds(seen.at, -120);
+    let record = Record::Step { version: 2, step: 0, percent: 10, since, begun: since, paused: None };
+    let mut seen = with(&seen, Some((2, 10)), &record);
+    let mut of = |version, errors| {
+        let health =
+            Health { version, invocations: 100, errors, p99_milliseconds: None, alarms_on: Vec::new() };
+        seen.trial.health = Ok(Some(health));
+        planned(&run, &seen, Area::Traffic)
+    };
+    assert_eq!(reason(&of(7, 0)), Some(Reason::Progressing));
+    assert_eq!(reason(&of(7, 100)), Some(Reason::Progressing));
+    assert_eq!(moved(&of(2, 0)), Some((2, None)));
+    assert_eq!(moved(&of(2, 2)), Some((1, None)), "it is taken back");
+}

@@ -152,6 +152,7 @@ mod tests {
             (None, None),
             (Some(json!({"predicted_label": "park"})), None),
             (Some(json!({"lines": [{"score": 1}]})), None),
+            (Some(json!({"lines": [{"score": 2}]})), Some("the answer.lines[0].score is 1.0; expected is 2")),
             (
                 Some(json!({"predicted_label": "sign"})),
                 Some(r#"the answer.predicted_label is "park"; expected is "sign""#),
