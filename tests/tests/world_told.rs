@@ -477,3 +477,68 @@ fn a_rollout_is_told_as_it_is_remembered() {
     run.annotate(larder_crds::ROLLOUT_PAUSED, Some("true")).unwrap();
     assert_eq!(rollout(&run, Some((2, 50)), &record), said("Paused", Some(2), "", canary));
 }
+
+/// A correction counts when it was made, and AWS did not refuse it.
+#[test]
+fn a_correction_counts_when_it_was_made() {
+    let (mut run, mut seen) = ready();
+    inside(&mut seen.inference.function).config.memory_mib = 128;
+    "NONE".clone_into(&mut seen.url.as_mut().unwrap().as_mut().unwrap().auth_type);
+    let problem = |area: Area| {
+        let problem = Problem {
+            operation: "UpdateFunctionConfiguration",
+            resource: "function f".to_owned(),
+            class: Class::Transient,
+            code: String::new(),
+            message: String::new(),
+            request_id: None,
+        };
+        BTreeMap::from([(area, problem)])
+    };
+    let corrections = |run: &Run, failures: &BTreeMap<Area, Problem>| {
+        let plans = plan(&Desired::of(run.endpoint()), &seen);
+        let it = status(run.endpoint(), &seen, &plans, failures, &run.status, seen.at);
+        let mut counted: Vec<_> =
+            it.drift.iter().map(|it| (it.field.clone(), it.corrections.len())).collect();
+        counted.sort();
+        counted
+    };
+    let counted = |authorisation, memory| {
+        vec![("authorisation".to_owned(), authorisation), ("memory".to_owned(), memory)]
+    };
+    assert_eq!(corrections(&run, &BTreeMap::new()), counted(1, 1));
+    assert_eq!(corrections(&run, &problem(Area::Function)), counted(1, 0));
+    assert_eq!(corrections(&run, &problem(Area::Exposure)), counted(0, 1));
+    run.change(|spec| spec.management = larder_crds::spec::Management::Plan).unwrap();
+    assert_eq!(corrections(&run, &BTreeMap::new()), counted(0, 0));
+}
+
+#[test]
+fn what_lies_there_and_what_is_to_go_is_told() {
+    let (mut run, mut seen) = ready();
+    let stored = seen.stored.as_mut().unwrap().as_mut().unwrap();
+    (stored.used_bytes, stored.freed_bytes) = (60 << 20, 1 << 20);
+    let it = told(&run, &seen, &run.status);
+    assert_eq!(it.summary.storage.as_deref(), Some("60.0 MiB"));
+    assert_eq!(it.storage.unwrap().freed_bytes, Some(1 << 20));
+    let stored = seen.stored.as_mut().unwrap().as_mut().unwrap();
+    for (name, marked) in [("later", 1_700_000_100), ("first", 1_700_000_000)] {
+        let mut other = stored.revisions[0].clone();
+        (other.revision, other.marked, other.bytes) = (Digest::of(name.as_bytes()), Some(marked), 5);
+        stored.revisions.push(other);
+    }
+    let it = told(&run, &seen, &run.status);
+    assert_eq!(it.summary.storage.as_deref(), Some("60.0 MiB, 2 to go"));
+    let storage = it.storage.unwrap();
+    let shown: Vec<_> =
+        storage.collectable.iter().map(|it| (it.digest.clone(), it.bytes, it.since.as_str())).collect();
+    let line = |name: &str, since| (Digest::of(name.as_bytes()).to_string(), 5, since);
+    assert_eq!(shown, [line("first", "2023-11-14T22:13:20Z"), line("later", "2023-11-14T22:15:00Z")]);
+    // One that is gone goes on being named, or it would be made anew, empty; not once it is deleted.
+    seen.file_system = Ok(Remote::Absent);
+    seen.known_file_system = Some("fs-1".to_owned());
+    let named = |run: &Run| told(run, &seen, &run.status).storage.and_then(|it| it.file_system_id);
+    assert_eq!(named(&run).as_deref(), Some("fs-1"));
+    run.delete().unwrap();
+    assert_eq!(named(&run), None);
+}
