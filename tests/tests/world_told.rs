@@ -262,6 +262,8 @@ fn inside<T>(remote: &mut larder_core::observed::Read<Remote<T>>) -> &mut T {
     }
 }
 
+type Change = fn(&mut Observed);
+
 /// What was changed by hand is told as it is there and as it should be, of the resource that has it.
 #[test]
 fn what_was_changed_is_told_with_what_is_there() {
@@ -272,7 +274,7 @@ fn what_was_changed_is_told_with_what_is_there() {
     let mut run = Run::new(world(), object, defaults()).unwrap();
     run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
     let seen = run.observed().unwrap();
-    let changes: [(fn(&mut Observed), &[&str]); 16] = [
+    let changes: [(Change, &[&str]); 16] = [
         (
             |it| "bursting".clone_into(&mut inside(&mut it.file_system).throughput_mode),
             &["file system fs-00000000000000001: throughput mode is bursting, not elastic"],
@@ -300,7 +302,7 @@ fn what_was_changed_is_told_with_what_is_there() {
         ),
         (
             |it| {
-                inside(&mut it.inference.function).architecture = larder_core::endpoint::Architecture::X86_64
+                inside(&mut it.inference.function).architecture = larder_core::endpoint::Architecture::X86_64;
             },
             &["function larder-vision-signs-b61f68e62b: architecture is x86_64, not arm64"],
         ),
@@ -541,4 +543,23 @@ fn what_lies_there_and_what_is_to_go_is_told() {
     assert_eq!(named(&run).as_deref(), Some("fs-1"));
     run.delete().unwrap();
     assert_eq!(named(&run), None);
+}
+
+/// A field that is put back step by step is told once.
+#[test]
+fn each_field_that_was_changed_is_told_once() {
+    let (mut run, _) = ready();
+    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}, {"weightPercent": 50, "holdSeconds": 60}]);
+    run.change(|spec| {
+        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
+        spec.rollout.steps = serde_json::from_value(steps).unwrap();
+    })
+    .unwrap();
+    run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    let mut seen = run.observed().unwrap();
+    seen.alias.as_mut().unwrap().as_mut().unwrap().version = 1;
+    let it = told(&run, &seen, &run.status);
+    let told: Vec<(&str, &str, &str)> =
+        it.drift.iter().map(|it| (it.field.as_str(), it.have.as_str(), it.want.as_str())).collect();
+    assert_eq!(told, [("weights", "not set", "10 % to version 2"), ("version", "1", "2")]);
 }
