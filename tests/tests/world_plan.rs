@@ -255,13 +255,15 @@ fn what_is_left_of_a_deletion_comes_true() {
     what_is_left_comes_true(begin, 10);
 }
 
+type Change = fn(&mut InferenceEndpointSpec);
+
 #[test]
 fn changes_of_the_spec_come_true() {
     let mut run = ready();
-    let changes: [(&str, fn(&mut InferenceEndpointSpec)); 10] = [
+    let changes: [(&str, Change); 10] = [
         ("memory", |spec| spec.function.memory_mib = 4096),
         ("image", |spec| {
-            spec.function.image = Some(larder_tests::world::example::image("larder-inference", "2"))
+            spec.function.image = Some(larder_tests::world::example::image("larder-inference", "2"));
         }),
         ("warm", |spec| spec.capacity.provisioned = Some(3)),
         ("cold", |spec| spec.capacity.provisioned = None),
