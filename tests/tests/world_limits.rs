@@ -435,9 +435,10 @@ fn the_versions_that_drain_are_named() {
     let (run, seen) = ready(canary);
     let mut seen = with(&seen, None, &Record::Done { version: 2, since: seen.at });
     seen.alias.as_mut().unwrap().as_mut().unwrap().version = 2;
-    let on = |seen: &Observed| match planned(&run, seen, Area::History) {
-        Plan::Wait { on, .. } => on,
-        other => panic!("{other:?}"),
+    let on = |seen: &Observed| {
+        let plan = planned(&run, seen, Area::History);
+        let Plan::Wait { on, .. } = plan else { panic!("{plan:?}") };
+        on
     };
     assert_eq!(on(&seen), "the last requests of version 1 to end");
     let versions = seen.versions.as_mut().unwrap();
@@ -493,9 +494,10 @@ fn an_update_of_a_function_may_take_its_deadline_and_no_longer() {
 #[test]
 fn what_serves_stands_in_for_what_must_not() {
     let (mut run, seen) = ready(canary);
-    let message = |run: &Run, seen: &Observed| match planned(run, seen, Area::Traffic) {
-        Plan::Blocked { message, .. } => message,
-        other => panic!("{other:?}"),
+    let message = |run: &Run, seen: &Observed| {
+        let plan = planned(run, seen, Area::Traffic);
+        let Plan::Blocked { message, .. } = plan else { panic!("{plan:?}") };
+        message
     };
     let aborted = Record::Aborted { version: 2, at: seen.at, why: "it failed".to_owned() };
     let mut first = with(&seen, None, &aborted);
