@@ -15,7 +15,7 @@ use larder_core::status::status;
 use larder_core::step::Tagged;
 use larder_core::{Area, Class, Desired, Problem, Step, plan};
 use larder_crds::InferenceEndpointStatus;
-use larder_crds::status::{ModelStatus, TrafficStatus};
+use larder_crds::status::{ModelStatus, RolloutStatus, TrafficStatus};
 use larder_tests::world::example::{BUCKET, defaults, object, world};
 use larder_tests::world::run::Run;
 
@@ -562,4 +562,35 @@ fn each_field_that_was_changed_is_told_once() {
     let told: Vec<(&str, &str, &str)> =
         it.drift.iter().map(|it| (it.field.as_str(), it.have.as_str(), it.want.as_str())).collect();
     assert_eq!(told, [("weights", "not set", "10 % to version 2"), ("version", "1", "2")]);
+}
+
+/// Where somebody has written over the alias, the last status alone knows how far a rollout was.
+#[test]
+fn a_rollout_that_was_written_over_goes_on_being_told() {
+    let (mut run, mut seen) = ready();
+    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}]);
+    run.change(|spec| {
+        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
+        spec.rollout.steps = serde_json::from_value(steps).unwrap();
+    })
+    .unwrap();
+    let mut of = |description: String, second: Option<(u64, u8)>, version: &str, step: Option<i32>| {
+        let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();
+        (alias.version, alias.second, alias.description) = (1, second, description);
+        let mut before = run.status.clone();
+        before.rollout = Some(RolloutStatus {
+            version: version.to_owned(),
+            state: "Progressing".to_owned(),
+            step,
+            ..RolloutStatus::default()
+        });
+        told(&run, &seen, &before).rollout.is_some_and(|it| it.state == "Progressing")
+    };
+    let theirs = || "theirs".to_owned();
+    assert!(of(theirs(), None, "2", Some(1)));
+    assert!(!of(theirs(), None, "2", None), "it had ended");
+    assert!(!of(theirs(), None, "7", Some(1)), "it was another version's");
+    assert!(!of(theirs(), Some((2, 10)), "2", Some(1)), "it has a share");
+    let done = Record::Done { version: 1, since: Timestamp::UNIX_EPOCH }.to_string();
+    assert!(!of(done, None, "2", Some(1)), "it has been taken back since");
 }
