@@ -594,3 +594,22 @@ fn a_rollout_that_was_written_over_goes_on_being_told() {
     let done = Record::Done { version: 1, since: Timestamp::UNIX_EPOCH }.to_string();
     assert!(!of(done, None, "2", Some(1)), "it has been taken back since");
 }
+
+/// What was never as wanted was not changed by others since.
+#[test]
+fn nothing_has_drifted_before_it_was_as_wanted() {
+    let (mut run, mut seen) = ready();
+    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}]);
+    run.change(|spec| {
+        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
+        spec.rollout.steps = serde_json::from_value(steps).unwrap();
+    })
+    .unwrap();
+    let at = seen.at;
+    let record = Record::Step { version: 2, step: 0, percent: 10, since: at, begun: at, paused: None };
+    let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();
+    (alias.version, alias.second, alias.description) = (1, Some((2, 30)), record.to_string());
+    let drifted = |before: &InferenceEndpointStatus| !told(&run, &seen, before).drift.is_empty();
+    assert!(drifted(&run.status), "it was given 10 %");
+    assert!(!drifted(&InferenceEndpointStatus { converged: None, ..run.status.clone() }));
+}
