@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use larder_contract::{ObjectEntry, RelativePath};
@@ -98,7 +99,7 @@ impl Writer<'_> {
         let mut here: HashMap<_, _> = digests.map(|digest| (digest.to_string(), Vec::new())).collect();
         if !here.is_empty() {
             store::each_record(self.staging.root(), |folder, recorded| {
-                if let Some(others) = here.get_mut(&recorded.object.etag).filter(|it| it.len() < TRIED) {
+                if let Some(others) = here.get_mut(&recorded.object.etag) {
                     others.push((folder.join(recorded.object.path.as_str()), recorded.clone()));
                 }
             });
@@ -106,7 +107,8 @@ impl Writer<'_> {
         here
     }
 
-    /// Makes a file out of one of `others`, the first that is as it was recorded; none when no one is.
+    /// Makes a file out of one of `others`, the first that is as it was recorded; none when none is of those that are
+    /// tried. A file with several names is tried once.
     fn take(
         &self,
         place: Place,
@@ -115,7 +117,14 @@ impl Writer<'_> {
     ) -> Result<Option<Recorded>, ImageError> {
         self.staging.make_unpacked_folder(path)?;
         let at = self.staging.unpacked_path(path);
+        let mut tried = BTreeSet::new();
         for (other, recorded) in others.iter().filter(|(_, other)| other.object.size == place.size) {
+            if tried.len() == TRIED {
+                break;
+            }
+            if !fs::metadata(other).is_ok_and(|file| tried.insert((file.dev(), file.ino()))) {
+                continue;
+            }
             let is_same = link_or_copy(other, &at)
                 .and_then(|()| hashed(&at, recorded, u64::MAX, self.stop))
                 .map(|parts| parts.is_some());
