@@ -15,6 +15,7 @@ use larder_core::status::status;
 use larder_core::step::Tagged;
 use larder_core::{Area, Class, Desired, Problem, Step, plan};
 use larder_crds::InferenceEndpointStatus;
+use larder_crds::spec::{RolloutStep, Strategy};
 use larder_crds::status::{ModelStatus, RolloutStatus, TrafficStatus};
 use larder_tests::world::example::{BUCKET, defaults, object, world};
 use larder_tests::world::run::Run;
@@ -27,6 +28,16 @@ fn ready() -> (Run, Observed) {
     run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
     let seen = run.observed().unwrap();
     (run, seen)
+}
+
+/// From now on, new versions take these shares of the requests first, in percent, a minute each.
+fn roll_out_by(run: &mut Run, shares: &[i32]) {
+    let step = |weight_percent: &i32| RolloutStep { weight_percent: *weight_percent, hold_seconds: 60 };
+    run.change(|spec| {
+        spec.rollout.strategy = Strategy::Canary;
+        spec.rollout.steps = shares.iter().map(step).collect();
+    })
+    .unwrap();
 }
 
 /// What is told of it after what was told before.
@@ -448,12 +459,7 @@ fn what_failed_is_told_before_what_is_on_its_way() {
 #[test]
 fn a_rollout_is_told_as_it_is_remembered() {
     let (mut run, mut seen) = ready();
-    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}, {"weightPercent": 50, "holdSeconds": 60}]);
-    run.change(|spec| {
-        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
-        spec.rollout.steps = serde_json::from_value(steps).unwrap();
-    })
-    .unwrap();
+    roll_out_by(&mut run, &[10, 50]);
     let at = seen.at;
     let mut rollout = |run: &Run, second: Option<(u64, u8)>, record: &Record| {
         let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();
@@ -549,12 +555,7 @@ fn what_lies_there_and_what_is_to_go_is_told() {
 #[test]
 fn each_field_that_was_changed_is_told_once() {
     let (mut run, _) = ready();
-    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}, {"weightPercent": 50, "holdSeconds": 60}]);
-    run.change(|spec| {
-        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
-        spec.rollout.steps = serde_json::from_value(steps).unwrap();
-    })
-    .unwrap();
+    roll_out_by(&mut run, &[10, 50]);
     run.settle().unwrap_or_else(|stuck| panic!("{stuck}"));
     let mut seen = run.observed().unwrap();
     seen.alias.as_mut().unwrap().as_mut().unwrap().version = 1;
@@ -568,12 +569,7 @@ fn each_field_that_was_changed_is_told_once() {
 #[test]
 fn a_rollout_that_was_written_over_goes_on_being_told() {
     let (mut run, mut seen) = ready();
-    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}]);
-    run.change(|spec| {
-        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
-        spec.rollout.steps = serde_json::from_value(steps).unwrap();
-    })
-    .unwrap();
+    roll_out_by(&mut run, &[10]);
     let mut of = |description: String, second: Option<(u64, u8)>, version: &str, step: Option<i32>| {
         let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();
         (alias.version, alias.second, alias.description) = (1, second, description);
@@ -599,12 +595,7 @@ fn a_rollout_that_was_written_over_goes_on_being_told() {
 #[test]
 fn nothing_has_drifted_before_it_was_as_wanted() {
     let (mut run, mut seen) = ready();
-    let steps = serde_json::json!([{"weightPercent": 10, "holdSeconds": 60}]);
-    run.change(|spec| {
-        spec.rollout.strategy = larder_crds::spec::Strategy::Canary;
-        spec.rollout.steps = serde_json::from_value(steps).unwrap();
-    })
-    .unwrap();
+    roll_out_by(&mut run, &[10]);
     let at = seen.at;
     let record = Record::Step { version: 2, step: 0, percent: 10, since: at, begun: at, paused: None };
     let alias = seen.alias.as_mut().unwrap().as_mut().unwrap();

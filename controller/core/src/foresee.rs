@@ -389,7 +389,6 @@ fn settle(desired: &Desired, observed: &mut Observed) {
     }
     // The model-sync function can be asked once it is there.
     let is_there = matches!(observed.sync.function, Ok(Remote::Ready(_)));
-    let copied = sync_request(&desired.models, &observed.sources, observed.inventory());
     match &mut observed.sync_report {
         Ok(None) if is_there => {
             observed.sync_report = Ok(Some(SyncReport::default()));
@@ -400,6 +399,7 @@ fn settle(desired: &Desired, observed: &mut Observed) {
         Ok(Some(report)) if report.running => {
             report.running = false;
             report.manifest_present = true;
+            let copied = sync_request(&desired.models, &observed.sources, observed.inventory());
             if let Some(copied) = copied {
                 store(observed, &copied.manifest);
             }
