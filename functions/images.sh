@@ -18,8 +18,9 @@ cargo build --release --locked -p larder -p larder-inference -p larder-model-syn
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# The machine's own container settings are neither read nor changed. The image store is the cache's.
-store=${XDG_CACHE_HOME:-$HOME/.cache}/larder/containers
+# The machine's own container settings are neither read nor changed. Images and containers are the cache's; the
+# latter too, because a container's monitor still cleans up there after podman has answered.
+store=${XDG_CACHE_HOME:-$HOME/.cache}/larder/images
 mkdir -p "$store"
 cat >"$work/containers.conf" <<CONF
 [engine]
@@ -33,7 +34,7 @@ cat >"$work/storage.conf" <<CONF
 [storage]
 driver = "vfs"
 graphroot = "$store/storage"
-runroot = "$work/run"
+runroot = "$store/run"
 CONF
 echo 'unqualified-search-registries = []' >"$work/registries.conf"
 export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
@@ -76,6 +77,8 @@ root larder-inference "$library"
 image larder-inference functions/inference
 root larder-model-sync
 image larder-model-sync functions/model-sync
+# What bore these names before.
+podman image prune --force >/dev/null
 
 if [ "${1:-}" = --smoke ]; then
   # As the chart runs it: nobody in particular, who may write nothing.
@@ -91,9 +94,9 @@ if [ "${1:-}" = --smoke ]; then
   cp "$packages/rapidocr/models/PP-OCRv6_det_small.onnx" "$models/ocr/det.onnx"
   cp "$packages/rapidocr/models/PP-OCRv6_rec_small.onnx" "$models/ocr/rec.onnx"
   port=$((20000 + RANDOM % 20000))
-  id=$(podman run --detach --rm --network host --volume "$models:/models:ro" "larder-inference:$version" \
+  id=$(podman run --detach --network host --volume "$models:/models:ro" "larder-inference:$version" \
     serve --listen "127.0.0.1:$port" --models /models)
-  trap 'podman kill "$id" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
+  trap 'podman rm --force --time 0 "$id" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
   for _ in $(seq 100); do
     curl -sf "http://127.0.0.1:$port/v2/health/ready" >/dev/null && break
     sleep 0.2
