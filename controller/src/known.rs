@@ -275,6 +275,7 @@ fn written(step: &Step, names: &Names) -> &'static [Part] {
             &[Part::Function, Part::Numbers, Part::Provisioned, Part::Alias, Part::Url, Part::Permissions]
         }
         Step::StartSync { .. } | Step::Collect { .. } | Step::Verify { .. } => &[Part::Stored, Part::Report],
+        Step::PrepareModels { .. } => &[],
         // `RevisionId` of `$LATEST` changes with it.
         Step::PublishVersion { .. } => &[Part::Function, Part::Numbers],
         Step::DeleteVersion { .. } => &[Part::Numbers, Part::Provisioned],

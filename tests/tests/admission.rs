@@ -247,6 +247,14 @@ async fn bad_specs_are_refused_with_a_remedy() {
             "at least twice capacity.provisioned",
         ),
         (
+            "no room to prepare models",
+            vec![
+                ("/spec/capacity", json!({"reserved": 1})),
+                ("/spec/rollout", json!({"prepareModels": true})),
+            ],
+            "rollout.prepareModels needs one of capacity.reserved",
+        ),
+        (
             "a canary without steps",
             vec![("/spec/rollout", json!({"strategy": "Canary"}))],
             "Canary, which needs at least one",

@@ -1,5 +1,5 @@
-//! A revision's whole life on the stack: copied and shared, not needed any more and collected, damaged and replaced
-//! by another copy. Only time is helped along: marks and copies are made to look older than they are.
+//! A revision's whole life on the stack: copied and shared, prepared, not needed any more and collected, damaged and
+//! replaced by another copy. Only time is helped along: marks and copies are made to look older than they are.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at once")]
 
@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use larder_crds::InferenceEndpoint;
 use larder_tests::demo::is_ready_at;
-use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, condition, small_endpoint};
+use larder_tests::scenario::{BUCKET, NAMESPACE, Ocr, Scenario, condition, small_endpoint, tensor};
 use larder_tests::stack::Timings;
 use serde_json::{Value, json};
 
@@ -172,6 +172,41 @@ async fn a_model_is_spread_among_invocations() {
     );
     let mut left = fs::read_dir(root.join("staging")).unwrap().map(|entry| entry.unwrap().path());
     assert_eq!(left.find(|path| path.is_dir()), None, "no part is left over");
+    controller.stop().await;
+    scenario.stack.stop().await;
+}
+
+/// What was made whole of revisions to start faster.
+fn prepared(root: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(root.join("prepared")) else { return Vec::new() };
+    let records = entries.map(|entry| entry.unwrap().path().join("prepared.json"));
+    records.filter(|record| record.is_file()).collect()
+}
+
+/// Nobody invokes it but the controller, before its first request.
+#[tokio::test]
+async fn a_version_without_warm_sandboxes_prepares_its_models() {
+    let scenario = Scenario::start(Timings::default()).await.unwrap();
+    scenario.upload_det(BUCKET, "prepared/", Ocr::V4).await.unwrap();
+    let mut object = small_endpoint("prepared");
+    object["spec"]["rollout"] = json!({"prepareModels": true});
+    let controller = scenario.controller("larder", &[]).await.unwrap();
+    scenario.apply(&object).await.unwrap();
+    let endpoint = scenario.until("prepared", "to be ready", 120, |it| is_ready_at(it, "1")).await.unwrap();
+    let status = endpoint.status.unwrap();
+    let arn = status.storage.unwrap().access_point_arn.unwrap();
+    let root = scenario.stack.access_point_dir(arn.rsplit('/').next().unwrap());
+    let end = Instant::now() + Duration::from_mins(2);
+    while prepared(&root).is_empty() {
+        assert!(Instant::now() < end, "nothing is prepared");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let record: Value = serde_json::from_slice(&fs::read(&prepared(&root)[0]).unwrap()).unwrap();
+    assert!(record.to_string().contains("model.onnx"), "{record}");
+    let body = json!({"inputs": [tensor()]}).to_string();
+    let (url, path) = (status.url.unwrap(), "v2/models/det/infer");
+    let answer = scenario.post(&url, path, "application/json", body.into()).await.unwrap();
+    assert_eq!(answer.status, 200);
     controller.stop().await;
     scenario.stack.stop().await;
 }

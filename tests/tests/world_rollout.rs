@@ -531,6 +531,61 @@ fn a_version_is_asked_the_smoke_test_only_when_it_may_take_its_first_request() {
 }
 
 #[test]
+fn a_version_prepares_its_models_once_and_before_its_first_request() {
+    let asked = |run: &Run| run.world.look(|account| account.preparing.clone());
+    let mut object = object();
+    object.spec.capacity.provisioned = None;
+    object.spec.rollout.prepare_models = true;
+    let mut run = Run::new(world(), object, defaults()).unwrap();
+    run.settle().unwrap();
+    let name = run.endpoint().names.function.clone();
+    let before_requests = |versions: &[u64]| -> Vec<(String, u64, bool)> {
+        versions.iter().map(|version| (name.clone(), *version, false)).collect()
+    };
+    assert_eq!(asked(&run), before_requests(&[1]), "the first one, too");
+    run.change(|spec| {
+        spec.rollout.strategy = Strategy::Canary;
+        let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: 120 };
+        spec.rollout.steps = vec![step(10), step(50)];
+    })
+    .unwrap();
+    run.settle().unwrap();
+    assert_eq!(asked(&run), before_requests(&[1]), "it serves");
+    change_image(&mut run, "2");
+    run.until("to take a tenth", |run| traffic(run) == (1, Some((2, 10)))).unwrap();
+    assert_eq!(asked(&run), before_requests(&[1, 2]));
+    run.restart();
+    run.settle().unwrap();
+    assert_eq!((traffic(&run), asked(&run)), ((2, None), before_requests(&[1, 2])), "once");
+    // What goes back has prepared its own, and what a person hurries on is not held up.
+    run.annotate(REJECTED_VERSIONS, Some("2")).unwrap();
+    run.until("to go back", |run| traffic(run) == (1, None)).unwrap();
+    run.annotate(PROMOTE, Some("3")).unwrap();
+    run.change(|spec| spec.function.memory_mib = 3072).unwrap();
+    run.until("to take all", |run| traffic(run) == (3, None)).unwrap();
+    run.annotate(PROMOTE, None).unwrap();
+    run.settle().unwrap();
+    assert_eq!(asked(&run), before_requests(&[1, 2]));
+    // Warm-ups prepare models unasked.
+    run.change(|spec| {
+        spec.capacity.provisioned = Some(2);
+        spec.function.memory_mib = 4096;
+    })
+    .unwrap();
+    run.settle().unwrap();
+    assert_eq!((traffic(&run), asked(&run)), ((4, None), before_requests(&[1, 2])));
+    // Where it is not said, nothing is asked: the code may be anybody's.
+    run.change(|spec| {
+        spec.capacity.provisioned = None;
+        spec.rollout.prepare_models = false;
+        spec.function.memory_mib = 1024;
+    })
+    .unwrap();
+    run.settle().unwrap();
+    assert_eq!((traffic(&run), asked(&run)), ((5, None), before_requests(&[1, 2])));
+}
+
+#[test]
 fn what_was_taken_back_is_kept_beyond_the_limit_with_no_capacity_too() {
     let mut run = serving();
     run.change(|spec| {

@@ -211,6 +211,8 @@ fn apply(step: &Step, observed: &mut Observed) {
                 }
             }
         }
+        // What is made lies beside the models, where the planner does not look.
+        Step::PrepareModels { .. } => {}
         Step::PublishVersion { .. } => {
             let Ok(Remote::Ready(latest)) = &observed.inference.function else { return };
             let function = Remote::Ready(latest.clone());

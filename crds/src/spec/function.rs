@@ -169,6 +169,11 @@ pub struct Rollout {
     /// A request that a new version must answer before it takes any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke_test: Option<SmokeTest>,
+    /// Whether a new version prepares its models, so that its later starts are faster: before its first request it is
+    /// invoked with `{"op": "prepare"}`, which nothing waits for. For code that is Larder's inference function; where
+    /// capacity.provisioned is set, its warm-ups do it, and it is not invoked.
+    #[serde(default)]
+    pub prepare_models: bool,
     /// When a new version that takes a share of the requests is taken back. With strategy Canary only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_on: Option<AbortOn>,
@@ -196,6 +201,7 @@ impl Default for Rollout {
             strategy: Strategy::default(),
             steps: Vec::new(),
             smoke_test: None,
+            prepare_models: false,
             abort_on: None,
             progress_deadline_seconds: hour(),
             history_limit: three(),

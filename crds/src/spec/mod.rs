@@ -49,6 +49,7 @@ pub use storage::*;
 #[x_kube(
     validation = Rule::new("(has(self.aws) && has(self.aws.region) ? self.aws.region : '') == (has(oldSelf.aws) && has(oldSelf.aws.region) ? oldSelf.aws.region : '')").message("aws.region is immutable: make a new InferenceEndpoint in the other region and delete this one"),
     validation = Rule::new("!has(self.refresh) || self.refresh.policy != 'Pinned' || self.models.all(m, has(m.digest))").message("refresh.policy Pinned needs a digest for every model: write models[].digest, as status.models[].desiredDigest shows it"),
+    validation = Rule::new("!has(self.rollout) || !has(self.rollout.prepareModels) || !self.rollout.prepareModels || !has(self.capacity) || !has(self.capacity.reserved) || self.capacity.reserved > 1").message("rollout.prepareModels needs one of capacity.reserved beside those that answer requests: write at least 2 there, or leave it out"),
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InferenceEndpointSpec {

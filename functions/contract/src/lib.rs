@@ -10,6 +10,7 @@
 //! - [`sync`]: the request to model-sync and its report.
 //! - [`worker`]: one of several invocations that copy a model together.
 //! - [`upkeep`]: what lies on the file system, and collecting and verifying it.
+//! - [`operation`]: what the inference function is asked to do with itself.
 //! - [`layout`]: where things lie on the file system, and the environment of the functions.
 //!
 //! Deliberately absent: I/O. Everything here is data and pure functions.
@@ -19,6 +20,7 @@ pub mod key;
 pub mod layout;
 pub mod listing;
 pub mod manifest;
+pub mod operation;
 pub mod revision;
 pub mod source;
 pub mod speed;

@@ -234,6 +234,8 @@ pub(super) async fn what_is_not_there_answers_nobody<G: Ground>(ground: &G) -> R
     refused(ground.cloud().sync_status(&name, &request).await, Class::NotFound, "a question")?;
     refused(ground.cloud().inventory(&name).await, Class::NotFound, "an inventory")?;
     refused(ground.cloud().ask(&name, 1, b"{}".to_vec()).await, Class::NotFound, "a version")?;
+    let prepare = Step::PrepareModels { function: name.clone(), version: 1 };
+    refused(ground.cloud().perform(&prepare).await, Class::NotFound, "preparing")?;
     let start = Step::StartSync { function: name, request };
     refused(ground.cloud().perform(&start).await, Class::NotFound, "a copy")
 }

@@ -383,6 +383,8 @@ pub struct Account {
     pub is_idle: bool,
     /// How often a version was asked something by name.
     pub asked: u64,
+    /// Versions that were asked to prepare their models, and whether they took requests by then.
+    pub preparing: Vec<(String, u64, bool)>,
     /// CloudWatch alarms by name, and whether they are on.
     pub alarms: BTreeMap<String, bool>,
     /// Network interfaces that outlive their function: the function, and when they are gone.

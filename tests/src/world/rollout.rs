@@ -63,6 +63,20 @@ impl Account {
         })
     }
 
+    /// Lambda takes an asynchronous invocation whatever comes of it.
+    pub(super) fn prepare_models(&mut self, name: &str, number: u64) -> Result<(), Refusal> {
+        let function = self.functions.get(name).filter(|function| function.versions.contains_key(&number));
+        let Some(function) = function else {
+            return refuse(Class::NotFound, "ResourceNotFoundException", format!("no {name}:{number}"));
+        };
+        let serves = function
+            .alias
+            .as_ref()
+            .is_some_and(|it| it.version == number || it.second.is_some_and(|(second, _)| second == number));
+        self.preparing.push((name.to_owned(), number, serves));
+        Ok(())
+    }
+
     pub(super) fn answer(&self, name: &str, number: u64) -> Result<Result<Vec<u8>, String>, Refusal> {
         let Some(version) = self.functions.get(name).and_then(|function| function.versions.get(&number))
         else {

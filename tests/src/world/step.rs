@@ -65,6 +65,7 @@ pub fn target(step: &Step) -> Target<'_> {
         | Step::StartSync { function: name, .. }
         | Step::Collect { function: name, .. }
         | Step::Verify { function: name, .. }
+        | Step::PrepareModels { function: name, .. }
         | Step::CreateAlias { function: name, .. }
         | Step::UpdateAlias { function: name, .. }
         | Step::DeleteAlias { function: name }
@@ -120,6 +121,7 @@ impl Account {
             Step::StartSync { function, request } => self.start_sync(function, request),
             Step::Collect { function, request } => self.collect(function, request),
             Step::Verify { function, request } => self.start_verify(function, request),
+            Step::PrepareModels { function, version } => self.prepare_models(function, *version),
             Step::CreateQueue { name, owner } => self.create_queue(name, owner),
             Step::SetQueuePolicy { url, .. } => self.set_queue_policy(url),
             Step::DeleteQueue { url } => {

@@ -142,7 +142,7 @@ pub fn differences(step: &Step, seen: &Observed) -> Vec<Difference> {
         Step::StartSync { request, .. } => {
             gone(format!("models of manifest {}", request.manifest.digest().short()), "ClientWrite of EFS")
         }
-        Step::Collect { .. } | Step::Verify { .. } => Vec::new(),
+        Step::Collect { .. } | Step::Verify { .. } | Step::PrepareModels { .. } => Vec::new(),
         Step::PublishVersion { name, .. } => {
             gone(format!("wanted version of function {name}"), "DeleteFunction")
         }

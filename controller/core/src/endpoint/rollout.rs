@@ -16,6 +16,8 @@ pub struct Rollout {
     pub steps: Vec<WeightStep>,
     /// What it must answer before it takes any.
     pub smoke_test: Option<SmokeTest>,
+    /// Whether it is asked to prepare its models before it takes any.
+    pub prepares_models: bool,
     /// When it is taken back.
     pub abort_on: AbortOn,
     /// How long it may take.
@@ -93,6 +95,7 @@ pub(super) fn rollout(rollout: &spec::Rollout) -> Result<Rollout, Refused> {
             })
             .collect(),
         smoke_test: rollout.smoke_test.as_ref().map(smoke_test).transpose()?,
+        prepares_models: rollout.prepare_models,
         abort_on: rollout.abort_on.as_ref().map_or_else(AbortOn::default, |on| AbortOn {
             error_rate_percent: on.error_rate_percent,
             p99_milliseconds: on.p99_milliseconds,

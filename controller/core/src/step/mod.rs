@@ -185,6 +185,15 @@ pub enum Step {
         /// What to read again.
         request: VerifyRequest,
     },
+    /// An asynchronous `Invoke` of a version of the inference function, with [`Operation::Prepare`].
+    ///
+    /// [`Operation::Prepare`]: larder_contract::operation::Operation::Prepare
+    PrepareModels {
+        /// The function.
+        function: String,
+        /// The version.
+        version: u64,
+    },
     /// `PublishVersion`
     PublishVersion {
         /// The function.

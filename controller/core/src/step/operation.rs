@@ -25,7 +25,10 @@ impl Step {
             Self::DeleteFunction { .. } | Self::DeleteVersion { .. } => "DeleteFunction",
             Self::PutFunctionConcurrency { .. } => "PutFunctionConcurrency",
             Self::DeleteFunctionConcurrency { .. } => "DeleteFunctionConcurrency",
-            Self::StartSync { .. } | Self::Collect { .. } | Self::Verify { .. } => "Invoke",
+            Self::StartSync { .. }
+            | Self::Collect { .. }
+            | Self::Verify { .. }
+            | Self::PrepareModels { .. } => "Invoke",
             Self::PublishVersion { .. } => "PublishVersion",
             Self::PutProvisionedConcurrency { .. } => "PutProvisionedConcurrencyConfig",
             Self::DeleteProvisionedConcurrency { .. } => "DeleteProvisionedConcurrencyConfig",
@@ -76,6 +79,7 @@ impl Step {
             Self::StartSync { .. }
             | Self::Collect { .. }
             | Self::Verify { .. }
+            | Self::PrepareModels { .. }
             | Self::TagResource { .. }
             | Self::CreateFileSystem { .. }
             | Self::UpdateFileSystem { .. }

@@ -78,7 +78,10 @@ impl Step {
             | Self::DeleteQueue { .. }
             | Self::RemoveTargets { .. }
             | Self::DeleteRule { .. } => Effect::Deletes,
-            Self::StartSync { .. } | Self::Collect { .. } | Self::Verify { .. } => Effect::Runs,
+            Self::StartSync { .. }
+            | Self::Collect { .. }
+            | Self::Verify { .. }
+            | Self::PrepareModels { .. } => Effect::Runs,
         }
     }
 }
@@ -156,6 +159,9 @@ impl fmt::Display for Step {
             Self::Verify { function, request } => {
                 write!(f, "read again with function {function}:")?;
                 request.revisions.iter().try_for_each(|revision| write!(f, " {}", revision.short()))
+            }
+            Self::PrepareModels { function, version } => {
+                write!(f, "have version {version} of function {function} prepare its models")
             }
             Self::PublishVersion { name, .. } => write!(f, "publish a version of function {name}"),
             Self::DeleteVersion { name, version } => write!(f, "delete version {version} of function {name}"),

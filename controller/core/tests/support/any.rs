@@ -129,7 +129,8 @@ fn rollout() -> impl Strategy<Value = serde_json::Value> {
     ]);
     let abort_on = select(vec![json!(null), json!({"errorRatePercent": 1}), json!({"alarms": ["a"]})]);
     let smoke_test = select(vec![json!(null), json!({"model": "m0", "inputs": "a"})]);
-    (0i32..3, steps, abort_on, smoke_test).prop_map(|(history, steps, abort_on, smoke_test)| {
+    let all = (0i32..3, steps, abort_on, smoke_test, any::<bool>());
+    all.prop_map(|(history, steps, abort_on, smoke_test, prepares)| {
         let strategy = if steps == json!([]) { "AllAtOnce" } else { "Canary" };
         json!({
             "historyLimit": history,
@@ -137,6 +138,7 @@ fn rollout() -> impl Strategy<Value = serde_json::Value> {
             "steps": steps,
             "abortOn": if strategy == "Canary" { abort_on } else { json!(null) },
             "smokeTest": smoke_test,
+            "prepareModels": prepares,
         })
     })
 }

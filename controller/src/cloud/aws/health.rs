@@ -8,6 +8,7 @@ use aws_sdk_cloudwatch::types::{
 use aws_sdk_lambda::types::InvocationType;
 use aws_smithy_types::Blob;
 use jiff::Timestamp;
+use larder_contract::operation::Operation;
 use larder_core::Class;
 use larder_core::names::ALIAS;
 use larder_core::observed::Health;
@@ -43,6 +44,16 @@ impl Clients {
                 Err(format!("{kind}: {}", message.unwrap_or("no message; see the function's log group")))
             }
         })
+    }
+
+    /// Nothing waits for its end: an asynchronous invocation is queued and answered at once,
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html>.
+    pub(super) async fn prepare_models(&self, function: &str, version: u64) -> Result<()> {
+        let call = Call::new("Invoke", format!("version {version} of function {function}"));
+        let payload = serde_json::json!({"op": Operation::Prepare}).to_string();
+        let request = self.invoke.invoke().function_name(function).qualifier(version.to_string());
+        let request = request.invocation_type(InvocationType::Event).payload(Blob::new(payload));
+        call.done(request.send().await)
     }
 
     /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html>: `ExecutedVersion` tells the

@@ -67,6 +67,7 @@ impl Clients {
             Step::StartSync { function, request } => self.start_sync(function, request).await,
             Step::Collect { function, request } => self.collect(function, request).await,
             Step::Verify { function, request } => self.start_verify(function, request).await,
+            Step::PrepareModels { function, version } => self.prepare_models(function, *version).await,
             Step::PublishVersion { name, code_sha256, revision_id } => {
                 self.publish_version(name, code_sha256, revision_id).await
             }

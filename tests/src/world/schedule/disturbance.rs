@@ -268,5 +268,6 @@ pub fn rollout(rng: &mut fastrand::Rng) -> Rollout {
         parameters: None,
         expect: Some(serde_json::json!({"predicted_label": "park"})),
     });
+    rollout.prepare_models = rng.bool();
     rollout
 }

@@ -135,5 +135,8 @@ fn in_words(rollout: &Rollout) -> String {
     if rollout.smoke_test.is_some() {
         words += ", with a smoke test";
     }
+    if rollout.prepare_models {
+        words += ", preparing models";
+    }
     words
 }

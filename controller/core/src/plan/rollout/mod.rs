@@ -253,11 +253,12 @@ pub(super) fn advance(
     };
     let Some(alias) = alias else {
         fit(desired, observed, None, goal)?;
-        return Ok(Plan::Do(vec![Step::CreateAlias {
+        let create = Step::CreateAlias {
             function: desired.names.function.clone(),
             version: number,
             description: done(number).to_string(),
-        }]));
+        };
+        return Ok(Plan::Do(preparing(desired, goal).into_iter().chain([create]).collect()));
     };
     let moved = |version, second, record: &Record| Ok(moved(desired, alias, version, second, record));
     // No requests stay with a version that answers none.
@@ -282,12 +283,15 @@ pub(super) fn advance(
                 }
                 fit(desired, observed, Some(alias), goal)?;
             }
-            match steps.first() {
+            let step = match steps.first() {
                 Some(step) => {
-                    moved(alias.version, Some((number, step.percent)), &first(number, 0, step.percent, at))
+                    let record = first(number, 0, step.percent, at);
+                    move_alias(desired, alias, alias.version, Some((number, step.percent)), &record)
                 }
-                None => moved(number, None, &done(number)),
-            }
+                None => move_alias(desired, alias, number, None, &done(number)),
+            };
+            let preparing = preparing(desired, goal).filter(|_| share.is_none());
+            Ok(Plan::Do(preparing.into_iter().chain([step]).collect()))
         }
     }
 }
@@ -486,6 +490,16 @@ fn fit(desired: &Desired, observed: &Observed, alias: Option<&Alias>, goal: &Goa
             message: format!("version {number} of function {function} takes no requests: {why}"),
         },
     })
+}
+
+/// What has a version prepare its models, together with its first share of the requests: then it has begun before them,
+/// and once it has them, it is not asked again. The warm-ups of provisioned concurrency prepare models unasked, and no
+/// warm sandbox is taken from the requests for it.
+fn preparing(desired: &Desired, goal: &Goal<'_>) -> Option<Step> {
+    let is_asked =
+        desired.rollout.prepares_models && desired.provisioned.is_none() && goal.way == Way::Rollout;
+    let function = desired.names.function.clone();
+    is_asked.then_some(Step::PrepareModels { function, version: goal.version.number })
 }
 
 fn moved(desired: &Desired, alias: &Alias, version: u64, second: Option<(u64, u8)>, record: &Record) -> Plan {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use larder_contract::operation::Operation;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
@@ -18,13 +19,6 @@ use crate::request::{Context, scope};
 pub struct Operations {
     /// The models, and with what they are prepared, if they may be.
     pub preparing: Option<(Arc<Registry>, Preparer)>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Operation {
-    /// Makes once what ONNX Runtime makes of each model at each start.
-    Prepare,
 }
 
 /// The answer to [`Operation::Prepare`].
