@@ -13,7 +13,7 @@ use crate::args::{Explain, ExplainOutput, Shared};
 use crate::cloud::aws::Connector;
 use crate::cluster::client;
 use crate::manifests;
-use crate::observe::{Listings, observe};
+use crate::observe::observe;
 
 /// What the explanations come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +101,7 @@ async fn look(
     let cloud = aws.connect(&endpoint.place).await?;
     let written = object.status.clone().unwrap_or_default();
     let now = jiff::Timestamp::now();
-    let observed = Box::pin(observe(&cloud, &endpoint, &Listings::new(), &written, now)).await;
+    let observed = Box::pin(observe(&cloud, &endpoint, &written, now)).await;
     let plans = plan(&Desired::of(&endpoint), &observed);
     let seen = status(&endpoint, &observed, &plans, &Failures::new(), &written, now);
     ensure!(seen.observed_generation.is_some(), "the object has no generation");

@@ -29,31 +29,28 @@ const MAX_PAGES: usize = 1000;
 /// Listings of sources that may be used again, by the models' names.
 pub type Listings = BTreeMap<String, Read<Source>>;
 
-/// Looks at everything that `endpoint` is about. Sources that `listings` holds are not listed again.
-/// `previous` is what was told last, and tells what has changed since.
+/// Looks at everything that `endpoint` is about. `previous` is what was told last, and tells what has changed since.
 pub async fn observe<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
-    listings: &Listings,
     previous: &InferenceEndpointStatus,
     at: Timestamp,
 ) -> Observed {
-    observe_beyond(&Known::default(), cloud, endpoint, listings, previous, at).await
+    observe_beyond(&Known::default(), cloud, endpoint, &Listings::new(), previous, at).await
 }
 
 /// As [`observe`], for a plan that is played to its end: also at what is looked at only once the status tells of it.
 pub async fn observe_ahead<C: Cloud>(
     cloud: &C,
     endpoint: &Endpoint,
-    listings: &Listings,
     previous: &InferenceEndpointStatus,
     at: Timestamp,
 ) -> Observed {
     let is_announced = previous.events.is_some() || has_events(endpoint);
-    look(&Known::default(), cloud, endpoint, listings, previous, at, is_announced).await
+    look(&Known::default(), cloud, endpoint, &Listings::new(), previous, at, is_announced).await
 }
 
-/// As [`observe`], without reading again what is `known`.
+/// As [`observe`], without reading again what is `known`, nor listing again the sources that `listings` holds.
 pub async fn observe_beyond<C: Cloud>(
     known: &Known,
     cloud: &C,

@@ -17,7 +17,7 @@ use crate::args::{Plan, PlanOutput};
 use crate::cloud::aws::Connector;
 use crate::cluster::client;
 use crate::manifests;
-use crate::observe::{Listings, observe_ahead};
+use crate::observe::observe_ahead;
 use crate::plan_markdown::markdown;
 
 /// What the plan comes to.
@@ -115,8 +115,7 @@ async fn foreseen(
     planned.held = not_allowed(kube, args.role_policy.into(), &endpoint).await?;
     let cloud = aws.connect(&endpoint.place).await?;
     let status = object.status.clone().unwrap_or_default();
-    let observed =
-        Box::pin(observe_ahead(&cloud, &endpoint, &Listings::new(), &status, jiff::Timestamp::now())).await;
+    let observed = Box::pin(observe_ahead(&cloud, &endpoint, &status, jiff::Timestamp::now())).await;
     Ok(drift::foresee_held(&endpoint, &Desired::of(&endpoint), &observed, &status))
 }
 

@@ -79,8 +79,8 @@ pub fn take_answer(step: &Step, observed: &mut Observed) -> bool {
 #[expect(clippy::too_many_lines, reason = "one arm for each step; a table reads best in one piece")]
 fn apply(step: &Step, observed: &mut Observed) {
     match step {
-        // What is then seen of it is not known yet.
-        Step::TagResource { .. } => {}
+        // What is then seen of it is not known yet; what is prepared is not looked at.
+        Step::TagResource { .. } | Step::PrepareModels { .. } => {}
         Step::CreateFileSystem { throughput_mode, encrypted, kms_key_id, .. } => {
             let id = "fs-(new)".to_owned();
             let throughput_mode = (*throughput_mode).to_owned();
@@ -211,8 +211,6 @@ fn apply(step: &Step, observed: &mut Observed) {
                 }
             }
         }
-        // What is made lies beside the models, where the planner does not look.
-        Step::PrepareModels { .. } => {}
         Step::PublishVersion { .. } => {
             let Ok(Remote::Ready(latest)) = &observed.inference.function else { return };
             let function = Remote::Ready(latest.clone());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use larder::known::JUST_NOW;
-use larder::observe::{Listings, observe_ahead};
+use larder::observe::observe_ahead;
 use larder::reconcile::{Memory, Now, pass};
 use larder_core::drift::foresee_held;
 use larder_core::foresee::Foreseen;
@@ -212,9 +212,8 @@ impl Run {
     /// What a plan looks at; none while a call waits.
     #[must_use]
     pub fn observed(&self) -> Option<Observed> {
-        let (listings, status) = (Listings::new(), &self.status);
         let mut looking =
-            Box::pin(observe_ahead(&self.world, &self.endpoint, &listings, status, self.timestamp()));
+            Box::pin(observe_ahead(&self.world, &self.endpoint, &self.status, self.timestamp()));
         match looking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(seen) => Some(seen),
             Poll::Pending => None,
