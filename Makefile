@@ -68,6 +68,7 @@ lint:
 	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 docs:
+	@python3 tests/links.py
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 deny: ## licences, bans and sources of what we depend on
