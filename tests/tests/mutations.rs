@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use larder_tests::mutations::{list, mutated};
 
@@ -22,11 +24,27 @@ fn path_of(program: &str, test: &str) -> String {
     }
 }
 
+/// What the formatter says of a source that is none; it looks at nothing but its input.
+fn syntax_error(source: &str) -> Option<String> {
+    let mut rustfmt = Command::new("rustfmt")
+        .args(["--edition", "2024"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    rustfmt.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+    let output = rustfmt.wait_with_output().unwrap();
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 #[test]
 fn every_breakage_applies_and_names_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mutations = list(root).unwrap();
-    mutated(root, &mutations).unwrap();
+    for (file, source) in mutated(root, &mutations).unwrap() {
+        assert_eq!(syntax_error(&source), None, "{file} with its breakages");
+    }
     for mutation in &mutations {
         let (program, test) = mutation.test().unwrap();
         let path = path_of(program, test);
