@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use larder_crds::spec::{AbortOn, RolloutStep, SmokeTest, Strategy};
+use larder_crds::spec::{AbortOn, Rollout, RolloutStep, SmokeTest, Strategy};
 use larder_crds::{PROMOTE, REJECTED_VERSIONS, RETRY_AT, ROLLOUT_PAUSED};
 use larder_tests::world::account::Alias;
 use larder_tests::world::example::{defaults, digest, image, object, world};
@@ -12,13 +12,18 @@ use larder_tests::world::run::Run;
 use larder_tests::world::time_of_day;
 use serde_json::json;
 
+/// By 10 % and 50 %, two minutes each.
+fn step_by_step(rollout: &mut Rollout) {
+    rollout.strategy = Strategy::Canary;
+    let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: 120 };
+    rollout.steps = vec![step(10), step(50)];
+}
+
 /// An endpoint that serves version 1, and rolls the next ones out by 10 % and 50 %, two minutes each.
 fn serving() -> Run {
     let mut object = object();
     let rollout = &mut object.spec.rollout;
-    rollout.strategy = Strategy::Canary;
-    let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: 120 };
-    rollout.steps = vec![step(10), step(50)];
+    step_by_step(rollout);
     rollout.abort_on =
         Some(AbortOn { error_rate_percent: Some(1), p99_milliseconds: Some(2000), ..AbortOn::default() });
     rollout.smoke_test = Some(SmokeTest {
@@ -543,12 +548,7 @@ fn a_version_prepares_its_models_once_and_before_its_first_request() {
         versions.iter().map(|version| (name.clone(), *version, false)).collect()
     };
     assert_eq!(asked(&run), before_requests(&[1]), "the first one, too");
-    run.change(|spec| {
-        spec.rollout.strategy = Strategy::Canary;
-        let step = |weight_percent| RolloutStep { weight_percent, hold_seconds: 120 };
-        spec.rollout.steps = vec![step(10), step(50)];
-    })
-    .unwrap();
+    run.change(|spec| step_by_step(&mut spec.rollout)).unwrap();
     run.settle().unwrap();
     assert_eq!(asked(&run), before_requests(&[1]), "it serves");
     change_image(&mut run, "2");

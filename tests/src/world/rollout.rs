@@ -69,10 +69,7 @@ impl Account {
         let Some(function) = function else {
             return refuse(Class::NotFound, "ResourceNotFoundException", format!("no {name}:{number}"));
         };
-        let serves = function
-            .alias
-            .as_ref()
-            .is_some_and(|it| it.version == number || it.second.is_some_and(|(second, _)| second == number));
+        let serves = function.alias.as_ref().is_some_and(|it| it.serves(number));
         self.preparing.push((name.to_owned(), number, serves));
         Ok(())
     }
